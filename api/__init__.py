@@ -1,0 +1,1 @@
+"""Thin: who, may, parse, send, wait for the outcome; and queries over the read models."""

@@ -1,0 +1,1 @@
+"""The only appender of events: one owner a shard checks commands against state and appends what they cause."""

@@ -1,0 +1,67 @@
+"""What is a thing called, and where does it live?
+
+A stream is `type/id`. Targets, jobs, credentials and users are named by an immutable slug; a run is `<job slug>.<uuid>` and
+lives in its job's shard, so that a run is requested with the job's state at hand.
+"""
+
+import re
+from uuid import UUID
+
+from domain.rejection import FieldError, Invalid
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+SLUG_RULE = "1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit"
+
+TARGET, CREDENTIAL, USER, JOB, RUN = "target", "credential", "user", "job", "run"
+
+
+def is_slug(name: str) -> bool:
+    """Whether `name` may name a target, job, credential or user."""
+    return SLUG.fullmatch(name) is not None
+
+
+def check_slug(name: str, field: str = "name") -> None:
+    """Raise `Invalid` naming `field` unless `name` is a slug."""
+    if not is_slug(name):
+        raise Invalid(FieldError(field, SLUG_RULE))
+
+
+def stream_of(kind: str, name: str) -> str:
+    """The stream of one aggregate: `stream_of("target", "web-01")` is `target/web-01`."""
+    return f"{kind}/{name}"
+
+
+def kind_of(stream: str) -> str:
+    """The aggregate type of a stream."""
+    return stream.partition("/")[0]
+
+
+def name_of(stream: str) -> str:
+    """The id inside its type: the slug, or a run's id."""
+    return stream.partition("/")[2]
+
+
+def run_id(job: str, uuid: UUID) -> str:
+    """A run's id: its job's slug and a UUID."""
+    return f"{job}.{uuid}"
+
+
+def job_of(run: str) -> str:
+    """The slug of the job that a run id belongs to."""
+    return run.rpartition(".")[0]
+
+
+def is_run_id(text: str) -> bool:
+    """Whether `text` has the form of a run id."""
+    job, _, uuid = text.rpartition(".")
+    if not is_slug(job):
+        return False
+    try:
+        return str(UUID(uuid)) == uuid
+    except ValueError:
+        return False
+
+
+def partition_key(stream: str) -> str:
+    """What decides the shard: the stream itself, except that a run lives with its job."""
+    return stream_of(JOB, job_of(name_of(stream))) if kind_of(stream) == RUN else stream

@@ -1,0 +1,1 @@
+"""Thin bindings of the processors: Faust in a cluster, asyncio when embedded."""

@@ -1,0 +1,1 @@
+"""Claims runs, plans them and does their steps on targets."""

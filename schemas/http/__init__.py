@@ -1,0 +1,1 @@
+"""Request bodies of the REST contract, one module a resource."""

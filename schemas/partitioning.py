@@ -1,0 +1,27 @@
+"""Which shard does a stream live in?
+
+One function for every producer we have: librdkafka partitions by CRC32 and Java by murmur2 unless told otherwise, so the
+partition is always computed here and passed explicitly.
+"""
+
+from domain.identity import partition_key
+
+
+def murmur2(data: bytes) -> int:
+    """Kafka's murmur2 (seed 0x9747b28c), unsigned 32 bits; source: org.apache.kafka.common.utils.Utils.murmur2."""
+    length, m, mask = len(data), 0x5BD1E995, 0xFFFFFFFF
+    h = (0x9747B28C ^ length) & mask
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ (k >> 24)) * m & mask
+        h = (h * m & mask) ^ k
+    if rest := data[whole:]:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ (h >> 13)) * m & mask
+    return h ^ (h >> 15)
+
+
+def shard_of(stream: str, shards: int) -> int:
+    """The shard of `stream` in a log of `shards` partitions: Kafka's default rule, `toPositive(murmur2(key)) % n`."""
+    return (murmur2(partition_key(stream).encode()) & 0x7FFFFFFF) % shards

@@ -11,12 +11,14 @@ StreamName = Literal["stdout", "stderr"]
 class OutputChunk:
     """A piece of what a step wrote: masked, decoded (undecodable bytes are U+FFFD), numbered from 1 within its attempt.
 
-    `sequence` orders the chunks of both streams of one run, target, step and attempt as they were read.
+    `sequence` orders the chunks of both streams of one run, target, step and attempt as they were read;
+    `step_index` is the step's place in the job, from 0.
     """
 
     run: str
     target: str
     step: str
+    step_index: int
     attempt: int
     stream: StreamName
     sequence: int

@@ -4,7 +4,7 @@ Events and commands use the CloudEvents 1.0 Kafka binding in binary mode: attrib
 payload alone. Outcomes, run output and heartbeats are plain JSON values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -198,7 +198,7 @@ def _decode_heartbeat(record: WireRecord, head: Mapping[str, bytes]) -> Heartbea
     return Heartbeat(**{**body, "time": datetime.fromisoformat(body["time"])})
 
 
-_DECODERS = {
+_DECODERS: dict[Holds, Callable[[WireRecord, Mapping[str, bytes]], Body]] = {
     "commands": _decode_command,
     "events": _decode_event,
     "outcomes": _decode_outcome,
@@ -222,9 +222,8 @@ def encode(body: Body) -> WireRecord:
 
 def decode(topic: str, shard: int, shards: int, record: WireRecord) -> Body | Undecodable:
     """What a record of `topic` says; `Undecodable` with a reason when it does not parse or is in the wrong shard."""
-    holds: Holds = BY_NAME[topic].holds
     try:
-        body = _DECODERS[holds](record, dict(record.headers))
+        body = _DECODERS[BY_NAME[topic].holds](record, dict(record.headers))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         return Undecodable(f"{type(error).__name__}: {error}", record.key, record.value)
     if isinstance(body, CommandEnvelope | EventEnvelope) and shard_of(body.stream, shards) != shard:

@@ -1,0 +1,1 @@
+"""A job: what is to be done on which targets; every revision is kept."""

@@ -1,0 +1,256 @@
+"""Which state is a run in, and how does it get to the next?
+
+The state is a union of stages. An active run remembers only the targets that are begun and not done, so folding an event costs
+the same at 10 and at 10,000 targets; a finished run keeps only its result.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, assert_never
+
+from domain.job.definition import share_of
+from domain.run.messages import (
+    Event,
+    LateReportReceived,
+    RunCancelRequested,
+    RunClaimed,
+    RunFinished,
+    RunLost,
+    RunPlanned,
+    RunRequested,
+    RunResult,
+    RunResumed,
+    RunRules,
+    RunStarted,
+    RunTimeExceeded,
+    StepFinished,
+    StepStarted,
+    TargetState,
+)
+
+FINAL: tuple[RunResult, ...] = ("succeeded", "failed", "cancelled", "timed_out", "lost")
+
+TRANSITIONS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "RunRequested"): ("requested",),
+    ("requested", "RunClaimed"): ("requested",),
+    ("requested", "RunPlanned"): ("requested", "planned"),
+    ("requested", "RunCancelRequested"): ("requested",),
+    ("requested", "RunResumed"): ("requested",),
+    ("requested", "RunLost"): ("requested",),
+    ("requested", "RunFinished"): FINAL,
+    ("planned", "RunClaimed"): ("planned",),
+    ("planned", "RunStarted"): ("running",),
+    ("planned", "RunCancelRequested"): ("planned",),
+    ("planned", "RunTimeExceeded"): ("planned",),
+    ("planned", "RunResumed"): ("planned",),
+    ("planned", "RunLost"): ("planned",),
+    ("planned", "RunFinished"): FINAL,
+    ("running", "RunClaimed"): ("running",),
+    ("running", "StepStarted"): ("running",),
+    ("running", "StepFinished"): ("running",),
+    ("running", "RunCancelRequested"): ("running",),
+    ("running", "RunTimeExceeded"): ("running",),
+    ("running", "RunResumed"): ("running",),
+    ("running", "RunLost"): ("running",),
+    ("running", "RunFinished"): FINAL,
+}
+"""(state, event) → the states it may lead to. LateReportReceived changes nothing anywhere and is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who holds the run, under which epoch; `executor` is None while nobody does."""
+
+    epoch: int = 0
+    executor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No such run yet."""
+
+    stage: Literal["unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """Asked for, perhaps claimed, not wholly planned; `planned` are the targets of the parts seen so far."""
+
+    job: str
+    job_revision: int
+    rules: RunRules
+    claim: Claim = Claim()
+    parts: int = 0
+    planned: tuple[str, ...] = ()
+    stage: Literal["requested"] = "requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A target that is begun and not done: its current step (index), that step's attempt, and whether it is running.
+
+    `flaw` is the state of the first step that failed with `on_failure: continue`.
+    """
+
+    step: int = 0
+    attempt: int = 1
+    running: bool = False
+    flaw: TargetState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """Planned or running. `order` are all targets; the first `begun` of them are begun; `active` are begun and not done."""
+
+    job: str
+    job_revision: int
+    rules: RunRules
+    claim: Claim
+    order: tuple[str, ...]
+    started: bool = False
+    ending: Literal["cancelled", "timed_out"] | None = None
+    begun: int = 0
+    active: Mapping[str, Progress] = field(default_factory=dict)
+    done: Mapping[str, int] = field(default_factory=dict)
+    stage: Literal["active"] = "active"
+
+    @property
+    def finished_targets(self) -> int:
+        """How many targets are done."""
+        return sum(self.done.values())
+
+    @property
+    def failures(self) -> int:
+        """How many targets are done and did not succeed."""
+        return self.finished_targets - self.done.get("succeeded", 0)
+
+    @property
+    def too_many_failures(self) -> bool:
+        """Whether no further target may begin."""
+        limit = share_of(self.rules.strategy.max_failures, len(self.order), 0)
+        return limit is not None and self.failures > limit
+
+    @property
+    def batch_size(self) -> int:
+        """How many targets a batch has."""
+        return share_of(self.rules.strategy.batch_size, len(self.order), 1) or max(1, len(self.order))
+
+    @property
+    def running(self) -> list[str]:
+        """The targets on which a step is started and has no result."""
+        return [name for name, progress in self.active.items() if progress.running]
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Finished; nothing follows but late reports."""
+
+    state: RunResult
+    epoch: int = 0
+    stage: Literal["final"] = "final"
+
+
+RunState = Unknown | Requested | Active | Final
+
+
+def visible(state: RunState) -> str:
+    """The state's name as everybody sees it; empty for an unknown run."""
+    match state:
+        case Unknown():
+            return ""
+        case Requested():
+            return "requested"
+        case Active(started=started):
+            return "running" if started else "planned"
+        case Final(state=result):
+            return result
+    assert_never(state)
+
+
+def is_finished(state: RunState) -> bool:
+    """Whether nothing but late reports can follow."""
+    return isinstance(state, Final)
+
+
+def fold(state: RunState, events: Iterable[Event]) -> RunState:
+    """The state after `events`."""
+    for event in events:
+        state = _evolve(state, event)
+    return state
+
+
+def _evolve(state: RunState, event: Event) -> RunState:
+    match event:
+        case RunRequested():
+            return Requested(event.job, event.job_revision, event.rules)
+        case RunFinished(result):
+            return Final(result, state.claim.epoch if isinstance(state, Requested | Active) else 0)
+        case LateReportReceived():
+            return state
+        case RunClaimed() | RunResumed() | RunLost():
+            return _claimed(state, event)
+        case RunPlanned():
+            assert isinstance(state, Requested)
+            return _planned(state, event)
+        case RunCancelRequested() if isinstance(state, Requested):
+            return state
+        case _:
+            assert isinstance(state, Active)
+            return _progressed(state, event)
+
+
+def _claimed(state: RunState, event: RunClaimed | RunResumed | RunLost) -> RunState:
+    assert isinstance(state, Requested | Active)
+    holder = event.executor if isinstance(event, RunClaimed) else None
+    return replace(state, claim=Claim(event.epoch, holder))
+
+
+def _planned(state: Requested, event: RunPlanned) -> RunState:
+    names = tuple(target.name for target in event.targets)
+    planned = names if event.part == 1 else state.planned + names
+    if event.part < event.parts:
+        return replace(state, parts=event.part, planned=planned)
+    return Active(state.job, state.job_revision, state.rules, state.claim, planned)
+
+
+def _progressed(
+    state: Active, event: RunStarted | StepStarted | StepFinished | RunCancelRequested | RunTimeExceeded
+) -> Active:
+    match event:
+        case RunStarted():
+            return replace(state, started=True)
+        case RunCancelRequested():
+            return replace(state, ending="cancelled")
+        case RunTimeExceeded():
+            return replace(state, ending=state.ending or "timed_out")
+        case StepStarted():
+            return _step_started(state, event)
+        case StepFinished():
+            return _step_finished(state, event)
+    assert_never(event)
+
+
+def _step_started(state: Active, event: StepStarted) -> Active:
+    known = state.active.get(event.target)
+    progress = replace(known or Progress(), running=True)
+    begun = state.begun if known else state.begun + 1
+    return replace(state, begun=begun, active={**state.active, event.target: progress})
+
+
+def _step_finished(state: Active, event: StepFinished) -> Active:
+    active = dict(state.active)
+    progress = active.pop(event.target)
+    if event.target_state is not None:
+        done = {**state.done, event.target_state: state.done.get(event.target_state, 0) + 1}
+        return replace(state, active=active, done=done)
+    if event.retry:
+        active[event.target] = replace(progress, attempt=progress.attempt + 1, running=False)
+    else:
+        flaw = progress.flaw if event.state == "succeeded" else progress.flaw or event.state
+        active[event.target] = Progress(progress.step + 1, 1, False, flaw)
+    return replace(state, active=active)
+
+
+def position_of(rules: RunRules, step: str) -> int | None:
+    """The index of a step by name, or None."""
+    return next((index for index, rule in enumerate(rules.steps) if rule.name == step), None)

@@ -4,7 +4,6 @@ The domain's dataclasses are the schema; there are no mirror classes. Commands a
 only given their shape again.
 """
 
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,10 +14,15 @@ from schemas.text import unstorable
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=256)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+
+
 def adapter(kind: Any) -> TypeAdapter[Any]:
     """The pydantic adapter of a dataclass, built once."""
-    return TypeAdapter(kind)
+    known = _ADAPTERS.get(kind)
+    if known is None:
+        known = _ADAPTERS[kind] = TypeAdapter(kind)
+    return known
 
 
 def to_json(value: object) -> bytes:

@@ -1,0 +1,56 @@
+# Every install step is here or in .ci/run; nothing else is needed on a fresh machine with Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run run-cluster run-demo test lint bench lock reference simulate
+
+help: ## Show these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## Start the embedded server: one process, no services needed
+	@exec $(BIN)/opsconductor up $(ARGS)
+
+run-cluster: $(VENV)/.run ## Start Kafka, Postgres and Redis natively and every role as its own process; Ctrl-C stops all
+	@exec $(BIN)/opsconductor cluster $(ARGS)
+
+run-demo: $(VENV)/.run ## Start a server and an sshd of their own and run a job on it, with live output
+	@exec $(BIN)/opsconductor demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests against real Kafka, Postgres, Redis and sshd
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## Measure ours beside a rival or the physical limit: make bench ARGS="commands --json out.json"
+	$(BIN)/python -m bench $(ARGS)
+
+simulate: $(VENV)/.dev ## Seeded simulation on the memory log: make simulate SEEDS=1000
+	$(BIN)/python -m tests.simulate $(or $(SEEDS),100)
+
+reference: $(VENV)/.dev ## Generate docs/reference and schemas/published anew from the tables in code
+	$(BIN)/opsconductor reference
+
+lock: ## Resolve the lock files anew (needs uv)
+	uv pip compile --universal --python-version 3.11 -q --generate-hashes --no-emit-index-url --no-annotate --no-header --extra build pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 -q --generate-hashes --no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock

@@ -1,0 +1,120 @@
+"""How does the command line talk to the server? Over the REST contract only."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+
+from infra.cli import session as sessions
+from infra.cli.session import Session
+
+
+class ServerRefused(Exception):
+    """The server answered with a problem; `problem` is its body."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or f"status {status}")
+        self.status, self.problem = status, problem
+
+
+class ServerUnreachable(Exception):
+    """No answer came."""
+
+
+class Client:
+    """A signed-in client; signs in anew with the refresh token when the access token has expired."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._http = httpx2.Client(base_url=session.url.rstrip("/"), timeout=60, trust_env=False)
+
+    def login(self, user: str, password: str) -> None:
+        """Sign in and keep the session."""
+        form = {"grant_type": "password", "username": user, "password": password}
+        self._keep(self._answer("POST", "/api/v1/auth/token", data=form))
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The answer's body; query parameters that are None are left out."""
+        return self._send("GET", path, params={k: v for k, v in query.items() if v is not None})
+
+    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """Send a write and give its answer's body."""
+        return self._send(method, path, json=body, headers=headers)
+
+    def items(self, path: str, limit: int | None = None, **query: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a list, page by page, at most `limit`."""
+        cursor, left = None, limit
+        while True:
+            size = 200 if left is None else min(left, 200)
+            page = self.get(path, **query, limit=size, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if left is not None:
+                left -= len(page["items"])
+            if cursor is None or left == 0:
+                return
+
+    def events(self, path: str, headers: dict[str, str] | None = None) -> Iterator[tuple[str, str | None, Any]]:
+        """Server-sent events as (event, id, data); ends when the stream does."""
+        try:
+            with self._http.stream("GET", f"/api/v1{path}", headers=self._headers(headers), timeout=None) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise ServerRefused(response.status_code, _body(response))
+                yield from _parse_events(response.iter_lines())
+        except httpx2.TransportError as error:
+            raise ServerUnreachable(str(error)) from error
+
+    def _send(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            return self._answer(method, f"/api/v1{path}", **more)
+        except ServerRefused as refused:
+            if refused.status != 401 or not self._session.refresh_token:
+                raise
+        token = self._session.refresh_token
+        self._keep(self._answer("POST", "/api/v1/auth/refresh", json={"refresh_token": token}))
+        return self._answer(method, f"/api/v1{path}", **more)
+
+    def _answer(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        try:
+            response = self._http.request(method, path, headers=self._headers(headers), **more)
+        except httpx2.TransportError as error:
+            raise ServerUnreachable(f"{self._session.url}: {error}") from error
+        if response.status_code >= 400:
+            raise ServerRefused(response.status_code, _body(response))
+        return _body(response)
+
+    def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
+        token = self._session.access_token
+        return {**({"Authorization": f"Bearer {token}"} if token else {}), **(more or {})}
+
+    def _keep(self, tokens: dict[str, Any]) -> None:
+        self._session.access_token = tokens["access_token"]
+        self._session.refresh_token = tokens.get("refresh_token")
+        sessions.save(self._session)
+
+
+def _body(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return {"title": response.reason_phrase, "detail": f"{response.status_code} {response.reason_phrase}"}
+
+
+def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
+    event, data = "message", list[str]()
+    ident: str | None = None
+    for line in lines:
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if not line:
+            if data:
+                yield event, ident, json.loads("\n".join(data))
+            event, data = "message", []
+        elif field == "event":
+            event = value
+        elif field == "id":
+            ident = value
+        elif field == "data":
+            data.append(value)

@@ -1,0 +1,66 @@
+"""Commands for credentials. Secrets come from files or a prompt, never from the command line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.context import Output, show_list, show_one, write
+from infra.cli.targets import Limit
+
+app = typer.Typer(no_args_is_help=True, help="What opens targets; secrets are never shown.")
+COLUMNS = ["name", "title", "kind", "revision", "revoked", "version"]
+KeyFile = Annotated[Path | None, typer.Option(help="A private key file; without it a password is asked for.")]
+Passphrase = Annotated[bool, typer.Option("--passphrase", help="Ask for the key's passphrase.")]
+Username = Annotated[str, typer.Option(help="The account on the target.")]
+
+
+def _secret(username: str, key_file: Path | None, passphrase: bool) -> dict[str, Any]:
+    if key_file is None:
+        return {"username": username, "password": typer.prompt("Password", hide_input=True, err=True)}
+    secret = {"username": username, "private_key": key_file.read_text()}
+    if passphrase:
+        secret["passphrase"] = typer.prompt("Passphrase", hide_input=True, err=True)
+    return secret
+
+
+@app.command("list")
+def list_credentials(limit: Limit = None, output: Output = "table") -> None:
+    """List credentials."""
+    show_list("/credentials", COLUMNS, output, limit)
+
+
+@app.command()
+def show(name: str, output: Output = "table") -> None:
+    """Show one credential, never its secret."""
+    show_one(f"/credentials/{name}", output)
+
+
+@app.command()
+def create(
+    name: str,
+    username: Username,
+    key_file: KeyFile = None,
+    passphrase: Passphrase = False,
+    title: str = "",
+    output: Output = "table",
+) -> None:
+    """Create an SSH credential from a private key file or a password."""
+    kind = "ssh_key" if key_file else "password"
+    body = {"name": name, "title": title, "kind": kind, "secret": _secret(username, key_file, passphrase)}
+    write(lambda client: client.send("POST", "/credentials", body), output)
+
+
+@app.command()
+def rotate(
+    name: str, username: Username, key_file: KeyFile = None, passphrase: Passphrase = False, output: Output = "table"
+) -> None:
+    """Replace the secret."""
+    body = {"secret": _secret(username, key_file, passphrase)}
+    write(lambda client: client.send("PUT", f"/credentials/{name}/secret", body), output)
+
+
+@app.command()
+def revoke(name: str, output: Output = "table") -> None:
+    """End a credential."""
+    write(lambda client: client.send("DELETE", f"/credentials/{name}"), output)

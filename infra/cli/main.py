@@ -1,0 +1,49 @@
+"""The command `opsconductor`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from infra.cli import audit, credentials, jobs, projections, roles, runs, targets, topics
+from infra.cli import session as sessions
+from infra.cli.client import Client
+from infra.cli.context import CONTEXT, exiting
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Runs operations jobs on fleets of machines; the event log is the audit trail.",
+    pretty_exceptions_enable=False,  # a traceback that prints local variables would print secrets
+)
+app.add_typer(targets.app, name="target")
+app.add_typer(credentials.app, name="credential")
+app.add_typer(jobs.app, name="job")
+app.add_typer(runs.app, name="run")
+app.add_typer(projections.app, name="projections")
+app.add_typer(topics.app, name="topics")
+app.command()(audit.audit)
+roles.register(app)
+
+
+@app.callback()
+def options(url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None) -> None:
+    """Choose the server for every command."""
+    CONTEXT.url = url
+
+
+@app.command()
+def login(
+    user: Annotated[str, typer.Option(prompt=True)] = "admin",
+    password_file: Annotated[typer.FileText | None, typer.Option(help="Holds the password; - is standard input.")] = None,
+) -> None:
+    """Sign in and keep the session for further commands."""
+    password = password_file.read().rstrip("\n") if password_file else typer.prompt("Password", hide_input=True, err=True)
+    with exiting():
+        session = sessions.load(CONTEXT.url)
+        Client(session).login(user, password)
+    sys.stderr.write(f"signed in to {session.url} as {user}\n")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

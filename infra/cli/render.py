@@ -1,0 +1,82 @@
+"""How is an answer shown? As a table on a terminal, as plain tab-separated lines in a pipe, as JSON with `-o json`."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-9;]*m"  # colours stay
+    r"|(\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_a-z0-9=>]?)"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f])"
+)
+
+
+def harmless(text: str) -> str:
+    """`text` without what could drive the terminal (titles, clipboard, links, cursor): only colours are left."""
+    return _ESCAPES.sub(lambda match: "" if match[1] is not None else match[0], text)
+
+
+class Renderer:
+    """Writes answers to standard output in the chosen form."""
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+        self.on_terminal = sys.stdout.isatty()
+        self.console = Console(highlight=False)
+
+    def one(self, item: dict[str, Any]) -> None:
+        """Show one thing, a line a field."""
+        if self.form == "json":
+            self._json(item)
+            return
+        for key, value in item.items():
+            self._line([key, _text(value)])
+
+    def many(self, items: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
+        """Show a list by these columns (dotted paths); as JSON, an item a line."""
+        if self.form == "json":
+            for item in items:
+                sys.stdout.write(json.dumps(item, ensure_ascii=False) + "\n")
+            return
+        rows = ([_text(_at(item, column)) for column in columns] for item in items)
+        if not self.on_terminal:
+            for row in rows:
+                self._line(row)
+            return
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*(Text(harmless(cell)) for cell in row))
+        self.console.print(table)
+
+    def note(self, message: str) -> None:
+        """A remark for people, on standard error."""
+        sys.stderr.write(harmless(message) + "\n")
+
+    def _json(self, item: Any) -> None:
+        sys.stdout.write(json.dumps(item, ensure_ascii=False, indent=2 if self.on_terminal else None) + "\n")
+
+    def _line(self, cells: Sequence[str]) -> None:
+        shown = (harmless(cell) for cell in cells) if self.on_terminal else cells
+        sys.stdout.write("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in shown) + "\n")
+
+
+def _at(item: Any, path: str) -> Any:
+    for part in path.split("."):
+        item = item.get(part) if isinstance(item, dict) else None
+    return item
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict) and all(isinstance(v, str | int) for v in value.values()):
+        return ",".join(f"{k}={v}" for k, v in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,186 @@
+"""Commands for runs."""
+
+import sys
+import threading
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from infra.cli.client import Client
+from infra.cli.context import CONTEXT, RUN_STATUS, Output, exiting, pairs, show_list, show_one, write
+from infra.cli.render import Renderer, harmless
+from infra.cli.targets import Limit
+
+app = typer.Typer(no_args_is_help=True, help="Jobs as they are done on targets.")
+COLUMNS = ["id", "job", "revision", "state", "requested_by", "requested_at", "finished_at", "targets"]
+RawText = Annotated[bool, typer.Option("--raw", help="Do not strip control sequences from the output.")]
+TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": lambda text: {"true": True, "false": False}[text]}
+
+
+@app.command()
+def start(
+    job: str,
+    parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; may be repeated.")] = None,
+    targets: Annotated[str | None, typer.Option(help="Narrow the job's selector.")] = None,
+    reason: str = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; nothing is recorded.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show output until the run ends; exit with its result.")] = False,
+    raw: RawText = False,
+    output: Output = "table",
+) -> None:  # fmt: skip
+    """Start a run. With --follow the exit status is the run's result: 0 succeeded, 1 failed, 3 cancelled, 4 timed out, 5 lost."""
+    with exiting():
+        client, renderer = CONTEXT.client(), Renderer(output)
+        values = _typed(client, job, pairs(parameter or [], "--parameter"))
+        body = {"parameters": values, "targets": targets, "reason": reason, "dry_run": dry_run}
+        answer = client.send("POST", f"/jobs/{quote(job)}/runs", {k: v for k, v in body.items() if v is not None})
+        if not follow or dry_run:
+            renderer.one(answer)
+            return
+        raise typer.Exit(_follow(client, renderer, answer["run_id"], raw))
+
+
+def _typed(client: Client, job: str, values: dict[str, str]) -> dict[str, Any]:
+    if not values:
+        return {}
+    kinds = {p["name"]: p["type"] for p in client.get(f"/jobs/{quote(job)}")["parameters"]}
+    typed: dict[str, Any] = {}
+    for name, text in values.items():
+        try:
+            typed[name] = TYPES.get(kinds.get(name, "string"), str)(text)
+        except (ValueError, KeyError):
+            typed[name] = text  # the server says what is wrong with it
+    return typed
+
+
+def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
+    renderer.note(f"run {run}")
+    fresh = {"Ops-Min-Version": f"run/{run}@1"}
+    on_terminal = renderer.on_terminal and renderer.form != "json"
+    if on_terminal:
+        with Live(Text(""), console=renderer.console, transient=True) as live:
+            done = threading.Event()
+            ticker = threading.Thread(target=_show_progress, args=(client, run, live, done), daemon=True)
+            ticker.start()
+            _print_output(client, run, live.console, raw, fresh)
+            done.set()
+            ticker.join(5)
+    else:
+        _print_output(client, run, None, raw, fresh, as_json=renderer.form == "json")
+    final = client.get(f"/runs/{quote(run)}")
+    if renderer.form == "json":
+        renderer.one(final)
+    else:
+        counts = ", ".join(f"{count} {state}" for state, count in final["targets"].items() if count and state != "total")
+        failure = f" ({final['error']['message']})" if final.get("error") else ""
+        renderer.note(f"run {run} {final['state']}: {counts or 'no targets'}{failure}")
+    return RUN_STATUS.get(final["state"], 1)
+
+
+def _show_progress(client: Client, run: str, live: Live, done: threading.Event) -> None:
+    while not done.wait(0.5):
+        with exiting():
+            row = client.get(f"/runs/{quote(run)}")
+        counts = row["targets"]
+        ended = sum(count for state, count in counts.items() if state not in ("total", "running", "pending"))
+        live.update(Text(f"{row['state']}  {ended}/{counts['total']} targets", style="dim"))
+
+
+def _print_output(
+    client: Client, run: str, console: Console | None, raw: bool, headers: dict[str, str], *, as_json: bool = False
+) -> None:
+    printer = _Printer(console, raw)
+    for event, _, item in client.events(f"/runs/{quote(run)}/output?follow=true", headers):
+        if event == "output":
+            Renderer("json").many([item], []) if as_json else printer.take(item)
+        elif event == "end":
+            break
+    printer.finish()
+
+
+class _Printer:
+    """Prints whole lines, each behind its target's name, so that targets do not mix within a line."""
+
+    def __init__(self, console: Console | None, raw: bool) -> None:
+        self._console, self._raw = console, raw
+        self._rest: dict[tuple[str, str, str], str] = {}
+
+    def take(self, item: dict[str, Any]) -> None:
+        """Print the lines that `item` completes."""
+        key = (item["target"], item["step"], item["stream"])
+        *lines, rest = (self._rest.get(key, "") + item["text"]).split("\n")
+        self._rest[key] = rest
+        for line in lines:
+            self._print(key, line)
+
+    def finish(self) -> None:
+        """Print lines that never got their end."""
+        for key, rest in self._rest.items():
+            if rest:
+                self._print(key, rest)
+
+    def _print(self, key: tuple[str, str, str], line: str) -> None:
+        target, _, stream = key
+        mark = "!" if stream == "stderr" else "|"
+        shown = f"{target} {mark} {line if self._raw else harmless(line)}"
+        if self._console:
+            self._console.print(Text.from_ansi(shown))
+        else:
+            sys.stdout.write(shown + "\n")
+            sys.stdout.flush()
+
+
+@app.command("list")
+def list_runs(job: str | None = None, state: str | None = None, limit: Limit = 50, output: Output = "table") -> None:
+    """List runs, newest first."""
+    show_list("/runs", COLUMNS, output, limit, job=job, state=state)
+
+
+@app.command()
+def show(run: str, output: Output = "table") -> None:
+    """Show one run."""
+    show_one(f"/runs/{quote(run)}", output)
+
+
+@app.command()
+def steps(run: str, output: Output = "table") -> None:
+    """Show what each step came to on each target."""
+    columns = ["target", "step", "attempt", "state", "exit_code", "started_at", "finished_at", "error.message"]
+    show_list(f"/runs/{quote(run)}/steps", columns, output, None)
+
+
+@app.command()
+def cancel(run: str, reason: str = "", output: Output = "table") -> None:
+    """End a run early; its remote processes are killed."""
+    write(lambda client: client.send("POST", f"/runs/{quote(run)}/cancel", {"reason": reason}), output)
+
+
+@app.command("output")
+def show_output(
+    run: str,
+    target: str | None = None,
+    step: str | None = None,
+    stream: str | None = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay until the run ends.")] = False,
+    raw: RawText = False,
+    output: Output = "table",
+) -> None:  # fmt: skip
+    """Show what steps wrote."""
+    with exiting():
+        client = CONTEXT.client()
+        if follow:
+            _print_output(client, run, None, raw, {}, as_json=output == "json")
+            return
+        query: dict[str, Any] = {"target": target, "step": step, "stream": stream}
+        items = client.items(f"/runs/{quote(run)}/output", **query)
+        if output == "json":
+            Renderer("json").many(items, [])
+            return
+        for item in items:
+            keep = raw or not sys.stdout.isatty()
+            sys.stdout.write(item["text"] if keep else "\n".join(map(harmless, item["text"].split("\n"))))
+            sys.stdout.flush()

@@ -1,0 +1,81 @@
+"""What can be set from outside? Environment variables beginning `OPSCONDUCTOR_`; adapters are chosen by URLs alone."""
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each is the environment variable `OPSCONDUCTOR_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="OPSCONDUCTOR_", extra="ignore")
+
+    home: Path = Field(Path("~/.opsconductor"), description="The data folder.")
+    log_url: str = Field("", description="`sqlite:///folder` or `kafka://h1:9092,h2:9092`; default: in the data folder.")
+    database_url: str = Field("", description="`sqlite:///file` or `postgresql://…`; default: SQLite in the data folder.")
+    redis_url: str = Field("", description="`redis://…` for sessions, hints and rate limits; default: in memory.")
+    listen: str = Field("127.0.0.1:8080", description="Where the API listens.")
+    admin_password: SecretStr | None = Field(None, description="The first administrator's password; used once, never re-applied.")
+    master_key: SecretStr | None = Field(None, description="The vault's master key, 32 bytes as base64; default: generated.")
+    instance: str = Field("", description="This process's stable name; default: the machine's name.")
+    log_prefix: str = Field("ops", description="What every Kafka topic's name begins with.")
+    log_partitions: int = Field(12, ge=1, le=1000, description="Shards of a new log; fixed for ever when it is created.")
+    log_replication: int = Field(
+        3, ge=1, le=9, description="Replicas of every Kafka topic; 3 or more survive the loss of a broker."
+    )
+    lease_s: float = Field(15, ge=1, le=3600, description="An executor that is silent for so many seconds has lost its runs.")
+    outcome_wait_s: float = Field(5, gt=0, le=60, description="How long a write waits for its outcome before it answers 202.")
+    max_connections: int = Field(128, ge=1, le=2000, description="How many steps one executor runs at a time.")
+    metrics_listen: str = Field("", description="Where roles other than the API serve /metrics and /health; default: nowhere.")
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the log is SQLite, so that everything runs in one process."""
+        return not self.log_url.startswith("kafka://")
+
+    @property
+    def log_folder(self) -> Path:
+        """The folder of the SQLite log."""
+        return Path(_path_of(self.log_url)) if self.log_url else self.home / "log"
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's bootstrap servers."""
+        return self.log_url.removeprefix("kafka://").rstrip("/")
+
+    @property
+    def read_models_url(self) -> str:
+        """The database of the read models and the vault."""
+        return self.database_url or f"sqlite:///{self.home / 'read-models.db'}"
+
+    @property
+    def instance_name(self) -> str:
+        """This process's stable name."""
+        return self.instance or socket.gethostname()
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        return address(self.listen)
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port written as `host:port`. Raises `ValueError`."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _path_of(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or parts.netloc:
+        raise ValueError(f"{url!r}: expected sqlite:///folder or kafka://host:port")
+    return parts.path

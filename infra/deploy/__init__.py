@@ -1,0 +1,1 @@
+"""What it takes to deploy: native services for one machine, container files."""

@@ -1,0 +1,8 @@
+"""Starts Kafka, Postgres, Redis and sshd natively on loopback, for tests and for a cluster on one machine.
+
+    kafka.py postgres.py redis.py sshd.py     one server each: start(), stop(), kill9(), an address
+    kafka_jars.py                             the broker's jars, fetched once through Maven
+    together.py                               all of them: `running` in the foreground, `up` and `down` by pid
+
+Everything listens on 127.0.0.1 only and keeps its data below one folder.
+"""

@@ -1,0 +1,101 @@
+"""Do the native services start, answer, survive a crash and stop?"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from confluent_kafka.admin import AdminClient
+
+from infra.deploy.services.native_process import ServiceFailed, start_ticks
+from infra.deploy.services.redis import RedisServer
+from infra.deploy.services.sshd import SshServer
+from infra.deploy.services.together import down, recorded, running, services_folder, up
+from tests.support.eventually import eventually
+from tests.support.services import docker_answers, scratch_folder
+
+pytestmark = pytest.mark.services
+
+
+def test_the_fixture_kafka_is_one_broker_that_creates_no_topic_by_itself(kafka: str) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka, "allow.auto.create.topics": True})
+    assert len(admin.list_topics(timeout=10).brokers) >= 1
+    assert "nobody-made-this" not in admin.list_topics("nobody-made-this", timeout=10).topics or (
+        admin.list_topics("nobody-made-this", timeout=10).topics["nobody-made-this"].error is not None
+    )
+
+
+def test_the_fixture_postgres_takes_sql(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("select 1 + 1").fetchone() == (2,)
+
+
+def test_the_fixture_redis_keeps_a_value(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("services-test", "kept")
+        assert client.getdel("services-test") == b"kept"
+
+
+def test_the_fixture_sshd_runs_a_command_for_the_holder_of_its_key(sshd: SshServer, tmp_path: Path) -> None:
+    key, known = tmp_path / "key", tmp_path / "known"
+    key.touch(mode=0o600)
+    key.write_text(sshd.private_key)
+    known.write_text(f"[127.0.0.1]:{sshd.port} {sshd.host_key}\n")
+    options = ["-F", "none", "-i", str(key), "-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes"]
+    ran = subprocess.run(
+        ["ssh", *options, "-p", str(sshd.port), f"{sshd.user}@127.0.0.1", "echo through"], capture_output=True, timeout=20
+    )
+    assert (ran.stdout, ran.returncode) == (b"through\n", 0), ran.stderr
+
+
+def test_a_killed_server_starts_again_on_the_same_port(tmp_path: Path) -> None:
+    with RedisServer(home=tmp_path) as server:
+        first = server.pid
+        server.kill9()
+        assert start_ticks(first) is None
+        assert not server.ready()
+        assert server.start().ready()
+        assert server.pid != first
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    server = RedisServer(home=tmp_path, port=1_000_000)
+    with pytest.raises(ServiceFailed, match=r"(?i)port"):
+        server.start()
+
+
+def test_a_tied_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from infra.deploy.services.redis import RedisServer\n"
+        "server = RedisServer(home=Path(sys.argv[1])).start(); print(server.pid, flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    server = int(parent.stdout.readline())
+    assert start_ticks(server) is not None
+    parent.kill()
+    parent.wait()
+    eventually(lambda: start_ticks(server) is None)
+
+
+@pytest.mark.skipif(docker_answers(), reason="services come from Docker here")
+def test_up_leaves_all_services_running_and_down_stops_exactly_those() -> None:
+    with scratch_folder() as folder:
+        jars = next(services_folder().glob("kafka-jars-*"), None)
+        if jars:
+            (folder / jars.name).symlink_to(jars)
+        started = up(folder)
+        try:
+            assert {one.name for one in started} == {"kafka-1", "postgres", "redis", "sshd"}
+            assert up(folder) == started, "a second up finds the first"
+            assert os.stat(folder / "services.json").st_mode & 0o77 == 0
+        finally:
+            stopped = down(folder)
+        assert stopped == started
+        assert recorded(folder) == []
+        assert [one.name for one in started if start_ticks(one.pid) == one.started] == []
+        with running(folder) as services, psycopg.connect(services["postgres"].address) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)

@@ -1,0 +1,1 @@
+"""Implements CommandSender, Outcomes, OwnedShards, EventReader and RecordSender in memory, for simulation and quick tests."""

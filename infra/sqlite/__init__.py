@@ -1,0 +1,1 @@
+"""Implements CommandSender, Outcomes, OwnedShards, EventReader and RecordSender in one SQLite file, for one process."""

@@ -12,13 +12,21 @@ A rejection has a stable code; clients and tests rely on it, the message is for 
 
 from dataclasses import dataclass
 
+MAX_ERRORS = 50
+MAX_ERROR_TEXT = 500
+"""An outcome must fit into a record even when the payload it refuses is as large as a record may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field at fault: its dotted path (`connection.port`) and what is wrong with it."""
+    """One field at fault: its dotted path (`connection.port`) and what is wrong with it, each cut to a bound."""
 
     field: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "field", self.field[:MAX_ERROR_TEXT])
+        object.__setattr__(self, "message", self.message[:MAX_ERROR_TEXT])
 
 
 class Rejection(Exception):
@@ -30,10 +38,11 @@ class Rejection(Exception):
 
 
 class Invalid(Rejection):
-    """The payload is wrong; `errors` names each field at fault."""
+    """The payload is wrong; `errors` names each field at fault, up to `MAX_ERRORS` of them."""
 
     def __init__(self, *errors: FieldError, code: str = "validation_failed") -> None:
-        super().__init__(code, "; ".join(f"{e.field}: {e.message}" for e in errors), errors)
+        kept = errors[:MAX_ERRORS]
+        super().__init__(code, "; ".join(f"{e.field}: {e.message}" for e in kept), kept)
 
 
 class Absent(Rejection):

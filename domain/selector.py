@@ -55,12 +55,10 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
 
 
 def _requirement(part: str, field: str) -> Requirement:
-    if "!=" in part:
-        key, _, value = part.partition("!=")
-        return _checked(Requirement(key.strip(), "!=", value.strip()), part, field)
     if "=" in part:
-        key, _, value = part.partition("=")
-        return _checked(Requirement(key.strip(), "=", value.strip()), part, field)
+        key, _, value = part.partition("=")  # the first operator counts: a value may contain "!="
+        operator: Operator = "!=" if key.endswith("!") else "="
+        return _checked(Requirement(key.removesuffix("!").strip(), operator, value.strip()), part, field)
     if part.startswith("!"):
         return _checked(Requirement(part[1:].strip(), "absent"), part, field)
     return _checked(Requirement(part, "exists"), part, field)

@@ -6,13 +6,14 @@ new schema version and an upcaster, never changed in place.
 
 import base64
 import binascii
+import ipaddress
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from domain.decider import Companion, Decider
-from domain.identity import check_slug, is_slug
+from domain.identity import check_slug, is_slug, name_of
 from domain.rejection import Absent, Conflict, FieldError, Invalid
 from domain.selector import check_labels
 from domain.title import check_title
@@ -24,6 +25,7 @@ HOST_KEY_TYPES = (
     "ecdsa-sha2-nistp521",
     "ssh-rsa",
 )
+MAX_HOST_KEY = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,8 @@ def decide(command: Command, state: TargetState, companion: Companion | None = N
     """The events that `command` causes in `state`, or a rejection."""
     if isinstance(command, RegisterTarget):
         return _register(command, state)
+    if isinstance(command, RecordTargetCheck):
+        return _record(command, state)
     _must_be_in_service(state)
     match command:
         case ChangeTarget():
@@ -251,11 +255,7 @@ def decide(command: Command, state: TargetState, companion: Companion | None = N
         case RetireTarget():
             return [TargetRetired()]
         case RequestTargetCheck(check):
-            if len(state.open_checks) >= MAX_OPEN_CHECKS:
-                raise Conflict("too_many_checks", f"{MAX_OPEN_CHECKS} checks of this target are still open")
-            return [] if check in state.open_checks else [TargetCheckRequested(check)]
-        case RecordTargetCheck():
-            return _record(command, state)
+            return _request_check(check, state)
 
 
 def _must_be_in_service(state: TargetState) -> None:
@@ -270,9 +270,7 @@ def _register(command: RegisterTarget, state: TargetState) -> Sequence[Event]:
         raise Conflict("target_exists", f"target {state.name} exists already")
     check_slug(command.name)
     labels = command.labels or {}
-    _refuse(
-        check_title(command.title) + check_host(command.host) + check_labels(labels) + _check_ssh(command.connection)
-    )
+    _refuse(check_title(command.title) + check_host(command.host) + check_labels(labels) + _check_ssh(command.connection))
     return [TargetRegistered(command.name, command.title, command.host, labels, command.connection)]
 
 
@@ -314,7 +312,18 @@ def _merged_connection(change: ConnectionChange | None, now: SshConnection) -> S
     )
 
 
+def _request_check(check: str, state: TargetState) -> Sequence[Event]:
+    if check in state.open_checks:
+        return []
+    if len(state.open_checks) >= MAX_OPEN_CHECKS:
+        raise Conflict("too_many_checks", f"{MAX_OPEN_CHECKS} checks of this target are still open")
+    return [TargetCheckRequested(check)]
+
+
 def _record(command: RecordTargetCheck, state: TargetState) -> Sequence[Event]:
+    # also when the target was retired meanwhile: a check that was asked for must come to an end
+    if not state.name:
+        raise Absent("target_not_found", "there is no such target")
     if command.check not in state.open_checks:
         return []
     checked = TargetChecked(
@@ -335,7 +344,17 @@ def check_host(host: str, field: str = "host") -> list[FieldError]:
         return [FieldError(field, "must have 1 to 253 characters")]
     if not all(c.isascii() and (c.isalnum() or c in ".-_:%") for c in host) or host.startswith("-"):
         return [FieldError(field, "must be a host name or an IP address")]
+    if ":" in host and not _is_ip_address(host):
+        return [FieldError(field, "must be a host name or an IP address; the port has a field of its own")]
     return []
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_ssh(connection: SshConnection) -> list[FieldError]:
@@ -351,6 +370,8 @@ def _check_ssh(connection: SshConnection) -> list[FieldError]:
 
 def why_no_host_key(text: str) -> str | None:
     """Why `text` is no public host key of the form `type base64`, or None when it is one."""
+    if len(text) > MAX_HOST_KEY:
+        return f"is longer than {MAX_HOST_KEY} characters"
     kind, _, encoded = text.partition(" ")
     if kind not in HOST_KEY_TYPES:
         return f"must begin with one of {', '.join(HOST_KEY_TYPES)}"
@@ -364,4 +385,8 @@ def why_no_host_key(text: str) -> str | None:
     return None
 
 
-DECIDER: Decider[Command, TargetState, Event] = Decider(TargetState(), decide, fold)
+def _fits(command: Command, stream: str) -> bool:
+    return not isinstance(command, RegisterTarget) or command.name == name_of(stream)
+
+
+DECIDER: Decider[Command, TargetState, Event] = Decider(TargetState(), decide, fold, fits=_fits)

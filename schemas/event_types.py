@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from domain import credential, target, user
 from domain.job import decide as job
 from domain.run import messages as run
 from schemas.event_envelope import EventEnvelope
-from schemas.payload import adapter
+from schemas.payload import adapter, field_errors
 from schemas.upcasters import upcast
 
 TABLE: dict[str, tuple[int, type[Any]]] = {
@@ -47,16 +49,21 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
 
 
 class UnknownEvent(Exception):
-    """An event of a type or schema version that this version of the software does not know."""
+    """An event that this version of the software cannot read: type or schema version not known, or another shape."""
 
 
 def event_of(envelope: EventEnvelope) -> Any:
     """The domain event in `envelope`, brought up to the current schema version.
 
-    Raises `UnknownEvent` for a type nobody knows or a schema version from the future: the reader must stop, never skip.
+    Raises `UnknownEvent` for a type nobody knows, a schema version from the future or a payload of another shape: the reader
+    must stop, never skip. The message holds nothing of the payload.
     """
-    known = TABLE.get(envelope.type)
-    if known is None or envelope.schema_version > known[0]:
+    current, kind = TABLE.get(envelope.type, (0, None))
+    if not 1 <= envelope.schema_version <= current:
         raise UnknownEvent(f"{envelope.type} in schema version {envelope.schema_version}")
-    current, kind = known
-    return adapter(kind).validate_json(upcast(envelope.type, envelope.schema_version, current, envelope.payload))
+    try:
+        return adapter(kind).validate_json(upcast(envelope.type, envelope.schema_version, current, envelope.payload))
+    except ValueError as error:
+        named = field_errors(error, kind) if isinstance(error, ValidationError) else ()
+        faults = "; ".join(f"{fault.field}: {fault.message}" for fault in named) or "no JSON"
+        raise UnknownEvent(f"{envelope.type} in schema version {envelope.schema_version}: {faults}") from None

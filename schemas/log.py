@@ -130,9 +130,7 @@ class OwnedShards(Protocol):
         """Up to `limit` commands not yet committed, people's lane first; an empty batch after `within_s` seconds."""
         ...
 
-    async def commit(
-        self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]
-    ) -> Sequence[Position]:
+    async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
         """Append events and outcomes and mark the batch consumed, all or nothing; the events' positions in their order.
 
         Raises `CommitAborted` or `OwnershipLost`; after the latter every tenure has ended.

@@ -6,7 +6,7 @@ payload alone. Outcomes, run output and heartbeats are plain JSON values.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -86,7 +86,7 @@ def _decode_command(record: WireRecord, head: Mapping[str, bytes]) -> CommandEnv
         expected_version=int(expected) if expected is not None else None,
         correlation_id=head["ce_correlationid"].decode(),
         causation_id=_uuid(head.get("ce_causationid")),
-        time=datetime.fromisoformat(head["ce_time"].decode()),
+        time=_utc(head["ce_time"]),
         fingerprint=head["ce_fingerprint"].decode(),
         traceparent=_text(head.get("traceparent")),
     )
@@ -236,6 +236,13 @@ def decode(topic: str, shard: int, shards: int, record: WireRecord) -> Body | Un
 def topic_of(stream: str) -> str:
     """The event topic of a stream. Raises `KeyError` for an unknown type."""
     return EVENT_TOPIC[stream.partition("/")[0]]
+
+
+def _utc(raw: bytes) -> datetime:
+    time = datetime.fromisoformat(raw.decode())
+    if time.utcoffset() != timedelta(0):
+        raise ValueError("the time is not UTC")
+    return time
 
 
 def _uuid(raw: bytes | None) -> UUID | None:

@@ -184,7 +184,7 @@ def _script_errors(step: Step, at: str, known: set[str]) -> Iterator[FieldError]
         if placeholder.name not in known and not _is_label(placeholder.name):
             yield FieldError(where, f"{{{{ {placeholder.name} }}}} is not known here")
         elif inside_quotes(shell, text, placeholder.start):
-            yield FieldError(where, f"{{{{ {placeholder.name} }}}} stands inside quotes; it is quoted by itself")
+            yield FieldError(where, f"{{{{ {placeholder.name} }}}} stands inside quotes or arithmetic; it is quoted by itself")
 
 
 def _is_label(name: str) -> bool:

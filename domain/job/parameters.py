@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from domain.rejection import FieldError, Invalid
+from domain.title import check_title
 
 PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 MAX_PARAMETERS = 100
 MAX_VALUE_BYTES = 100_000
+MAX_CHOICES = 1_000
 
 ParameterType = Literal["string", "integer", "number", "boolean", "secret"]
 Plain = str | int | float | bool
@@ -56,6 +58,7 @@ def check_parameters(parameters: tuple[Parameter, ...]) -> Iterator[FieldError]:
         if parameter.name.upper() in seen:
             yield FieldError(f"{at}.name", "differs from an earlier parameter at most in case")
         seen.add(parameter.name.upper())
+        yield from check_title(parameter.title, f"{at}.title")
         yield from _parameter_errors(parameter, at)
 
 
@@ -69,6 +72,8 @@ def _parameter_errors(parameter: Parameter, at: str) -> Iterator[FieldError]:
     if parameter.type == "secret" and (parameter.default is not None or parameter.choices is not None):
         yield FieldError(f"{at}.default", "a secret has neither default nor choices: they would be readable in the job")
         return
+    if parameter.choices is not None and not 1 <= len(parameter.choices) <= MAX_CHOICES:
+        yield FieldError(f"{at}.choices", f"must be 1 to {MAX_CHOICES} values")
     for index, choice in enumerate(parameter.choices or ()):
         if reason := _why_not_typed(parameter.type, choice):
             yield FieldError(f"{at}.choices.{index}", reason)

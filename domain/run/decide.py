@@ -1,10 +1,10 @@
 """What may be done with a run?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
 from domain.decider import Companion, Decider
-from domain.identity import JOB, stream_of
+from domain.identity import JOB, is_run_id, job_of, name_of, stream_of
 from domain.job.decide import JobState, must_be_open
 from domain.job.definition import JobDefinition
 from domain.job.parameters import resolve
@@ -38,12 +38,14 @@ from domain.run.messages import (
     StepStart,
     StepStarted,
 )
-from domain.run.progress import conclusion, may_begin
+from domain.run.progress import conclusion, counts_unplanned, may_begin
 from domain.run.state import Active, Final, Requested, RunState, Unknown, fold, is_finished, position_of
 from domain.run.step_failure import consequence
 from domain.selector import parse_selector
 
 MAX_REASON = 2_000
+MAX_WAITING = 1_000
+"""How many unfinished runs a run may wait for: their ids stand in its first event."""
 NO_TARGETS = Failure("no_targets", "no target in service matches the run's selector")
 
 
@@ -75,7 +77,7 @@ def _by_holder(command: PlanRun | FailRun | ReportRun | ExpireClaim, state: Requ
         case FailRun(error=error):
             if isinstance(state, Active):
                 raise Conflict("run_planned", "the run is planned; its steps say what fails")
-            return [RunFinished("failed", {}, error)]
+            return [RunFinished("failed", counts_unplanned(state, "skipped"), error)]
         case ReportRun():
             return _report(command, state)
         case ExpireClaim():
@@ -120,7 +122,9 @@ def _narrowed(job_targets: str, override: str | None) -> str:
     if override is None:
         return job_targets
     parse_selector(override, "targets")
-    return f"{job_targets},{override}"
+    narrowed = f"{job_targets},{override}"
+    parse_selector(narrowed, "targets")  # both together must be one selector: the plan reads it as such
+    return narrowed
 
 
 def _overlap(job: JobDefinition, unfinished: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
@@ -131,10 +135,10 @@ def _overlap(job: JobDefinition, unfinished: tuple[str, ...]) -> tuple[tuple[str
             if unfinished:
                 raise Conflict("job_is_running", f"the job forbids overlapping runs and {unfinished[0]} is not finished")
             return (), False
-        case "queue":
-            return unfinished, False
-        case "replace":
-            return unfinished, bool(unfinished)
+        case "queue" | "replace":
+            if len(unfinished) >= MAX_WAITING:
+                raise Conflict("too_many_runs_waiting", f"{len(unfinished)} runs of the job are not finished")
+            return unfinished, job.concurrency == "replace" and bool(unfinished)
     assert_never(job.concurrency)
 
 
@@ -161,6 +165,9 @@ def _plan(command: PlanRun, state: Requested | Active) -> Sequence[Event]:
         raise Conflict("run_planned", "the run is planned already")
     if command.part not in (1, state.parts + 1) or not 1 <= command.part <= command.parts:
         raise Conflict("plan_out_of_order", f"part {state.parts + 1} of the plan is due")
+    names = [target.name for target in command.targets] + list(state.planned if command.part > 1 else ())
+    if len(set(names)) != len(names):
+        raise Conflict("plan_repeats_target", "a target stands in the plan more than once")
     steps = tuple(rule.name for rule in state.rules.steps)
     planned = RunPlanned(command.part, command.parts, state.job_revision, steps, command.targets)
     after = fold(state, [planned])
@@ -235,6 +242,10 @@ def _end(entry: StepEnd, state: Active) -> StepFinished:
 def _record_late(command: RecordLateReport, state: Requested | Active | Final) -> Sequence[Event]:
     if not isinstance(state, Final) and (state.claim.executor, state.claim.epoch) == (command.executor, command.epoch):
         raise Conflict("report_not_late", "the executor holds the run; it reports in the ordinary way")
+    if command.epoch > (state.epoch if isinstance(state, Final) else state.claim.epoch):
+        raise Stale("stale_epoch", f"nobody ever held the run under epoch {command.epoch}")
+    if not command.entries:
+        return []
     return [LateReportReceived(command.executor, command.epoch, command.entries)]
 
 
@@ -246,7 +257,7 @@ def _cancel(command: CancelRun, state: Requested | Active) -> Sequence[Event]:
         raise Invalid(FieldError("reason", f"is longer than {MAX_REASON} characters"))
     asked = RunCancelRequested(command.reason)
     if isinstance(state, Requested):
-        return [asked, RunFinished("cancelled", {"cancelled": len(state.planned)} if state.planned else {})]
+        return [asked, RunFinished("cancelled", counts_unplanned(state, "cancelled"))]
     if state.ending == "cancelled":
         return []
     end = conclusion(_active(fold(state, [asked])))
@@ -257,5 +268,9 @@ def _companion(command: Command) -> str | None:
     return stream_of(JOB, command.job) if isinstance(command, RequestRun) else None
 
 
-_decide: Callable[[Command, RunState, Companion | None], Sequence[Event]] = decide
-DECIDER: Decider[Command, RunState, Event] = Decider(Unknown(), _decide, fold, _companion, is_finished)
+def _fits(command: Command, stream: str) -> bool:
+    run = name_of(stream)
+    return is_run_id(run) and (not isinstance(command, RequestRun) or command.job == job_of(run))
+
+
+DECIDER: Decider[Command, RunState, Event] = Decider(Unknown(), decide, fold, _companion, is_finished, _fits)

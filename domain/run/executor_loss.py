@@ -7,7 +7,7 @@ steps not yet started (`resume`), or is lost with its executor (`lose`).
 from collections.abc import Sequence
 
 from domain.run.messages import Event, ExpireClaim, Failure, RunFinished, RunLost, RunResumed, StepFinished
-from domain.run.progress import conclusion
+from domain.run.progress import conclusion, counts_at_end, counts_unplanned
 from domain.run.state import Active, Requested, fold
 from domain.run.step_failure import Consequence, consequence
 
@@ -19,14 +19,11 @@ def expire(command: ExpireClaim, state: Requested | Active) -> Sequence[Event]:
     if state.rules.on_executor_loss == "lose":
         lost = RunLost(command.executor, command.epoch)
         if isinstance(state, Requested):
-            return [lost, RunFinished("lost", {})]
+            return [lost, RunFinished("lost", counts_unplanned(state, "skipped"))]
         steps = _lost_steps(state, may_repeat=False)
         after = fold(state, steps)
         assert isinstance(after, Active)
-        counts = {**after.done}
-        if untouched := len(after.order) - after.finished_targets:
-            counts["skipped"] = counts.get("skipped", 0) + untouched
-        return [*steps, lost, RunFinished("lost", counts)]
+        return [*steps, lost, RunFinished("lost", counts_at_end(after, "lost", "skipped"))]
     resumed = RunResumed(command.executor, command.epoch)
     if isinstance(state, Requested):
         return [resumed]
@@ -46,6 +43,4 @@ def _lost_step(state: Active, target: str, may_repeat: bool) -> StepFinished:
     follows = consequence(state.rules, progress, "lost", bool(state.ending)) if may_repeat else Consequence("lost")
     step = state.rules.steps[progress.step].name
     epoch = state.claim.epoch
-    return StepFinished(
-        step, target, progress.attempt, epoch, "lost", None, LOST, None, follows.target_state, follows.retry
-    )
+    return StepFinished(step, target, progress.attempt, epoch, "lost", None, LOST, None, follows.target_state, follows.retry)

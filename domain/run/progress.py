@@ -1,7 +1,9 @@
 """Which steps may start now? And is the run over?"""
 
-from domain.run.messages import RunFinished, RunResult, StepStart
-from domain.run.state import Active
+from collections.abc import Mapping
+
+from domain.run.messages import RunFinished, RunResult, StepStart, TargetState
+from domain.run.state import Active, Requested
 
 
 def startable(state: Active) -> list[StepStart]:
@@ -40,14 +42,25 @@ def conclusion(state: Active) -> RunFinished | None:
     untouched = len(state.order) - state.finished_targets
     if untouched and not state.ending and not state.too_many_failures:
         return None
+    untouched_state: TargetState = "cancelled" if state.ending == "cancelled" else "skipped"
+    return RunFinished(_result(state), counts_at_end(state, state.ending or "skipped", untouched_state))
+
+
+def counts_at_end(state: Active, begun: TargetState, untouched: TargetState) -> Mapping[str, int]:
+    """How many targets end in which state when those begun and not done end as `begun`, those never begun as `untouched`."""
     counts = dict(state.done)
-    if untouched:
-        left = "cancelled" if state.ending == "cancelled" else "skipped"
-        counts[left] = counts.get(left, 0) + untouched
-    return RunFinished(_result(state), counts)
+    for left, number in ((begun, len(state.active)), (untouched, len(state.order) - state.begun)):
+        if number:
+            counts[left] = counts.get(left, 0) + number
+    return counts
 
 
 def _result(state: Active) -> RunResult:
     if state.ending:
         return "lost" if state.done.get("lost") else state.ending
     return "succeeded" if state.done.get("succeeded", 0) == len(state.order) else "failed"
+
+
+def counts_unplanned(state: Requested, left: TargetState) -> Mapping[str, int]:
+    """How many targets end in which state when the run ends before it is wholly planned: those of the parts seen so far."""
+    return {left: len(state.planned)} if state.planned else {}

@@ -6,7 +6,7 @@ the same at 10 and at 10,000 targets; a finished run keeps only its result.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from domain.job.definition import share_of
 from domain.run.messages import (
@@ -74,7 +74,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """Asked for, perhaps claimed, not wholly planned; `planned` are the targets of the parts seen so far."""
+    """Asked for, perhaps claimed, not wholly planned.
+
+    `parts` counts the parts of the plan its holder has handed in; `planned` are the targets of the parts last seen.
+    """
 
     job: str
     job_revision: int
@@ -152,6 +155,22 @@ class Final:
 
 RunState = Unknown | Requested | Active | Final
 
+Rare = (
+    RunRequested
+    | RunClaimed
+    | RunPlanned
+    | RunStarted
+    | RunCancelRequested
+    | RunTimeExceeded
+    | RunResumed
+    | RunLost
+    | LateReportReceived
+    | RunFinished
+)
+"""Every event but the steps', which come by the thousand."""
+
+V = TypeVar("V")
+
 
 def visible(state: RunState) -> str:
     """The state's name as everybody sees it; empty for an unknown run."""
@@ -173,13 +192,20 @@ def is_finished(state: RunState) -> bool:
 
 
 def fold(state: RunState, events: Iterable[Event]) -> RunState:
-    """The state after `events`."""
+    """The state after `events`. The tables of targets are copied once and then changed in place, for the length of this call."""
+    ours = False
     for event in events:
-        state = _evolve(state, event)
+        if isinstance(event, StepStarted | StepFinished):
+            assert isinstance(state, Active)
+            if not ours:
+                state, ours = replace(state, active=dict(state.active), done=dict(state.done)), True
+            state = _step_started(state, event) if isinstance(event, StepStarted) else _step_finished(state, event)
+        else:
+            state = _evolve(state, event)
     return state
 
 
-def _evolve(state: RunState, event: Event) -> RunState:
+def _evolve(state: RunState, event: Rare) -> RunState:
     match event:
         case RunRequested():
             return Requested(event.job, event.job_revision, event.rules)
@@ -201,8 +227,11 @@ def _evolve(state: RunState, event: Event) -> RunState:
 
 def _claimed(state: RunState, event: RunClaimed | RunResumed | RunLost) -> RunState:
     assert isinstance(state, Requested | Active)
-    holder = event.executor if isinstance(event, RunClaimed) else None
-    return replace(state, claim=Claim(event.epoch, holder))
+    if not isinstance(event, RunClaimed):
+        return replace(state, claim=Claim(event.epoch))
+    claim = Claim(event.epoch, event.executor)
+    # a new holder plans anew: parts of two snapshots of the inventory never mix
+    return replace(state, claim=claim, parts=0) if isinstance(state, Requested) else replace(state, claim=claim)
 
 
 def _planned(state: Requested, event: RunPlanned) -> RunState:
@@ -213,9 +242,7 @@ def _planned(state: Requested, event: RunPlanned) -> RunState:
     return Active(state.job, state.job_revision, state.rules, state.claim, planned)
 
 
-def _progressed(
-    state: Active, event: RunStarted | StepStarted | StepFinished | RunCancelRequested | RunTimeExceeded
-) -> Active:
+def _progressed(state: Active, event: RunStarted | RunCancelRequested | RunTimeExceeded) -> Active:
     match event:
         case RunStarted():
             return replace(state, started=True)
@@ -223,32 +250,31 @@ def _progressed(
             return replace(state, ending="cancelled")
         case RunTimeExceeded():
             return replace(state, ending=state.ending or "timed_out")
-        case StepStarted():
-            return _step_started(state, event)
-        case StepFinished():
-            return _step_finished(state, event)
     assert_never(event)
 
 
 def _step_started(state: Active, event: StepStarted) -> Active:
     known = state.active.get(event.target)
-    progress = replace(known or Progress(), running=True)
-    begun = state.begun if known else state.begun + 1
-    return replace(state, begun=begun, active={**state.active, event.target: progress})
+    _own(state.active)[event.target] = replace(known or Progress(), running=True)
+    return state if known else replace(state, begun=state.begun + 1)
 
 
 def _step_finished(state: Active, event: StepFinished) -> Active:
-    active = dict(state.active)
+    active, done = _own(state.active), _own(state.done)
     progress = active.pop(event.target)
     if event.target_state is not None:
-        done = {**state.done, event.target_state: state.done.get(event.target_state, 0) + 1}
-        return replace(state, active=active, done=done)
-    if event.retry:
+        done[event.target_state] = done.get(event.target_state, 0) + 1
+    elif event.retry:
         active[event.target] = replace(progress, attempt=progress.attempt + 1, running=False)
     else:
         flaw = progress.flaw if event.state == "succeeded" else progress.flaw or event.state
         active[event.target] = Progress(progress.step + 1, 1, False, flaw)
-    return replace(state, active=active)
+    return state
+
+
+def _own(table: Mapping[str, V]) -> dict[str, V]:
+    assert isinstance(table, dict), "fold changes only its own copy"
+    return table
 
 
 def position_of(rules: RunRules, step: str) -> int | None:

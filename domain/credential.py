@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from domain.decider import Companion, Decider
-from domain.identity import check_slug, name_of
+from domain.identity import check_slug
 from domain.rejection import Absent, Conflict, Invalid, Stale
 from domain.title import check_title
 
@@ -120,8 +120,4 @@ def _create(command: CreateCredential, state: CredentialState) -> Sequence[Event
     return [CredentialCreated(command.name, command.title, command.kind, command.secret, 1)]
 
 
-def _fits(command: Command, stream: str) -> bool:
-    return not isinstance(command, CreateCredential) or command.name == name_of(stream)
-
-
-DECIDER: Decider[Command, CredentialState, Event] = Decider(CredentialState(), decide, fold, fits=_fits)
+DECIDER: Decider[Command, CredentialState, Event] = Decider(CredentialState(), decide, fold)

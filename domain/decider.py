@@ -32,8 +32,6 @@ class Decider(Generic[C, S, E]):
     `decide(command, state, companion)` returns the events in order; an empty sequence means "already so".
     `fold(state, events)` must not change `state`; it may mutate a private copy for the length of one call.
     `companion(command)` names the companion stream, or None. `is_finished(state)` says that nothing can follow.
-    `fits(command, stream)` says whether the command may be sent to this stream at all: one that makes an aggregate says its
-    name, and must say the stream's. The owner rejects what does not fit, before it decides.
     """
 
     initial_state: S
@@ -41,4 +39,3 @@ class Decider(Generic[C, S, E]):
     fold: Callable[[S, Sequence[E]], S]
     companion: Callable[[C], str | None] = lambda command: None
     is_finished: Callable[[S], bool] = lambda state: False
-    fits: Callable[[C, str], bool] = lambda command, stream: True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from domain.decider import Companion, Decider
-from domain.identity import check_slug, is_slug, name_of
+from domain.identity import check_slug, is_slug
 from domain.rejection import Absent, Conflict, FieldError, Invalid
 from domain.selector import check_labels
 from domain.title import check_title
@@ -385,8 +385,4 @@ def why_no_host_key(text: str) -> str | None:
     return None
 
 
-def _fits(command: Command, stream: str) -> bool:
-    return not isinstance(command, RegisterTarget) or command.name == name_of(stream)
-
-
-DECIDER: Decider[Command, TargetState, Event] = Decider(TargetState(), decide, fold, fits=_fits)
+DECIDER: Decider[Command, TargetState, Event] = Decider(TargetState(), decide, fold)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from domain.decider import Companion, Decider
-from domain.identity import check_slug, name_of
+from domain.identity import check_slug
 from domain.rejection import Conflict
 
 Role = Literal["viewer", "operator", "author", "approver", "auditor", "administrator"]
@@ -70,8 +70,4 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
     return [UserCreated(command.name, command.password), RoleGranted("administrator")]
 
 
-def _fits(command: Command, stream: str) -> bool:
-    return command.name == name_of(stream)
-
-
-DECIDER: Decider[Command, UserState, Event] = Decider(UserState(), decide, fold, fits=_fits)
+DECIDER: Decider[Command, UserState, Event] = Decider(UserState(), decide, fold)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from domain.decider import Companion, Decider
-from domain.identity import check_slug, name_of
+from domain.identity import check_slug
 from domain.job.definition import JobDefinition, check_definition
 from domain.rejection import Absent, Conflict
 
@@ -106,8 +106,4 @@ def must_be_open(state: JobState) -> JobDefinition:
     return state.definition
 
 
-def _fits(command: Command, stream: str) -> bool:
-    return not isinstance(command, DefineJob) or command.name == name_of(stream)
-
-
-DECIDER: Decider[Command, JobState, Event] = Decider(JobState(), decide, fold, fits=_fits)
+DECIDER: Decider[Command, JobState, Event] = Decider(JobState(), decide, fold)

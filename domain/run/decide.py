@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from domain.decider import Companion, Decider
-from domain.identity import JOB, is_run_id, job_of, name_of, stream_of
+from domain.identity import JOB, stream_of
 from domain.job.decide import JobState, must_be_open
 from domain.job.definition import JobDefinition
 from domain.job.parameters import resolve
@@ -268,9 +268,4 @@ def _companion(command: Command) -> str | None:
     return stream_of(JOB, command.job) if isinstance(command, RequestRun) else None
 
 
-def _fits(command: Command, stream: str) -> bool:
-    run = name_of(stream)
-    return is_run_id(run) and (not isinstance(command, RequestRun) or command.job == job_of(run))
-
-
-DECIDER: Decider[Command, RunState, Event] = Decider(Unknown(), decide, fold, _companion, is_finished, _fits)
+DECIDER: Decider[Command, RunState, Event] = Decider(Unknown(), decide, fold, _companion, is_finished)

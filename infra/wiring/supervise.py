@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,10 @@ async def run_roles(roles: Mapping[str, Role], stop: asyncio.Event | None = None
     """Run roles until a signal (or `stop`) ends them all, or one fails. Raises `RoleFailed`; stops within `STOP_WITHIN_S`."""
     stop = stop or asyncio.Event()
     _stop_on_signals(stop)
-    tasks = {asyncio.create_task(_named(name, role, stop), name=name): name for name, role in roles.items()}
-    waiter = asyncio.create_task(stop.wait())
+    tasks: dict[asyncio.Task[Any], str] = {
+        asyncio.create_task(_named(name, role, stop), name=name): name for name, role in roles.items()
+    }
+    waiter: asyncio.Task[Any] = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({waiter, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     early = [tasks[task] for task in done if task in tasks]
     asked = stop.is_set()

@@ -26,7 +26,7 @@ class MemoryOwnedShards:
     def __init__(self, log: MemoryLog, instance: str, member: int) -> None:
         self._log = log
         self._instance = instance
-        self._member = member
+        self.member = member
         self._undecided: Transaction | None = None
         self._rotation = 0
         log.enter(instance, member)
@@ -40,7 +40,7 @@ class MemoryOwnedShards:
             if not await self._log.wait(deadline):
                 break
             self._rejoin()
-        return Taken(self._log.membership.owned_by(self._member), commands)
+        return Taken(self._log.membership.owned_by(self.member), commands)
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
         """Stage, pass the fence, decide: all or nothing. Raises `CommitAborted` or `OwnershipLost`."""
@@ -65,18 +65,18 @@ class MemoryOwnedShards:
 
     async def close(self) -> None:
         """Leave in order; owned shards pass to others at once."""
-        self._log.leave(self._member)
+        self._log.leave(self.member)
         self._abort()
 
     def _rejoin(self) -> None:
-        if not self._log.is_producer(self._instance, self._member):
+        if not self._log.is_producer(self._instance, self.member):
             raise OwnershipLost(f"another process runs as {self._instance}")
-        if (self._undecided and self._undecided.fate is Fate.UNDECIDED) or not self._log.membership.has(self._member):
-            self._log.leave(self._member)
-            self._log.enter(self._instance, self._member)
+        if (self._undecided and self._undecided.fate is Fate.UNDECIDED) or not self._log.membership.has(self.member):
+            self._log.leave(self.member)
+            self._log.enter(self._instance, self.member)
 
     def _ready(self, limit: int) -> Iterator[TakenCommand]:
-        shards = list(self._log.membership.owned_by(self._member))
+        shards = list(self._log.membership.owned_by(self.member))
         self._rotation += 1
         turn = self._rotation % len(shards) if shards else 0
         for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM):
@@ -107,7 +107,7 @@ class MemoryOwnedShards:
         return told + kept
 
     def _fence(self, taken: Taken, records: Sequence[tuple[Partition, WireRecord]]) -> None:
-        owned = self._log.membership.owned_by(self._member)
+        owned = self._log.membership.owned_by(self.member)
         touched = {c.position.shard for c in taken.commands} | {p.shard for p, _ in records if p.topic != OUTCOMES}
         lost = [shard for shard in touched if shard not in owned or owned[shard] != taken.shards.get(shard)]
         if lost:
@@ -123,7 +123,7 @@ class MemoryOwnedShards:
             self._lose(f"{self._instance} was fenced in its transaction")
 
     def _lose(self, why: str) -> None:
-        self._log.leave(self._member)
+        self._log.leave(self.member)
         self._abort()
         raise OwnershipLost(why)
 

@@ -53,8 +53,10 @@ class FolderLock:
         os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
-        """Let others in."""
-        os.close(self._file)
+        """Let others in. Releasing again does nothing: by then the number may be another file's."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def refuse_network_file_system(folder: Path) -> None:

@@ -44,7 +44,7 @@ class SqliteLog:
         self.checkpoints = Checkpoints(folder / LOG_FILE)
         chores = (self.checkpoints, Pruning(layout, clock))
         self._lock = lock
-        self._layout = layout
+        self.layout = layout
         self._waiting = Waiting()
         self._pool = ReadPool(folder)
         self.writer = Writer(connection, layout, clock, self._on_commit, chores)
@@ -71,7 +71,7 @@ class SqliteLog:
 
     def owned_shards(self, instance: str) -> SqliteOwnedShards:
         """A new member that owns every shard at once; members before it own nothing until it closes."""
-        parts = LogParts(self._layout, self.writer, self._pool, self._committed, self._waiting)
+        parts = LogParts(self.layout, self.writer, self._pool, self._committed, self._waiting)
         return SqliteOwnedShards(parts, self._members)
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class SqliteLog:
 
     def _on_commit(self, next_ids: Mapping[Partition, int], outcomes: Sequence[Outcome]) -> None:
         for partition, row in next_ids.items():
-            self._committed[partition] = row - self._layout.first_id(partition)
+            self._committed[partition] = row - self.layout.first_id(partition)
         self._waiting.wake(next_ids)
         self.outcomes.known(outcomes)
 

@@ -1,0 +1,28 @@
+"""Which rules decide for which aggregate type, and what is its state? One table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from domain import credential, target, user
+from domain.decider import Decider
+from domain.identity import CREDENTIAL, JOB, RUN, TARGET, USER
+from domain.job import decide as job
+from domain.run import decide as run
+from domain.run import state as run_state
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate type: its decider, and the type of its state as `schemas.payload.adapter` takes it."""
+
+    decider: Decider[Any, Any, Any]
+    state: Any
+
+
+TABLE: dict[str, Aggregate] = {
+    USER: Aggregate(user.DECIDER, user.UserState),
+    CREDENTIAL: Aggregate(credential.DECIDER, credential.CredentialState),
+    TARGET: Aggregate(target.DECIDER, target.TargetState),
+    JOB: Aggregate(job.DECIDER, job.JobState),
+    RUN: Aggregate(run.DECIDER, run_state.RunState),
+}

@@ -51,16 +51,16 @@ def parse_selector(text: str, field: str = "selector") -> Selector:
         raise Invalid(FieldError(field, "must name at least one requirement, such as env=prod"))
     if len(text) > MAX_SELECTOR:
         raise Invalid(FieldError(field, f"is longer than {MAX_SELECTOR} characters"))
-    return tuple(_requirement(part.strip(), field) for part in text.split(","))
+    return tuple(_requirement(part.strip(" "), field) for part in text.split(","))
 
 
 def _requirement(part: str, field: str) -> Requirement:
     if "=" in part:
         key, _, value = part.partition("=")  # the first operator counts: a value may contain "!="
         operator: Operator = "!=" if key.endswith("!") else "="
-        return _checked(Requirement(key.removesuffix("!").strip(), operator, value.strip()), part, field)
+        return _checked(Requirement(key.removesuffix("!").strip(" "), operator, value.strip(" ")), part, field)
     if part.startswith("!"):
-        return _checked(Requirement(part[1:].strip(), "absent"), part, field)
+        return _checked(Requirement(part[1:].strip(" "), "absent"), part, field)
     return _checked(Requirement(part, "exists"), part, field)
 
 

@@ -1,0 +1,1 @@
+"""What crosses process boundaries stays readable for ever."""

@@ -21,7 +21,7 @@ from infra.sqlite.lock import FolderLock, FolderUnsuitable, refuse_network_file_
 from infra.sqlite.owned import LogParts, Members, SqliteOwnedShards
 from infra.sqlite.pruning import Pruning
 from infra.sqlite.reading import ReadPool, find_outcome
-from infra.sqlite.records import encoded, size_of
+from infra.sqlite.records import encoded
 from infra.sqlite.transaction import Append
 from infra.sqlite.waiting import Waiting
 from infra.sqlite.writer import Writer
@@ -111,7 +111,7 @@ class SqliteSender:
         record = encoded(command)
         lane = COMMANDS_PEOPLE if command.actor.kind in PEOPLE_KINDS else COMMANDS_SYSTEM
         partition = Partition(lane, shard_of(command.stream, self._layout.shards))
-        await self._writer.submit(Append(partition, (record,)), size_of(record))
+        await self._writer.submit(Append(partition, (record,)), record.size)
 
 
 class SqliteRecords:
@@ -123,7 +123,7 @@ class SqliteRecords:
     async def publish(self, partition: Partition, records: Sequence[OutputChunk | Heartbeat]) -> int:
         """Append in order; the offset after the last. Raises `LogUnavailable`, `ResultUnknown`, `RecordTooLarge`."""
         wire = [encoded(record) for record in records]
-        end: int = await self._writer.submit(Append(partition, wire), sum(map(size_of, wire)))
+        end: int = await self._writer.submit(Append(partition, wire), sum(record.size for record in wire))
         return end
 
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from infra.sqlite.layout import Layout
 from infra.sqlite.reading import ReadPool, Stretch, read_on
-from infra.sqlite.records import encoded, size_of
+from infra.sqlite.records import encoded
 from infra.sqlite.transaction import Assume, Decision
 from infra.sqlite.waiting import Waiting
 from infra.sqlite.writer import Writer
@@ -100,7 +100,7 @@ class SqliteOwnedShards:
         if tenure is None or any(held != tenure for held in taken.shards.values()):
             raise self._lost("the shards are another owner's")
         decision = self._decision(tenure, taken, events, outcomes)
-        size = sum(size_of(record) for _, record in decision.events) + sum(size_of(record) for _, record in decision.outcomes)
+        size = sum(record.size for _, record in (*decision.events, *decision.outcomes))
         try:
             offsets = await self._log.writer.submit(decision, size)
         except LogUnavailable as error:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from infra.sqlite.layout import Layout, Row, packed
+from infra.sqlite.layout import Layout, Row
+from infra.sqlite.records import Stored
 from schemas.log import OwnershipLost
 from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
-from schemas.wire import WireRecord
 
 
 @dataclass(slots=True)
@@ -55,11 +55,11 @@ class Transaction:
     consumed: dict[Partition, int] = field(default_factory=dict)
     size: int = 0
 
-    def append(self, partition: Partition, record: WireRecord) -> int:
+    def append(self, partition: Partition, record: Stored) -> int:
         """Append a record; its offset."""
         return self._append(partition, record) - self.layout.first_id(partition)
 
-    def append_outcome(self, outcome: Outcome, record: WireRecord) -> None:
+    def append_outcome(self, outcome: Outcome, record: Stored) -> None:
         """Append an outcome and remember it under its command."""
         row = self._append(Partition(OUTCOMES, shard_of(outcome.stream, self.layout.shards)), record)
         self.outcome_ids.append((outcome.command_id.bytes, row))
@@ -90,12 +90,11 @@ class Transaction:
     def _next(self, partition: Partition) -> int:
         return self.next_id.get(partition, self.standing.next_id[partition])
 
-    def _append(self, partition: Partition, record: WireRecord) -> int:
+    def _append(self, partition: Partition, record: Stored) -> int:
         row = self._next(partition)
-        headers = packed(record.headers)
-        self.rows.append((row, record.key, record.value, headers, self.now_ms))
+        self.rows.append((row, record.key, record.value, record.headers, self.now_ms))
         self.next_id[partition] = row + 1
-        self.size += len(record.key) + len(record.value) + len(headers)
+        self.size += record.size
         return row
 
 
@@ -115,7 +114,7 @@ class Append:
     """Records for one partition; gives the offset after the last."""
 
     partition: Partition
-    records: Sequence[WireRecord]
+    records: Sequence[Stored]
 
     def apply(self, transaction: Transaction) -> int:
         """Append them all."""
@@ -129,8 +128,8 @@ class Decision:
     """An owner's batch: what it appends, and the lane positions it moves from where the owner took them to where they go."""
 
     tenure: int
-    events: Sequence[tuple[Partition, WireRecord]]
-    outcomes: Sequence[tuple[Outcome, WireRecord]]
+    events: Sequence[tuple[Partition, Stored]]
+    outcomes: Sequence[tuple[Outcome, Stored]]
     moved: Mapping[Partition, tuple[int, int]]
 
     def apply(self, transaction: Transaction) -> Sequence[int]:

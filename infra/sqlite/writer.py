@@ -86,12 +86,13 @@ class Writer:
         """What the request gives, once its transaction is durable. Raises `LogUnavailable`, `ResultUnknown` or its own error."""
         waiting = _Waiting(request, size, self._loop.create_future())
         self._enqueue(waiting)
-        done, _ = await asyncio.wait([waiting.future], timeout=WITHIN_S)
-        if done:
-            return waiting.future.result()
-        if self._withdraw(waiting):
-            raise LogUnavailable(f"nothing was written within {WITHIN_S:g} s")
-        raise ResultUnknown(f"the disk has not confirmed within {WITHIN_S:g} s")
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                return await waiting.future
+        except TimeoutError:
+            if self._withdraw(waiting):
+                raise LogUnavailable(f"nothing was written within {WITHIN_S:g} s") from None
+            raise ResultUnknown(f"the disk has not confirmed within {WITHIN_S:g} s") from None
 
     async def close(self) -> None:
         """Write what waits, then end the thread and close its connection."""

@@ -6,6 +6,7 @@ import threading
 from contextlib import asynccontextmanager
 
 from infra.sqlite.log import SqliteLog
+from infra.sqlite.records import stored
 from infra.sqlite.transaction import Append
 from schemas.log import CommitAborted, LogUnavailable
 
@@ -77,7 +78,7 @@ class SqliteHarness:
         return await self.open()
 
     async def put(self, log, partition, record):
-        await log.writer.submit(Append(partition, (record,)))
+        await log.writer.submit(Append(partition, (stored(record),)))
 
     async def delete_before(self, log, partition, offset):
         first = log.layout.first_id(partition)

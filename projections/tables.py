@@ -1,8 +1,10 @@
 """What do the read models look like? The same SQLAlchemy tables on Postgres and SQLite; all of them can be dropped and rebuilt.
 
-Times are RFC 3339 UTC text as in the events, so both databases keep and order them alike. `version` is the stream's version that
+Times are RFC 3339 UTC text (`stored_time`), so both databases keep and order them alike. `version` is the stream's version that
 a row shows; `position` columns hold the offset of the last event that made it (its topic and shard follow from the stream).
 """
+
+from datetime import UTC, datetime
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
 
@@ -10,6 +12,13 @@ metadata = MetaData()
 
 _ID = String(255)
 _TIME = String(40)
+_JSON = JSON(none_as_null=True)
+
+
+def stored_time(moment: datetime) -> str:
+    """A moment as every time column holds it: UTC, always 27 characters, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
 
 targets = Table(
     "targets",
@@ -17,13 +26,13 @@ targets = Table(
     Column("name", _ID, primary_key=True),
     Column("title", Text, nullable=False),
     Column("host", Text, nullable=False),
-    Column("labels", JSON, nullable=False),
-    Column("connection", JSON, nullable=False),
+    Column("labels", _JSON, nullable=False),
+    Column("connection", _JSON, nullable=False),
     Column("credential", _ID, nullable=False, index=True),
     Column("retired", Boolean, nullable=False),
     Column("reachable", Boolean),
-    Column("last_check", JSON),
-    Column("open_checks", JSON, nullable=False),
+    Column("last_check", _JSON),
+    Column("open_checks", _JSON, nullable=False),
     Column("created_at", _TIME, nullable=False),
     Column("updated_at", _TIME, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -60,7 +69,7 @@ users = Table(
     metadata,
     Column("name", _ID, primary_key=True),
     Column("password", String(80), nullable=False),
-    Column("roles", JSON, nullable=False),
+    Column("roles", _JSON, nullable=False),
     Column("created_at", _TIME, nullable=False),
     Column("updated_at", _TIME, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -72,7 +81,7 @@ jobs = Table(
     metadata,
     Column("name", _ID, primary_key=True),
     Column("revision", Integer, nullable=False),
-    Column("definition", JSON, nullable=False),
+    Column("definition", _JSON, nullable=False),
     Column("archived", Boolean, nullable=False),
     Column("created_at", _TIME, nullable=False),
     Column("updated_at", _TIME, nullable=False),
@@ -85,7 +94,7 @@ job_revisions = Table(
     metadata,
     Column("job", _ID, nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("definition", JSON, nullable=False),
+    Column("definition", _JSON, nullable=False),
     Column("author", Text, nullable=False),
     Column("time", _TIME, nullable=False),
     Column("version", BigInteger, nullable=False),
@@ -112,13 +121,13 @@ runs = Table(
     Column("ending", String(20)),
     Column("requested_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("parameters", JSON, nullable=False),
+    Column("parameters", _JSON, nullable=False),
     Column("selector", Text, nullable=False),
-    Column("waits_for", JSON, nullable=False),
+    Column("waits_for", _JSON, nullable=False),
     Column("replaces", Boolean, nullable=False),
     Column("total", Integer, nullable=False),
-    Column("counts", JSON, nullable=False),
-    Column("error", JSON),
+    Column("counts", _JSON, nullable=False),
+    Column("error", _JSON),
     Column("executor", Text),
     Column("epoch", Integer, nullable=False),
     Column("correlation_id", String(64), nullable=False),
@@ -144,7 +153,7 @@ run_steps = Table(
     Column("step", String(63), nullable=False),
     Column("state", String(20), nullable=False),
     Column("exit_code", Integer),
-    Column("error", JSON),
+    Column("error", _JSON),
     Column("started_at", _TIME),
     Column("finished_at", _TIME),
     PrimaryKeyConstraint("run", "target", "step_index", "attempt"),
@@ -191,6 +200,7 @@ events = Table(
     Column("shard", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Index("events_by_stream", "stream", "version", unique=True),
+    Index("events_by_position", "topic", "shard", "offset", unique=True),
     Index("events_by_correlation", "correlation_id", "time", "event_id"),
     Index("events_by_time", "time", "event_id"),
     Index("events_by_type", "type", "time", "event_id"),

@@ -1,0 +1,106 @@
+"""What do the projections remember of themselves: positions, states, wishes to be rebuilt?"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from projections.generation import NEXT, drop_next, live_tables
+from projections.place import Place
+from projections.projection import Projection
+from projections.tables import projection_positions, projection_status
+from schemas.position import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A projection as it was found: its place, whether its tables are of this version of the code, and what is asked of it."""
+
+    place: Place
+    generation: int
+    stopped: bool
+    outdated: bool
+    rebuild_requested: bool
+
+
+def partitions_of(topics: Iterable[str], shards: int) -> list[Partition]:
+    """Every partition of these topics."""
+    return [Partition(topic, shard) for topic in topics for shard in range(shards)]
+
+
+def open_all(connection: Connection, projections: Sequence[Projection], shards: int) -> list[Opened]:
+    """Every projection as it stands; one never seen before begins at the start. Remains of unfinished rebuilds are dropped."""
+    return [_open(connection, projection, shards) for projection in projections]
+
+
+def _open(connection: Connection, projection: Projection, shards: int) -> Opened:
+    drop_next(connection, projection)
+    forget_positions(connection, projection.name + NEXT)
+    kept = projection_status.c
+    found = connection.execute(select(projection_status).where(kept.projection == projection.name)).mappings().one_or_none()
+    row = _first_status(projection) if found is None else found
+    if found is None:
+        connection.execute(insert(projection_status), [dict(row)])
+    place = Place(projection, projection.name, live_tables(projection), positions_of(connection, projection.name))
+    _add_positions(connection, place, partitions_of(projection.topics, shards))
+    return Opened(
+        place,
+        row["generation"],
+        row["state"] == "stopped",
+        row["schema"] != projection.fingerprint,
+        row["rebuild_requested"],
+    )
+
+
+def _first_status(projection: Projection) -> Mapping[str, Any]:
+    return {
+        "projection": projection.name,
+        "generation": 1,
+        "schema": projection.fingerprint,
+        "state": "live",
+        "rebuild_requested": False,
+    }
+
+
+def positions_of(connection: Connection, name: str) -> dict[Partition, int]:
+    """The next offset in each partition, as kept under `name`."""
+    kept = projection_positions.c
+    rows = connection.execute(select(projection_positions).where(kept.projection == name))
+    return {Partition(row.topic, row.shard): row.next_offset for row in rows}
+
+
+def _add_positions(connection: Connection, place: Place, partitions: Collection[Partition]) -> None:
+    for partition in partitions:
+        if partition not in place.positions:
+            place.positions[partition] = 0
+            write_position(connection, place.name, partition, 0)
+
+
+def write_position(connection: Connection, name: str, partition: Partition, next_offset: int) -> None:
+    """Begin to keep a position."""
+    row = {"projection": name, "topic": partition.topic, "shard": partition.shard, "next_offset": next_offset}
+    connection.execute(insert(projection_positions), row)
+
+
+def forget_positions(connection: Connection, name: str) -> None:
+    """Keep no positions under `name` any more."""
+    connection.execute(delete(projection_positions).where(projection_positions.c.projection == name))
+
+
+def take_positions(connection: Connection, name: str, positions: Mapping[Partition, int]) -> None:
+    """Make `positions` those of `name`, whatever they were."""
+    forget_positions(connection, name)
+    for partition, next_offset in positions.items():
+        write_position(connection, name, partition, next_offset)
+
+
+def set_status(connection: Connection, projection: str, values: Mapping[str, Any]) -> None:
+    """Change what the status says of one projection."""
+    connection.execute(update(projection_status).where(projection_status.c.projection == projection).values(values))
+
+
+def requested_rebuilds(connection: Connection) -> frozenset[str]:
+    """The projections somebody wants rebuilt."""
+    kept = projection_status.c
+    return frozenset(connection.execute(select(kept.projection).where(kept.rebuild_requested)).scalars())

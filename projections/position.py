@@ -1,0 +1,98 @@
+"""How far are the read models? Asked by the API for fresh answers and by people for the state of things."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select, tuple_
+
+from projections.all import BY_NAME
+from projections.tables import events, projection_positions, projection_status
+from schemas.position import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """How one projection is: `live`, `stopped` (where and why) or `rebuilding` (`done` of `total` offsets; still serving).
+
+    `lag_events` are offsets still to be read (on Kafka they include the log's own markers); `lag_seconds` is the age of the
+    last event projected while there are any, else 0.
+    """
+
+    name: str
+    state: str
+    generation: int
+    positions: Mapping[Partition, int]
+    lag_events: int
+    lag_seconds: float
+    stopped_at: str | None
+    error: str | None
+    rebuild_done: int | None
+    rebuild_total: int | None
+
+
+def has_reached(connection: Connection, projection: str, positions: Mapping[Partition, int]) -> bool:
+    """Whether `projection` has read everything before these offsets, in those of the partitions that it reads at all.
+
+    Raises `KeyError` for a projection that does not exist.
+    """
+    wanted = {p: offset for p, offset in positions.items() if p.topic in BY_NAME[projection].topics and offset > 0}
+    if not wanted:
+        return True
+    kept = projection_positions.c
+    rows = connection.execute(
+        select(kept.topic, kept.shard, kept.next_offset).where(
+            kept.projection == projection, tuple_(kept.topic, kept.shard).in_([(p.topic, p.shard) for p in wanted])
+        )
+    )
+    reached = {Partition(row.topic, row.shard): row.next_offset for row in rows}
+    return all(reached.get(partition, 0) >= offset for partition, offset in wanted.items())
+
+
+def version_applied(connection: Connection, projection: str, stream: str, version: int) -> bool:
+    """Whether `projection` has taken in `version` of `stream`. False also for a version that the audit index has not seen."""
+    at, of = events.c, projection_positions.c
+    passed = (
+        select(of.next_offset)
+        .join(events, (at.topic == of.topic) & (at.shard == of.shard))
+        .where(at.stream == stream, at.version == version, of.projection == projection, of.next_offset > at.offset)
+    )
+    return connection.execute(passed).first() is not None
+
+
+def status(connection: Connection, ends: Mapping[Partition, int], now: datetime) -> list[ProjectionStatus]:
+    """Every projection's status, by name; `ends` are the log's ends (`EventReader.ends`)."""
+    positions: dict[str, dict[Partition, int]] = {}
+    for row in connection.execute(select(projection_positions)):
+        positions.setdefault(row.projection, {})[Partition(row.topic, row.shard)] = row.next_offset
+    kept = connection.execute(select(projection_status).order_by(projection_status.c.projection)).mappings()
+    return [_status(dict(row), positions.get(row["projection"], {}), ends, now) for row in kept]
+
+
+def _status(
+    row: Mapping[str, object], positions: Mapping[Partition, int], ends: Mapping[Partition, int], now: datetime
+) -> ProjectionStatus:
+    lag = sum(max(0, ends[p] - offset) for p, offset in positions.items() if p in ends)
+    last = row["last_event_at"]
+    age = (now - datetime.fromisoformat(str(last))).total_seconds() if lag and last else 0.0
+    rebuilding = row["rebuild_done"] is not None and row["state"] == "live"
+    return ProjectionStatus(
+        name=str(row["projection"]),
+        state="rebuilding" if rebuilding else str(row["state"]),
+        generation=int(str(row["generation"])),
+        positions=positions,
+        lag_events=lag,
+        lag_seconds=max(0.0, age),
+        stopped_at=_text(row["stopped_at"]),
+        error=_text(row["error"]),
+        rebuild_done=_number(row["rebuild_done"]),
+        rebuild_total=_number(row["rebuild_total"]),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: object) -> int | None:
+    return None if value is None else int(str(value))

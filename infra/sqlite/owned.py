@@ -1,7 +1,8 @@
 """How does the owner take commands from the file and commit what they caused?
 
 One process has the file, so one member owns every shard: the newest that has not closed. An older one finds that it owns
-nothing, and its commits are refused on the writer's thread, where every decision has its place in one order.
+nothing, and its commits are refused. What was queued for the writer before a take-over is decided before the new owner takes;
+and each decision says from where it moves a lane, so that nothing is consumed twice whatever became of an earlier one.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from functools import partial
 from infra.sqlite.layout import Layout
 from infra.sqlite.reading import ReadPool, Stretch, read_on
 from infra.sqlite.records import encoded
-from infra.sqlite.transaction import Assume, Decision
+from infra.sqlite.transaction import Consumed, Decision
 from infra.sqlite.waiting import Waiting
 from infra.sqlite.writer import Writer
 from schemas.event_envelope import EventEnvelope
@@ -99,7 +100,7 @@ class SqliteOwnedShards:
         tenure = self._tenure
         if tenure is None or any(held != tenure for held in taken.shards.values()):
             raise self._lost("the shards are another owner's")
-        decision = self._decision(tenure, taken, events, outcomes)
+        decision = self._decision(taken, events, outcomes)
         size = sum(record.size for _, record in (*decision.events, *decision.outcomes))
         try:
             offsets = await self._log.writer.submit(decision, size)
@@ -138,7 +139,7 @@ class SqliteOwnedShards:
 
     async def _assume(self) -> int:
         tenure = self._members.next_tenure()
-        self._consumed = dict(await self._log.writer.submit(Assume(tenure)))
+        self._consumed = dict(await self._log.writer.submit(Consumed()))
         if self._members.is_owner(self):
             self._tenure = tenure
         return tenure
@@ -166,7 +167,7 @@ class SqliteOwnedShards:
                     behind.append(stretch)
         return behind
 
-    def _decision(self, tenure: int, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Decision:
+    def _decision(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Decision:
         layout = self._log.layout
         moved: dict[Partition, tuple[int, int]] = {}
         for command in taken.commands:
@@ -174,7 +175,6 @@ class SqliteOwnedShards:
             moved[lane] = (self._consumed[lane], layout.first_id(lane) + command.position.offset + 1)
         try:
             return Decision(
-                tenure,
                 [(Partition(topic_of(e.stream), shard_of(e.stream, layout.shards)), encoded(e)) for e in events],
                 [(outcome, encoded(outcome)) for outcome in outcomes],
                 moved,

@@ -20,14 +20,13 @@ from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
 
 @dataclass(slots=True)
 class Standing:
-    """What the writer knows between two transactions: each partition's next id, the consumed ids and who owns the shards."""
+    """What the writer knows between two transactions: each partition's next id and the lanes' consumed ids."""
 
     next_id: dict[Partition, int]
     consumed: dict[Partition, int]
-    tenure: int = 0
 
 
-def standing_in(connection: sqlite3.Connection, layout: Layout, tenure: int) -> Standing:
+def standing_in(connection: sqlite3.Connection, layout: Layout) -> Standing:
     """What the file says."""
     newest = "SELECT max(id) FROM records WHERE id >= ? AND id < ?"
     next_id = {}
@@ -38,7 +37,7 @@ def standing_in(connection: sqlite3.Connection, layout: Layout, tenure: int) -> 
     kept = dict(connection.execute("SELECT partition, next FROM consumed"))
     lanes = [p for p in layout.partitions() if p.topic in (COMMANDS_PEOPLE, COMMANDS_SYSTEM)]
     consumed = {lane: kept.get(layout.first_id(lane), layout.first_id(lane)) for lane in lanes}
-    return Standing(next_id, consumed, tenure)
+    return Standing(next_id, consumed)
 
 
 @dataclass(slots=True)
@@ -127,15 +126,12 @@ class Append:
 class Decision:
     """An owner's batch: what it appends, and the lane positions it moves from where the owner took them to where they go."""
 
-    tenure: int
     events: Sequence[tuple[Partition, Stored]]
     outcomes: Sequence[tuple[Outcome, Stored]]
     moved: Mapping[Partition, tuple[int, int]]
 
     def apply(self, transaction: Transaction) -> Sequence[int]:
         """Append all of it; the events' offsets. Raises `OwnershipLost`."""
-        if transaction.standing.tenure != self.tenure:
-            raise OwnershipLost("another owner took over")
         for lane, (start, _) in self.moved.items():
             if transaction.consumed_to(lane) != start:
                 raise OwnershipLost(f"{lane.topic}/{lane.shard} was consumed by another batch")
@@ -147,14 +143,11 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Assume:
-    """A new tenure: every decision queued before it is decided, every one of an older tenure after it is refused."""
-
-    tenure: int
+class Consumed:
+    """How far is the owner? Asked by a new one: every decision that was queued before it is decided by then."""
 
     def apply(self, transaction: Transaction) -> Mapping[Partition, int]:
-        """Take over; the ids up to which the lanes are consumed."""
-        transaction.standing.tenure = self.tenure
+        """The ids up to which the lanes are consumed."""
         return {lane: transaction.consumed_to(lane) for lane in transaction.standing.consumed}
 
 

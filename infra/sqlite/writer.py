@@ -70,7 +70,7 @@ class Writer:
         chores: tuple[Checkpoints, Pruning],
     ) -> None:
         self.transactions = 0
-        self.standing = standing_in(connection, layout, tenure=0)
+        self.standing = standing_in(connection, layout)
         self._connection = connection
         self._layout = layout
         self._clock = clock
@@ -165,7 +165,7 @@ class Writer:
 
     def _resolve_doubt(self) -> None:
         if self._in_doubt:
-            self.standing = standing_in(self._connection, self._layout, self.standing.tenure)
+            self.standing = standing_in(self._connection, self._layout)
             self._on_loop(partial(self._committed, dict(self.standing.next_id), ()))
             self._in_doubt = False
 

@@ -63,6 +63,23 @@ async def test_every_tenure_differs_after_ownership_was_lost_and_won_again(harne
     await first.close()
 
 
+async def test_a_batch_of_an_earlier_tenure_is_not_committed_in_a_later_one(harness):
+    log = await harness.open()
+    await log.sender.send(command())
+    first = log.owned_shards("first")
+    before = await take_all(harness, first, 1)
+    heir = await harness.usurp(log, first, "heir")
+    await take_all(harness, heir, 1)
+    await heir.close()
+    assert set(await owning_all(harness, first)) == set(before.shards)
+    with pytest.raises(OwnershipLost):
+        await commit_all(first, before)
+    assert await read_to_end(harness, log) == []
+    await commit_all(first, await take_all(harness, first, 1))
+    assert len(await read_to_end(harness, log, "targets")) == 1
+    await first.close()
+
+
 async def test_shards_pass_on_at_once_when_their_owner_leaves_in_order(harness):
     log = await harness.open()
     cause = command()

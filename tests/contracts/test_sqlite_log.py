@@ -114,6 +114,25 @@ async def test_a_commit_whose_result_is_in_doubt_ends_the_tenure_and_the_truth_i
     assert len(await read_to_end(harness, log, "targets")) == 1
 
 
+async def test_a_commit_that_its_caller_gave_up_waiting_for_is_not_repeated(log):
+    harness = SqliteHarness(None)
+    await log.sender.send(command())
+    owner = log.owned_shards("one")
+    taken = await take_all(harness, owner, 1)
+    hold = Hold()
+    held = asyncio.create_task(log.writer.submit(hold))
+    await asyncio.to_thread(hold.reached.wait)
+    given_up = asyncio.create_task(commit_all(owner, taken))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    hold.go.set()
+    await held
+    with pytest.raises(OwnershipLost):
+        await commit_all(owner, taken)
+    assert not (await owner.take(1, 0.05)).commands
+    assert len(await read_to_end(harness, log, "targets")) == 1
+
+
 class Doubtful:
     """A connection whose next COMMIT is done and says that it failed, as a disk may."""
 

@@ -1,0 +1,98 @@
+"""How does the executor reach targets over SSH? Asyncio outside, a bounded number of threads and pooled connections inside."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from infra.ssh.opening import Opened, Opener
+from infra.ssh.pool import Pool, key_of
+from infra.ssh.settings import SshSettings
+from infra.ssh.step import Machinery, StepRun, Stopper
+from infra.ssh.workers import Workers
+from processors.executor.connector import Ending, Endpoint, Invocation, Killed, Login, OutputSink, Reached, Unreachable
+
+_T = TypeVar("_T")
+_CLOSES_WITHIN_S = 3.0
+
+
+class SshConnector:
+    """Implements `Connector`. Every call ends within its bounds (`SshSettings`), whatever a target does:
+
+    run      (connecting and its retries) + the step's time-out + its confirmation; beyond `threads` steps at once it also
+             waits for a free thread
+    check    one connection
+    close    a few seconds; steps that still run end as `Unconfirmed`, and their processes die with the connection
+    """
+
+    def __init__(self, settings: SshSettings | None = None) -> None:
+        self._settings = settings or SshSettings()
+        self._machinery = Machinery(self._settings, Opener(self._settings), Pool(self._settings))
+        self._workers = Workers(self._settings.threads, "ops-ssh")
+        self._closed = False
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections the pool holds."""
+        return self._machinery.pool.size
+
+    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
+        """Run one step. Raises `Unreachable` if nothing was started, ValueError for a name or mark that must not be sent."""
+        stopper = Stopper()
+        work = self._submitted(StepRun(self._machinery, endpoint, login, step, sink, stopper).to_its_end)
+        future = asyncio.wrap_future(work)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        watch = asyncio.ensure_future(cancelled.wait())
+        either: list[asyncio.Future[Any]] = [future, watch]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                stopper.stop()
+                if work.cancel():
+                    return Killed("cancelled")
+            return await asyncio.shield(future)
+        finally:
+            # reached by a cancelled task too: the step must not outlive the call that asked for it
+            stopper.stop()
+            work.cancel()
+            watch.cancel()
+
+    async def check(self, endpoint: Endpoint, login: Login) -> Reached:
+        """Connect and log in afresh, run nothing. Raises `Unreachable`."""
+        return await asyncio.wrap_future(self._submitted(lambda: self._reached(endpoint, login)))
+
+    async def close(self) -> None:
+        """End every step, connection and thread, within a few seconds."""
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._machinery.pool.close()
+        self._workers.close(_CLOSES_WITHIN_S)
+
+    def _submitted(self, work: Callable[[], _T]) -> Future[_T]:
+        if self._closed:
+            raise Unreachable("connect_failed", "the connector is closed")
+        return self._workers.submit(work)
+
+    def _reached(self, endpoint: Endpoint, login: Login) -> Reached:
+        began = time.monotonic()
+        opened = self._machinery.pool.opened_patiently(
+            key_of(endpoint, login), lambda: self._machinery.opener.open(endpoint, login), Stopper().stopped
+        )
+        try:
+            return Reached(time.monotonic() - began, _negotiated(opened))
+        finally:
+            opened.close()
+
+
+def _negotiated(opened: Opened) -> dict[str, str]:
+    transport = opened.transport
+    key = transport.get_remote_server_key()
+    return {
+        "server": transport.remote_version,
+        "kex": transport.agreed_kex,
+        "cipher": transport.remote_cipher,
+        "host_key": f"{key.get_name()} {key.get_base64()}",
+    }

@@ -1,0 +1,139 @@
+"""How is a connection opened, and what does each failure mean? fabric opens it; keys, agents and files of ours play no part."""
+
+import socket
+import threading
+from dataclasses import dataclass
+
+from fabric import Config, Connection
+from paramiko.config import SSHConfig
+from paramiko.ssh_exception import AuthenticationException, IncompatiblePeer, NoValidConnectionsError, SSHException
+
+from infra.ssh.host_key import HostKeyDiffers, OnlyPinned, PinnedKey, pinned_key
+from infra.ssh.private_key import PrivateKeys
+from infra.ssh.settings import SshSettings
+from infra.ssh.transport import LeanTransport
+from processors.executor.connector import Endpoint, Login, Unreachable
+
+_DEAD_PEER_AFTER_MS = 30_000
+
+
+class RefusedForNow(Exception):
+    """The server hung up before it said anything of its own (MaxStartups): worth another try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection that is logged in. `close` ends it at once."""
+
+    connection: Connection
+    transport: LeanTransport
+
+    def close(self) -> None:
+        """End it; nothing of it stays behind."""
+        self.transport.close()
+        self.connection.client.close()
+
+
+class Opener:
+    """Opens connections, from any thread. One fabric configuration serves all: built without files, environment or ssh_config."""
+
+    def __init__(self, settings: SshSettings) -> None:
+        self._settings = settings
+        self._keys = PrivateKeys()
+        self._config = Config(lazy=True, ssh_config=SSHConfig(), overrides={"load_ssh_configs": False})
+        self._config_lock = threading.Lock()
+
+    def open(self, endpoint: Endpoint, login: Login) -> Opened:
+        """Connect and log in, within a small multiple of `connect_timeout_s`. Raises `Unreachable` or `RefusedForNow`."""
+        pinned = pinned_key(endpoint)
+        connection, built = self._prepared(endpoint, login, pinned)
+        opened = False
+        try:
+            connection.open()
+            built[0].set_keepalive(self._settings.keepalive_s)
+            opened = True
+            return Opened(connection, built[0])
+        except HostKeyDiffers:
+            failure: Exception = Unreachable("host_key_changed", f"{endpoint.target} shows another host key than the pinned one")
+        except (SSHException, OSError, EOFError, ValueError) as error:
+            failure = _meaning(error, endpoint, login)
+        finally:
+            if not opened:
+                for transport in built:
+                    transport.close()
+        # outside the handlers: what failed must not ride along as its context, with frames that hold the log-in
+        raise failure
+
+    def _prepared(self, endpoint: Endpoint, login: Login, pinned: PinnedKey) -> tuple[Connection, list[LeanTransport]]:
+        built: list[LeanTransport] = []
+
+        def transport(sock: socket.socket, disabled_algorithms: object = None) -> LeanTransport:
+            _tune(sock)
+            built.append(LeanTransport(sock, pinned.algorithms))
+            return built[-1]
+
+        bound = self._settings.connect_timeout_s
+        ways = {
+            "pkey": self._keys.of(login),
+            "password": login.password,
+            "allow_agent": False,
+            "look_for_keys": False,
+            "timeout": bound,
+            "banner_timeout": bound,
+            "auth_timeout": bound,
+            "channel_timeout": bound,
+            "transport_factory": transport,
+        }
+        if not endpoint.host or "@" in endpoint.host:
+            raise Unreachable("connect_failed", f"{endpoint.target} has no host name that can be looked up")
+        # a Connection writes to the configuration it is given while it is being made
+        with self._config_lock:
+            connection = Connection(
+                endpoint.host,
+                user=login.username,
+                port=endpoint.port,
+                config=self._config,
+                forward_agent=False,
+                connect_kwargs=ways,
+            )
+        connection.client.set_missing_host_key_policy(OnlyPinned(pinned))
+        return connection, built
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_AFTER_MS)
+
+
+_Meaning = tuple[type[Exception], str, str, str]
+_MEANINGS: tuple[_Meaning, ...] = (
+    (IncompatiblePeer, "host key", "host_key_changed", "has no host key of the pinned one's type"),
+    (IncompatiblePeer, "", "no_common_algorithm", "shares no algorithm with us"),
+    (AuthenticationException, "imeout", "connect_timed_out", "did not answer the log-in in time"),
+    (AuthenticationException, "EOF", "connect_failed", "hung up during the log-in"),
+    (AuthenticationException, "", "authentication_failed", "refused the log-in"),
+    (SSHException, "No authentication methods", "authentication_failed", "was given neither a key nor a password"),
+    (SSHException, "No existing session", "connect_timed_out", "did not agree on keys in time"),
+    (NoValidConnectionsError, "", "connect_failed", "refuses connections"),
+    (socket.gaierror, "", "connect_failed", "has a name that cannot be looked up"),
+    (TimeoutError, "", "connect_timed_out", "did not answer in time"),
+    (OSError, "", "connect_failed", "cannot be connected to"),
+)
+"""An exception's type, what its text holds, the port's code and words for it: the first that fits."""
+
+
+def _meaning(error: Exception, endpoint: Endpoint, login: Login) -> Exception:
+    where = f"{endpoint.target} ({endpoint.host}:{endpoint.port})"
+    text = str(error)
+    if isinstance(error, SSHException) and "protocol banner" in text:
+        if isinstance(error.__context__, TimeoutError):
+            return Unreachable("connect_timed_out", f"{where} accepts connections and says nothing")
+        return RefusedForNow(f"{where} hung up before its first word")
+    if isinstance(error, EOFError | ConnectionResetError):
+        return RefusedForNow(f"{where} hung up before a log-in")
+    for kind, fragment, code, words in _MEANINGS:
+        if isinstance(error, kind) and fragment in text:
+            detail = f" ({text.removeprefix('Incompatible ssh peer ').strip('()')})" if code == "no_common_algorithm" else ""
+            return Unreachable(code, f"{where} {words}{detail} [{login.fingerprint}]")
+    return Unreachable("connect_failed", f"{where}: {type(error).__name__}")

@@ -1,0 +1,59 @@
+"""What does a step look like on its way over stdin? Quoted assignments that a POSIX shell reads back byte by byte."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.ssh.remote import BOOTSTRAPS
+from processors.executor.connector import Invocation
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_MARK = re.compile(r"[A-Za-z0-9_.@%+=,/-]+", re.ASCII)
+
+_STEERS_A_PROGRAM = re.compile(
+    r"(_ops_|LD_|DYLD_|BASH_|PYTHON|PERL|RUBY|NODE_|JAVA_TOOL_|GCONV_|SSH_).*"
+    r"|PATH|IFS|ENV|PS[0-4]|PROMPT_COMMAND|SHELLOPTS|BASHOPTS|BASHPID|CDPATH|GLOBIGNORE|POSIXLY_CORRECT"
+    r"|UID|EUID|PPID|GROUPS|PWD|OLDPWD|SHLVL|HOME|SHELL|USER|LOGNAME|OPTIND|FUNCNAME|DIRSTACK|LINENO|RANDOM|SECONDS|_",
+    re.ASCII,
+)
+"""Names by which a shell, the loader or an interpreter would run or find something else than the script asks for."""
+
+_LARGEST_READ_BY_LINE = 8192
+
+
+class NameRefused(ValueError):
+    """This name must not be set for a step. The message holds the name, never the value."""
+
+
+def checked_names(environment: Mapping[str, str]) -> None:
+    """Raise `NameRefused` unless every name is a shell identifier that steers no program."""
+    for name in environment:
+        if not _NAME.fullmatch(name) or _STEERS_A_PROGRAM.fullmatch(name):
+            raise NameRefused(f"a step's environment may not set {name!r}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Payload:
+    """What is sent. Has no repr: it holds the script and every value."""
+
+    data: bytes
+
+
+def payload(step: Invocation) -> Payload:
+    """The bytes that the target's `RUN_STEP` reads. Raises `NameRefused`, or ValueError for a mark that is no plain word."""
+    checked_names(step.environment)
+    if not _MARK.fullmatch(step.mark):
+        raise ValueError("a step's mark is one plain word")
+    needed, reader, bootstrap = BOOTSTRAPS[step.shell]
+    lines = [f"export {name}={quoted(value)}" for name, value in step.environment.items()]
+    lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(bootstrap)}", f"_ops_s={quoted(step.script)}"]
+    body = "\n".join([*lines, "_ops_k=1"]).encode("utf-8", "surrogateescape")
+    mark = step.mark.encode()
+    if len(body) > _LARGEST_READ_BY_LINE or mark in body.split(b"\n"):
+        return Payload(b"%s %s %s %d\n%s" % (mark, needed.encode(), reader.encode(), len(body), body))
+    return Payload(b"%s %s %s 0\n%s\n%s\n" % (mark, needed.encode(), reader.encode(), body, mark))
+
+
+def quoted(value: str) -> str:
+    """`value` as one word of a POSIX shell, whatever it holds."""
+    return "'" + value.replace("'", "'\\''") + "'"

@@ -1,0 +1,89 @@
+"""What runs on the target? Two constant programs for a POSIX shell, fed over stdin.
+
+Neither ever holds a value: a process list on the target shows these texts and nothing else. They avoid single quotes,
+backslashes, newlines and exclamation marks, so that every log-in shell (csh and fish too) hands them on unchanged.
+
+    session leader (sshd's child)   reads the payload, starts the two others, passes on the step's exit code
+    |- watcher                      reads stdin to its end, which is the end of the connection: TERM, 2 s, KILL to the group
+    `- step                         the interpreter, stdin from the script's pipe, then /dev/null
+
+All three share one session and process group, led by the first. `kill 0` by a step therefore hits the leader and the watcher as
+well: both outlive every signal that can be caught. A step's background child is left alone when the step ends by itself, since
+the leader kills the watcher as its last act.
+"""
+
+GREETING = b"ops-step "
+
+_LEAD = (
+    "{ read -r _ops_x </proc/$$/stat; } 2>/dev/null && set -- ${_ops_x##*) } "
+    '&& [ "$3" != $$ ] && exec setsid /bin/sh -c "$0"; set --; eval "$0"'
+)
+"""A server that makes no session for a command (OpenSSH does) gets one made."""
+
+_STEP = (
+    "_ops_n=${IFS#??}; _ops_p=; _ops_k=; "
+    "read -r _ops_m _ops_e _ops_r _ops_z || exit 125; "
+    'command -v "$_ops_e" >/dev/null 2>&1 || exit 127; '
+    'if [ "$_ops_z" = 0 ]; then while IFS= read -r _ops_l && [ "$_ops_l" != "$_ops_m" ]; '
+    "do _ops_p=$_ops_p$_ops_l$_ops_n; done; "
+    'else _ops_p=$(head -c "$_ops_z"); fi; '
+    "exec 9<&0 </dev/null; "
+    '{ trap "" HUP INT QUIT TERM USR1 USR2 ALRM PIPE; read -r _ops_x <&9; '
+    "kill -s USR1 $$; kill -s TERM 0; sleep 2; kill -s KILL 0; } >/dev/null 2>&1 & "
+    "_ops_w=$!; "
+    'eval "$_ops_p"; [ "$_ops_k" = 1 ] || exit 125; '
+    "trap _ops_k=0 USR1; trap : HUP INT QUIT TERM USR2 ALRM; "
+    'printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
+    "_ops_c=$?; "
+    '[ "$_ops_k" = 0 ] || kill -s KILL $_ops_w; '
+    "exit $_ops_c"
+)
+
+_CONFIRM = (
+    "read -r m g w || exit 2; "
+    "living() { a=; b=; v=; "
+    "for d in /proc/[0-9]*; do { read -r l <$d/stat; } 2>/dev/null || continue; "
+    "p=${d#/proc/}; set -- ${l##*) }; "
+    '[ "$3" = "$g" ] || continue; '
+    'case $1 in Z|X) continue;; esac; if [ "$p" = "$w" ]; then v=$w; '
+    'elif [ "$2" != "$w" ]; then a="$a $p"; fi; done; '
+    'for d in $(grep -lsF "OPS_STEP_MARK=$m:" /proc/[0-9]*/environ); do p=${d#/proc/}; p=${p%/environ}; '
+    'case " $a " in *" $p "*) ;; *) b="$b $p";; esac; done; '
+    '[ -n "$a$b" ]; }; '
+    "if [ -d /proc/self ]; then "
+    "i=0; while living; do "
+    'if [ $i = 0 ] && [ -n "$b" ]; then kill -s TERM $b; fi; '
+    "if [ $i -ge 20 ]; then kill -s KILL $a $b; fi; "
+    "if [ $i -ge 50 ]; then echo ops-alive; exit 0; fi; "
+    "sleep 0.1 || { sleep 1; i=$((i+9)); }; i=$((i+1)); done 2>/dev/null; "
+    '[ -z "$v" ] || kill -s KILL $v 2>/dev/null; echo ops-gone; '
+    'elif [ "$g" != - ]; then sleep 2; kill -s KILL -- -$g 2>/dev/null; sleep 1; '
+    "if kill -s 0 -- -$g 2>/dev/null; then echo ops-alive; else echo ops-gone; fi; "
+    "else echo ops-alive; fi"
+)
+
+RUN_STEP = f"exec /bin/sh -c '{_LEAD}' '{_STEP}'"
+"""Reads `mark, interpreter needed, interpreter of the bootstrap, size` on one line, then the payload."""
+
+CONFIRM_GONE = f"exec /bin/sh -c '{_CONFIRM}'"
+"""Reads `mark group watcher` on one line; kills what is left after 2 s, says `ops-gone` or, after 5 s, `ops-alive`."""
+
+_GREET = 'echo ops-step "$OPS_STEP_MARK" "$1" "$2"'
+_EVAL = f'_ops_s=$(cat)||exit 126;{_GREET};set -- "$_ops_s";unset _ops_s;exec </dev/null;eval "shift;$1"'
+_PYTHON = (
+    "import os,sys\n"
+    "_s=sys.stdin.buffer.read()\n"
+    "_n=os.open(os.devnull,os.O_RDONLY)\n"
+    "os.dup2(_n,0)\n"
+    "os.close(_n)\n"
+    'exec(compile(_s,"<step>","exec"),{"__name__":"__main__","__builtins__":__builtins__})\n'
+)
+_POWERSHELL = "& ([scriptblock]::Create([Console]::In.ReadToEnd())); exit $LASTEXITCODE"
+
+BOOTSTRAPS = {
+    "sh": ("sh", "sh", _EVAL),
+    "bash": ("bash", "bash", _EVAL),
+    "python": ("python3", "sh", f"{_GREET};exec python3 -c '{_PYTHON}'"),
+    "powershell": ("pwsh", "sh", f"{_GREET};exec pwsh -NoLogo -NoProfile -NonInteractive -Command '{_POWERSHELL}'"),
+}
+"""A shell: the program it needs, the program that reads the bootstrap, the bootstrap (script on stdin, greeting on stdout)."""

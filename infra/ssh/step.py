@@ -1,0 +1,207 @@
+"""How does one step run to its end? Start it, hand on what it writes, and end it when its time is over or it is cancelled.
+
+1. lease a connection, open a channel, send the payload: whatever fails here, nothing was started, and another connection may
+   be tried;
+2. once the payload has left, the step may run: a connection that is lost from here on makes it `Unconfirmed`;
+3. the step's own greeting opens its output; what the log-in shell wrote before is not the step's;
+4. it ends by itself (`Exited`), or we close its channel and confirm on another one that nothing of it lives (`Killed`).
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from infra.ssh.command import Broken, Refused, RemoteCommand
+from infra.ssh.confirmation import Traces, Verdict, verdict
+from infra.ssh.greeting import Greeting
+from infra.ssh.opening import Opened, Opener
+from infra.ssh.payload import Payload, payload
+from infra.ssh.pool import Key, Lease, Pool, key_of
+from infra.ssh.remote import RUN_STEP
+from infra.ssh.settings import SshSettings
+from processors.executor.connector import (
+    Ending,
+    Endpoint,
+    Exited,
+    Invocation,
+    Killed,
+    Login,
+    OutputSink,
+    Unconfirmed,
+    Unreachable,
+)
+
+_CONNECTIONS_TRIED = 6
+_GREETING_GRACE_S = 5.0
+
+Stop = Literal["cancelled", "timed_out"]
+
+
+class Stopper:
+    """How the asyncio side ends a step that a thread is running: `stop` wakes whatever that thread waits for."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._command: RemoteCommand | None = None
+
+    def watch(self, command: RemoteCommand) -> None:
+        """Name the command to wake."""
+        self._command = command
+
+    def stop(self) -> None:
+        """Ask for the end; may be called at any time, more than once."""
+        self.stopped.set()
+        command = self._command
+        if command is not None:
+            command.inbox.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What all steps of a connector share."""
+
+    settings: SshSettings
+    opener: Opener
+    pool: Pool
+
+
+@dataclass(slots=True, repr=False)
+class StepRun:
+    """One step on its way. Has no repr: it holds secrets."""
+
+    machinery: Machinery
+    endpoint: Endpoint
+    login: Login
+    step: Invocation
+    sink: OutputSink
+    stopper: Stopper
+    _greeting: Greeting = field(init=False)
+
+    def to_its_end(self) -> Ending:
+        """Run it. Raises `Unreachable` if nothing was started, ValueError for a step that must not be sent."""
+        self._greeting = Greeting(self.step.mark)
+        body = payload(self.step)
+        if self.stopper.stopped.is_set():
+            return Killed("cancelled")
+        try:
+            lease, command = self._begun(body)
+        except Unreachable:
+            if self.stopper.stopped.is_set():
+                return Killed("cancelled")
+            raise
+        broken = False
+        try:
+            ending = self._followed(command, time.monotonic() + self.step.timeout_s)
+            if isinstance(ending, str):
+                ending, broken = self._killed(lease, command, ending)
+            return ending
+        finally:
+            command.close()
+            self.machinery.pool.give_back(lease, broken=broken)
+
+    def _begun(self, body: Payload) -> tuple[Lease, RemoteCommand]:
+        """The payload has left entirely, or nothing was started."""
+        failure = Unreachable("connect_failed", f"{self.endpoint.target}: no connection lasted")
+        for _ in range(_CONNECTIONS_TRIED):
+            lease = self.machinery.pool.lease(self._key, self._open, self.stopper.stopped)
+            try:
+                return lease, self._sent(lease, body)
+            except Refused:
+                self.machinery.pool.full(lease)
+                failure = Unreachable("too_many_connections", f"{self.endpoint.target} opens no further session")
+            except Broken as error:
+                self.machinery.pool.give_back(lease, broken=True)
+                failure = Unreachable("connect_failed", f"{self.endpoint.target}: {error}")
+        raise failure
+
+    def _sent(self, lease: Lease, body: Payload) -> RemoteCommand:
+        command = RemoteCommand(lease.opened.transport, self.machinery.settings.answer_timeout_s)
+        try:
+            command.start(RUN_STEP)
+            self.stopper.watch(command)
+            command.send(body.data)
+            self.machinery.pool.has_channel(lease)
+        except (Refused, Broken):
+            command.close()
+            raise
+        return command
+
+    def _followed(self, command: RemoteCommand, deadline: float) -> Ending | Stop:
+        """Hand on output until the step has ended, or must be."""
+        while True:
+            finished, code = command.over, command.exit_code
+            self._hand_on(command)
+            if code is not None:
+                return self._exited(command, code)
+            if finished and command.closed:
+                return Unconfirmed("the connection was lost while the step ran")
+            if self.stopper.stopped.is_set():
+                return "cancelled"
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "timed_out"
+            command.inbox.wait(left)
+
+    def _hand_on(self, command: RemoteCommand) -> bool:
+        chunks = command.take()
+        for stream, data in chunks:
+            own = self._greeting.strip(data) if stream == "stdout" else data
+            if own:
+                self.sink(stream, own)
+        return bool(chunks)
+
+    def _exited(self, command: RemoteCommand, code: int) -> Ending:
+        """The step has ended; what it wrote may still be on its way, and a child of it may hold the streams open."""
+        settings = self.machinery.settings
+        bound = time.monotonic() + settings.quiet_bound_s
+        quiet_from = time.monotonic()
+        while not command.over and time.monotonic() < min(bound, quiet_from + settings.quiet_s):
+            command.inbox.wait(min(bound, quiet_from + settings.quiet_s) - time.monotonic())
+            if self._hand_on(command):
+                quiet_from = time.monotonic()
+        left_behind = not command.over
+        self._hand_on(command)
+        if self._greeting.traces is None:
+            raise Unreachable("shell_not_found", self._no_shell(code))
+        return Exited(code, "a background process was left running and holds the output open" if left_behind else None)
+
+    def _no_shell(self, code: int) -> str:
+        said = self._greeting.noise[:200].decode(errors="replace").strip()
+        return f"{self.endpoint.target} runs no {self.step.shell} (exit code {code})" + (f": {said}" if said else "")
+
+    def _killed(self, lease: Lease, command: RemoteCommand, why: Stop) -> tuple[Ending, bool]:
+        """The ending, and whether the connection is no good any more."""
+        grace = time.monotonic() + _GREETING_GRACE_S
+        while self._greeting.traces is None and not command.over and time.monotonic() < grace:
+            command.inbox.wait(grace - time.monotonic())
+            self._hand_on(command)
+        command.close()
+        traces = self._greeting.traces
+        if traces is None:
+            return Unconfirmed("the target did not say whether the step has begun"), not command.over
+        said = verdict(lease.opened.transport, traces, self.machinery.settings)
+        broken = said == "no_answer"
+        if said in ("no_room", "no_answer"):
+            said = self._said_elsewhere(traces)
+        if said == "gone":
+            return Killed(why), broken
+        return Unconfirmed("the step was told to end, and its end could not be confirmed"), broken
+
+    def _said_elsewhere(self, traces: Traces) -> Verdict:
+        """The verdict over a connection of its own."""
+        try:
+            opened = self.machinery.pool.opened_patiently(self._key, self._open, threading.Event())
+        except Unreachable:
+            return "no_answer"
+        try:
+            return verdict(opened.transport, traces, self.machinery.settings)
+        finally:
+            opened.close()
+
+    @property
+    def _key(self) -> Key:
+        return key_of(self.endpoint, self.login)
+
+    def _open(self) -> Opened:
+        return self.machinery.opener.open(self.endpoint, self.login)

@@ -1,0 +1,241 @@
+"""What becomes of a step on its target when its time is over, it is cancelled, or the connection goes away?"""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from processors.executor.connector import Exited, Killed, Unconfirmed, Unreachable
+from tests.contracts.ssh.conftest import invocation
+from tests.contracts.ssh.server import alive
+from tests.support.eventually import eventually
+
+STUBBORN = "trap '' TERM HUP INT; echo $$; while :; do sleep 0.2; done"
+
+
+async def test_a_step_whose_time_is_over_is_killed(begin):
+    step = begin(invocation("echo $$; sleep 600", timeout_s=0.5))
+    leader = int(await step.sink.until(b"\n"))
+    assert await step.ending() == Killed("timed_out")
+    assert not alive(leader)
+
+
+async def test_a_step_that_ignores_term_is_killed_all_the_same(begin):
+    step = begin(invocation(STUBBORN, timeout_s=0.3))
+    leader = int(await step.sink.until(b"\n"))
+    assert await step.ending() == Killed("timed_out")
+    assert not alive(leader)
+
+
+async def test_a_step_that_cleans_up_on_term_is_given_the_time(begin, tmp_path):
+    step = begin(invocation(f"trap 'sleep 0.5; echo clean >{tmp_path}/mark; exit 0' TERM; echo up; while :; do sleep 0.1; done"))
+    await step.sink.until(b"up\n")
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    assert (tmp_path / "mark").read_text() == "clean\n"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+async def test_cancelling_kills_the_children_in_the_group(begin, shell):
+    script = "sleep 600 & echo $!; (trap '' TERM; while :; do sleep 0.2; done) & echo $!; env -i sleep 600 & echo $! last; wait"
+    step = begin(invocation(script, shell))
+    children = [int(word) for word in (await step.sink.until(b"last")).split()[:3]]
+    assert all(map(alive, children))
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    assert not any(map(alive, children))
+
+
+async def test_cancelling_kills_what_has_left_the_session_with_the_steps_mark(begin):
+    step = begin(invocation("setsid sh -c 'echo $$; sleep 600; :' & wait; sleep 600"))
+    stray = int(await step.sink.until(b"\n"))
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    assert not alive(stray)
+
+
+async def test_a_step_that_signals_its_own_group_keeps_its_watcher(begin):
+    step = begin(invocation("trap : TERM; kill -s TERM 0; echo $$; sleep 600 & sleep 600; :"))
+    leader = int(await step.sink.until(b"\n"))
+    await asyncio.sleep(0.2)
+    assert alive(leader)
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    assert not alive(leader)
+
+
+async def test_cancelling_before_the_start_starts_nothing(begin, server, tmp_path):
+    step = begin(invocation(f"touch {tmp_path}/mark"))
+    step.cancelled.set()
+    ending = await step.ending()
+    assert ending in (Killed("cancelled"), Exited(0))
+    assert (ending == Exited(0)) == (tmp_path / "mark").exists()
+
+
+async def test_a_step_waiting_for_a_thread_is_cancelled_at_once(begin, connect, server, tmp_path):
+    narrow = connect(threads=1)
+    first = begin(invocation("echo up; sleep 600"), connector=narrow)
+    await first.sink.until(b"up")
+    second = begin(invocation(f"touch {tmp_path}/mark"), connector=narrow)
+    await asyncio.sleep(0)
+    second.cancelled.set()
+    assert await asyncio.wait_for(second.ending(), 5) == Killed("cancelled")
+    assert not (tmp_path / "mark").exists()
+    first.cancelled.set()
+    await first.ending()
+
+
+async def test_a_cancelled_task_leaves_nothing_running(begin):
+    step = begin(invocation("echo $$; sleep 600"))
+    leader = int(await step.sink.until(b"\n"))
+    step.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step.task
+    await asyncio.to_thread(eventually, lambda: not alive(leader))
+
+
+class Relay:
+    """A way to a server that can be cut, or left open and silent."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._sockets = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        for one in self._sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            there = socket.create_connection(("127.0.0.1", self._to))
+            self._sockets += [client, there]
+            for source, sink in ((client, there), (there, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def relay(server):
+    relay = Relay(server.port)
+    yield relay
+    relay.close()
+
+
+@pytest.mark.parametrize("script", ["echo $$; sleep 600", STUBBORN])
+async def test_a_connection_that_is_cut_ends_the_step_on_the_target(begin, server, relay, script):
+    step = begin(invocation(script), endpoint=server.endpoint(port=relay.port))
+    leader = int(await step.sink.until(b"\n"))
+    relay.cut()
+    assert isinstance(await asyncio.wait_for(step.ending(), 10), Unconfirmed)
+    await asyncio.to_thread(eventually, lambda: not alive(leader))
+
+
+async def test_a_server_that_dies_under_a_step_makes_it_unconfirmed_and_ends_it(begin, own_server):
+    server = own_server()
+    step = begin(invocation("echo $$; sleep 600"), server=server)
+    leader = int(await step.sink.until(b"\n"))
+    server.kill()
+    assert isinstance(await asyncio.wait_for(step.ending(), 10), Unconfirmed)
+    await asyncio.to_thread(eventually, lambda: not alive(leader))
+
+
+async def test_a_step_whose_end_cannot_be_confirmed_is_unconfirmed(begin, own_server, connect):
+    """The server still holds the connection and takes no new one, and the connection's own process no longer answers."""
+    server = own_server()
+    step = begin(
+        invocation("echo $$; sleep 600", timeout_s=0.5),
+        server=server,
+        connector=connect(answer_timeout_s=0.5, connect_timeout_s=1.0, confirm_timeout_s=1.0, refusals_for_s=1.0),
+    )
+    leader = int(await step.sink.until(b"\n"))
+    stopped = [server.process.pid, *server.sessions()]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert isinstance(await asyncio.wait_for(step.ending(), 20), Unconfirmed)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    await asyncio.to_thread(eventually, lambda: not alive(leader))
+
+
+async def test_a_stalled_connection_is_confirmed_over_another_one(begin, own_server, connect):
+    server = own_server()
+    step = begin(
+        invocation("echo $$; sleep 600", timeout_s=0.5),
+        server=server,
+        connector=connect(answer_timeout_s=0.5, confirm_timeout_s=6.0),
+    )
+    leader = int(await step.sink.until(b"\n"))
+    stalled = server.sessions()
+    for pid in stalled:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert await asyncio.wait_for(step.ending(), 20) == Killed("timed_out")
+        assert not alive(leader)
+    finally:
+        for pid in stalled:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_pooled_connection_that_has_stalled_is_replaced(run, own_server, connect):
+    server, patient = own_server(), connect(answer_timeout_s=0.5)
+    await run(invocation("true"), server=server, connector=patient)
+    stalled = server.sessions()
+    for pid in stalled:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        ending, sink = await asyncio.wait_for(run(invocation("echo again"), server=server, connector=patient), 20)
+    finally:
+        for pid in stalled:
+            os.kill(pid, signal.SIGCONT)
+    assert (ending, sink.stdout) == (Exited(0), b"again\n")
+
+
+async def test_a_server_that_accepts_and_says_nothing_times_out(run, server, connect):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(Unreachable) as refused:
+            await run(
+                invocation("true"),
+                endpoint=server.endpoint(port=silent.getsockname()[1]),
+                connector=connect(connect_timeout_s=1.0),
+            )
+    assert refused.value.code == "connect_timed_out"
+    assert time.monotonic() - began < 10
+
+
+async def test_closing_ends_running_steps_quickly(begin, connect, own_server):
+    server, connector = own_server(), connect()
+    step = begin(invocation("echo $$; sleep 600"), server=server, connector=connector)
+    leader = int(await step.sink.until(b"\n"))
+    await asyncio.wait_for(connector.close(), 5)
+    assert isinstance(await asyncio.wait_for(step.ending(), 5), Unconfirmed)
+    await asyncio.to_thread(eventually, lambda: not alive(leader))
+    with pytest.raises(Unreachable):
+        await connector.run(server.endpoint(), server.login(), invocation("true"), step.sink, step.cancelled)

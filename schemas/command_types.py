@@ -42,6 +42,7 @@ TABLE: dict[str, CommandType] = {
         CommandType(run.FailRun, RUN, "system"),
         CommandType(run.ReportRun, RUN, "system"),
         CommandType(run.ExpireClaim, RUN, "system"),
+        CommandType(run.SupersedeRun, RUN, "system"),
         CommandType(run.RecordLateReport, RUN, "system"),
     )
 }

@@ -37,6 +37,7 @@ from domain.run.messages import (
     StepRule,
     StepStart,
     StepStarted,
+    SupersedeRun,
 )
 from domain.run.progress import conclusion, counts_unplanned, may_begin
 from domain.run.state import Active, Final, Requested, RunState, Unknown, fold, is_finished, position_of
@@ -64,6 +65,8 @@ def decide(command: Command, state: RunState, companion: Companion | None = None
             return _claim(command, state)
         case CancelRun():
             return _cancel(command, state)
+        case SupersedeRun(by=by):
+            return _cancel(CancelRun(f"replaced by run {by}"), state)
         case PlanRun() | FailRun() | ReportRun() | ExpireClaim():
             _must_hold(command.executor, command.epoch, state)
             return _by_holder(command, state)

@@ -143,6 +143,13 @@ class CancelRun:
 
 
 @dataclass(frozen=True, slots=True)
+class SupersedeRun:
+    """End a run early because the later run `by` of the same job replaces it."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireClaim:
     """The executor that holds the run under this epoch has been silent for a lease time."""
 
@@ -159,7 +166,9 @@ class RecordLateReport:
     entries: tuple[StepEnd, ...]
 
 
-Command = RequestRun | ClaimRun | PlanRun | FailRun | ReportRun | CancelRun | ExpireClaim | RecordLateReport
+Command = (
+    RequestRun | ClaimRun | PlanRun | FailRun | ReportRun | CancelRun | SupersedeRun | ExpireClaim | RecordLateReport
+)
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ def warn_of_old_version(version: Version) -> None:
 def open_writer(folder: Path) -> sqlite3.Connection:
     """The one connection that writes; the folder's lock must be held."""
     warn_of_old_version(sqlite3.sqlite_version_info)
+    (folder / LOG_FILE).touch(mode=0o600)  # SQLite gives its other files the same mode.
     connection = sqlite3.connect(folder / LOG_FILE, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA busy_timeout=5000")
     connection.execute("PRAGMA page_size=8192")

@@ -277,3 +277,8 @@ async def test_the_file_is_written_with_full_sync_ahead_of_time(log, tmp_path):
     assert log.writer._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert log.writer._connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
     assert (tmp_path / f"{LOG_FILE}-wal").exists()
+
+
+async def test_nobody_else_on_the_machine_can_read_the_files(log, tmp_path):
+    await log.sender.send(command())
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}

@@ -31,6 +31,9 @@ def test_a_run_id_says_its_job():
     assert stream_of("run", made) == f"run/{RUN}"
 
 
-@pytest.mark.parametrize("text", ["", "job", "job.", ".", RUN.upper(), RUN[:-1], RUN + "0", RUN.replace("-", ""), "A." + RUN.split(".")[1], "{" + RUN + "}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "job", "job.", ".", RUN.upper(), RUN[:-1], RUN + "0", RUN.replace("-", ""), "A." + RUN.split(".")[1], "{" + RUN + "}"],
+)
 def test_what_only_looks_like_a_run_id_is_none(text):
     assert not is_run_id(text)

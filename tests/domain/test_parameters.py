@@ -132,7 +132,8 @@ def test_a_definition_of_parameters_names_its_faults(parameters, fields):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(True, "true"), (False, "false"), (7, "7"), (-0.5, "-0.5"), (1e22, "1e+22"), (0.1, "0.1"), ("a\nb", "a\nb")]
+    ("value", "text"),
+    [(True, "true"), (False, "false"), (7, "7"), (-0.5, "-0.5"), (1e22, "1e+22"), (0.1, "0.1"), ("a\nb", "a\nb")],
 )
 def test_a_value_reaches_a_step_as_text(value, text):
     assert as_text(value) == text

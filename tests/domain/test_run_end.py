@@ -69,7 +69,9 @@ def test_a_running_run_waits_for_its_steps_and_starts_none():
     given(RUN, asked).when(CancelRun("again")).then_nothing()
     given(RUN, asked).when(report(start("b:two"))).then_rejected("run_is_ending")
     given(RUN, asked).when(report(end("a:one"), start("a:two"))).then_rejected("run_is_ending")
-    given(RUN, asked).when(report(end("a:one", "cancelled"))).then([ended("a:one", "cancelled", "cancelled"), finished("cancelled", cancelled=3)])
+    given(RUN, asked).when(report(end("a:one", "cancelled"))).then(
+        [ended("a:one", "cancelled", "cancelled"), finished("cancelled", cancelled=3)]
+    )
 
 
 def test_what_had_succeeded_when_a_run_is_cancelled_stays_so():
@@ -81,12 +83,16 @@ def test_what_had_succeeded_when_a_run_is_cancelled_stays_so():
 
 
 def test_a_step_that_cannot_be_confirmed_dead_makes_the_run_lost():
-    given(RUN, [*RUNNING, ASKED]).when(report(end("a:one", "lost"))).then([ended("a:one", "lost", "lost"), finished("lost", lost=1, cancelled=2)])
+    given(RUN, [*RUNNING, ASKED]).when(report(end("a:one", "lost"))).then(
+        [ended("a:one", "lost", "lost"), finished("lost", lost=1, cancelled=2)]
+    )
 
 
 def test_nothing_is_tried_again_in_a_run_that_is_ending():
     history = [*ready("a", rules(StepRule("one", idempotent=True, max_retries=3))), STARTED, started("a:one"), ASKED]
-    given(RUN, history).when(report(end("a:one", "failed"))).then([ended("a:one", "failed", "failed"), finished("cancelled", failed=1)])
+    given(RUN, history).when(report(end("a:one", "failed"))).then(
+        [ended("a:one", "failed", "failed"), finished("cancelled", failed=1)]
+    )
 
 
 def test_a_long_reason_is_refused():
@@ -107,7 +113,9 @@ def test_a_run_over_its_time_waits_for_its_steps_and_starts_none():
 
 def test_a_run_over_its_time_with_nothing_running_ends_at_once():
     given(RUN, ready("a b")).when(report(timed_out=True)).then([OVER, finished("timed_out", skipped=2)])
-    given(RUN, RUNNING).when(report(end("a:one"), timed_out=True)).then([ended("a:one"), OVER, finished("timed_out", timed_out=2, skipped=1)])
+    given(RUN, RUNNING).when(report(end("a:one"), timed_out=True)).then(
+        [ended("a:one"), OVER, finished("timed_out", timed_out=2, skipped=1)]
+    )
 
 
 def test_a_run_that_finishes_within_the_report_that_says_so_is_not_over_its_time_any_less():
@@ -119,14 +127,18 @@ def test_a_run_that_finishes_within_the_report_that_says_so_is_not_over_its_time
 
 def test_a_run_over_its_time_may_still_be_cancelled_and_not_the_other_way_round():
     over = given(RUN, [*RUNNING, OVER]).when(CANCEL).then([ASKED])
-    given(RUN, over).when(report(end("a:one", "cancelled"))).then([ended("a:one", "cancelled", "cancelled"), finished("cancelled", cancelled=3)])
+    given(RUN, over).when(report(end("a:one", "cancelled"))).then(
+        [ended("a:one", "cancelled", "cancelled"), finished("cancelled", cancelled=3)]
+    )
     given(RUN, [*RUNNING, ASKED]).when(report(timed_out=True)).then_nothing()
 
 
 # --- executor lost: resume ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", [[requested(), claimed()], [requested(), claimed(), planned("a", part=1, parts=2)], ready("a b")])
+@pytest.mark.parametrize(
+    "stage", [[requested(), claimed()], [requested(), claimed(), planned("a", part=1, parts=2)], ready("a b")]
+)
 def test_a_run_without_a_started_step_just_goes_on_elsewhere(stage):
     history = given(RUN, stage).when(EXPIRE).then([RESUMED])
     given(RUN, history).when(EXPIRE).then_rejected("stale_epoch")
@@ -151,21 +163,31 @@ def test_an_idempotent_step_is_started_again_under_a_new_attempt():
 def test_an_idempotent_step_is_not_lost_for_ever():
     history = ready("a", rules(StepRule("one", idempotent=True, max_retries=1)))
     for epoch in range(1, MAX_LOST_ATTEMPTS + 2):
-        history = given(RUN, history).when(report(start("a:one", epoch), executor="e1", epoch=epoch)).then(
-            [*([STARTED] if epoch == 1 else []), started("a:one", epoch, epoch)]
+        history = (
+            given(RUN, history)
+            .when(report(start("a:one", epoch), executor="e1", epoch=epoch))
+            .then([*([STARTED] if epoch == 1 else []), started("a:one", epoch, epoch)])
         )
-        history = given(RUN, history).when(ExpireClaim("e1", epoch)).then([lost("a:one", None, epoch, epoch, True), RunResumed("e1", epoch)])
+        history = (
+            given(RUN, history)
+            .when(ExpireClaim("e1", epoch))
+            .then([lost("a:one", None, epoch, epoch, True), RunResumed("e1", epoch)])
+        )
         history = [*history, claimed("e1", epoch + 1)]
     last = MAX_LOST_ATTEMPTS + 2
     history = [*history, started("a:one", last, last)]
-    given(RUN, history).when(ExpireClaim("e1", last)).then([lost("a:one", "lost", last, last), RunResumed("e1", last), finished("failed", lost=1)])
+    given(RUN, history).when(ExpireClaim("e1", last)).then(
+        [lost("a:one", "lost", last, last), RunResumed("e1", last), finished("failed", lost=1)]
+    )
 
 
 def test_a_step_with_retries_left_is_started_again_after_a_loss():
     history = [*ready("a", rules(StepRule("one", max_retries=1))), STARTED, started("a:one")]
     given(RUN, history).when(EXPIRE).then([lost("a:one", None, retry=True), RESUMED])
     again = [*history, lost("a:one", None, retry=True), RESUMED, claimed("e2", 2), started("a:one", 2, 2)]
-    given(RUN, again).when(ExpireClaim("e2", 2)).then([lost("a:one", "lost", 2, 2), RunResumed("e2", 2), finished("failed", lost=1)])
+    given(RUN, again).when(ExpireClaim("e2", 2)).then(
+        [lost("a:one", "lost", 2, 2), RunResumed("e2", 2), finished("failed", lost=1)]
+    )
 
 
 def test_a_run_that_was_being_cancelled_ends_with_its_executor():
@@ -185,13 +207,23 @@ def test_too_many_losses_end_the_run():
 
 
 def test_a_run_may_be_lost_with_its_executor():
-    history = [*ready("a b c d", LOSE), STARTED, started("a:one"), started("b:one"), ended("b:one"), started("c:one"), ended("c:one", "failed", "failed")]
+    history = [
+        *ready("a b c d", LOSE),
+        STARTED,
+        started("a:one"),
+        started("b:one"),
+        ended("b:one"),
+        started("c:one"),
+        ended("c:one", "failed", "failed"),
+    ]
     given(RUN, history).when(EXPIRE).then([lost("a:one"), RunLost("e1", 1), finished("lost", failed=1, lost=2, skipped=1)])
 
 
 def test_a_run_that_is_lost_repeats_nothing_even_where_it_might():
     of_run = rules(StepRule("one", idempotent=True, max_retries=3), lose=True)
-    given(RUN, [*ready("a", of_run), STARTED, started("a:one")]).when(EXPIRE).then([lost("a:one"), RunLost("e1", 1), finished("lost", lost=1)])
+    given(RUN, [*ready("a", of_run), STARTED, started("a:one")]).when(EXPIRE).then(
+        [lost("a:one"), RunLost("e1", 1), finished("lost", lost=1)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +250,9 @@ RECEIVED = LateReportReceived("e1", 1, (end("a:one"),))
 GONE = [*RUNNING, lost("a:one"), RESUMED]
 
 
-@pytest.mark.parametrize("stage", [GONE, [*GONE, claimed("e2", 2)], [*GONE, claimed("e1", 2)], [*GONE, finished("failed", lost=3)]])
+@pytest.mark.parametrize(
+    "stage", [GONE, [*GONE, claimed("e2", 2)], [*GONE, claimed("e1", 2)], [*GONE, finished("failed", lost=3)]]
+)
 def test_a_late_report_is_kept_and_changes_nothing(stage):
     history = given(RUN, stage).when(LATE).then([RECEIVED])
     assert folded(RUN, history) == folded(RUN, stage)

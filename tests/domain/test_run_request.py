@@ -103,7 +103,8 @@ def test_a_reason_is_kept_and_bounded():
 
 
 @pytest.mark.parametrize(
-    ("concurrency", "waits_for", "replaces"), [("allow", (), False), ("queue", ("r1", "r2"), False), ("replace", ("r1", "r2"), True)]
+    ("concurrency", "waits_for", "replaces"),
+    [("allow", (), False), ("queue", ("r1", "r2"), False), ("replace", ("r1", "r2"), True)],
 )
 def test_an_overlapping_run_waits_or_replaces_as_the_job_says(concurrency, waits_for, replaces):
     expected = replace(REQUESTED, waits_for=waits_for, replaces=replaces)
@@ -218,5 +219,3 @@ def test_a_run_that_cannot_be_planned_fails_and_counts_what_was_planned():
     half = [requested(), claimed(), planned("a b", part=1, parts=2)]
     given(RUN, half).when(FailRun("e1", 1, error)).then([RunFinished("failed", {"skipped": 2}, error)])
     given(RUN, ready("a")).when(FailRun("e1", 1, error)).then_rejected("run_planned")
-
-

@@ -84,8 +84,10 @@ def test_parallelism_is_never_exceeded():
     both = given(RUN, history).when(report(start("a:one"), start("b:one"))).then([STARTED, started("a:one"), started("b:one")])
     given(RUN, both).when(report(start("c:one"))).then_rejected("step_not_startable")
     given(RUN, both).when(report(end("a:one"), start("c:one"))).then_rejected("step_not_startable")
-    done = given(RUN, both).when(report(end("a:one"), start("a:two"), end("a:two"))).then(
-        [ended("a:one"), started("a:two"), ended("a:two", done="succeeded")]
+    done = (
+        given(RUN, both)
+        .when(report(end("a:one"), start("a:two"), end("a:two")))
+        .then([ended("a:one"), started("a:two"), ended("a:two", done="succeeded")])
     )
     assert may_start(done) == [("c", "one", 1)]
 
@@ -96,13 +98,24 @@ def test_a_batch_begins_when_the_one_before_is_done():
     one = [*history, STARTED, started("a:one"), started("b:one"), ended("b:one", done="succeeded")]
     assert may_start(one) == []
     given(RUN, one).when(report(start("c:one"))).then_rejected("step_not_startable")
-    two = given(RUN, one).when(report(end("a:one", "failed"), start("c:one"))).then([ended("a:one", "failed", "failed"), started("c:one")])
+    two = (
+        given(RUN, one)
+        .when(report(end("a:one", "failed"), start("c:one")))
+        .then([ended("a:one", "failed", "failed"), started("c:one")])
+    )
     assert may_start(two) == [("d", "one", 1)]
 
 
 @pytest.mark.parametrize(
     ("names", "batch_size", "first"),
-    [("a b c", None, "a b c"), ("a b c", "34%", "a"), ("a b c d", "50%", "a b"), ("a b c", "1%", "a"), ("a b", 5, "a b"), ("a b c", "100%", "a b c")],
+    [
+        ("a b c", None, "a b c"),
+        ("a b c", "34%", "a"),
+        ("a b c d", "50%", "a b"),
+        ("a b c", "1%", "a"),
+        ("a b", 5, "a b"),
+        ("a b c", "100%", "a b c"),
+    ],
 )
 def test_a_batch_may_be_a_percentage(names, batch_size, first):
     assert [name for name, _, _ in may_start(ready(names, rules(ONE, batch_size=batch_size)))] == first.split()
@@ -110,7 +123,17 @@ def test_a_batch_may_be_a_percentage(names, batch_size, first):
 
 @pytest.mark.parametrize(
     ("max_failures", "failed", "goes_on"),
-    [(None, 4, True), (0, 0, True), (0, 1, False), (1, 1, True), (1, 2, False), ("20%", 1, True), ("20%", 2, False), ("19%", 1, False), ("100%", 4, True)],
+    [
+        (None, 4, True),
+        (0, 0, True),
+        (0, 1, False),
+        (1, 1, True),
+        (1, 2, False),
+        ("20%", 1, True),
+        ("20%", 2, False),
+        ("19%", 1, False),
+        ("100%", 4, True),
+    ],
 )
 def test_more_than_max_failures_and_no_further_target_begins(max_failures, failed, goes_on):
     history = [*ready("a b c d e", rules(ONE, max_failures=max_failures, parallelism=1)), STARTED]
@@ -122,7 +145,11 @@ def test_more_than_max_failures_and_no_further_target_begins(max_failures, faile
 def test_with_too_many_failures_begun_targets_go_on_and_then_the_run_fails():
     of_run = rules(ONE, StepRule("two"), max_failures=0, parallelism=2)
     history = [*ready("a b c d", of_run), STARTED, started("a:one"), started("b:one")]
-    failed = given(RUN, history).when(report(end("a:one", "failed", exit_code=7))).then([ended("a:one", "failed", "failed", exit_code=7)])
+    failed = (
+        given(RUN, history)
+        .when(report(end("a:one", "failed", exit_code=7)))
+        .then([ended("a:one", "failed", "failed", exit_code=7)])
+    )
     given(RUN, failed).when(report(start("c:one"))).then_rejected("step_not_startable")
     given(RUN, failed).when(report(end("b:one"), start("b:two"), end("b:two"))).then(
         [ended("b:one"), started("b:two"), ended("b:two", done="succeeded"), finished("failed", failed=1, succeeded=1, skipped=2)]
@@ -150,12 +177,18 @@ def test_a_failed_step_is_tried_again_as_often_as_it_says():
     of_run = rules(StepRule("one", max_retries=2, backoff_s=5))
     history = [*ready("a", of_run), STARTED, started("a:one")]
     for attempt in (1, 2):
-        history = given(RUN, history).when(report(end("a:one", "failed", attempt))).then([ended("a:one", "failed", None, attempt, retry=True)])
+        history = (
+            given(RUN, history)
+            .when(report(end("a:one", "failed", attempt)))
+            .then([ended("a:one", "failed", None, attempt, retry=True)])
+        )
         assert may_start(history) == [("a", "one", attempt + 1)]
         given(RUN, history).when(report(start("a:one", attempt))).then_rejected("step_not_startable")
         history = given(RUN, history).when(report(start("a:one", attempt + 1))).then([started("a:one", attempt + 1)])
     given(RUN, history).when(report(end("a:one", "failed", 2))).then_rejected("step_not_running")
-    given(RUN, history).when(report(end("a:one", "failed", 3))).then([ended("a:one", "failed", "failed", 3), finished("failed", failed=1)])
+    given(RUN, history).when(report(end("a:one", "failed", 3))).then(
+        [ended("a:one", "failed", "failed", 3), finished("failed", failed=1)]
+    )
     given(RUN, history).when(report(end("a:one", attempt=3))).then(
         [ended("a:one", attempt=3, done="succeeded"), finished("succeeded", succeeded=1)]
     )
@@ -177,14 +210,24 @@ def test_a_cancelled_step_is_not_tried_again():
 def test_on_failure_continue_goes_on_and_the_target_still_ends_as_its_first_failure():
     of_run = rules(StepRule("one", on_failure="continue"), StepRule("two", on_failure="continue"), StepRule("three"))
     history = [*ready("a", of_run), STARTED, started("a:one")]
-    one = given(RUN, history).when(report(end("a:one", "timed_out"), start("a:two"))).then([ended("a:one", "timed_out"), started("a:two")])
-    two = given(RUN, one).when(report(end("a:two", "failed"), start("a:three"))).then([ended("a:two", "failed"), started("a:three")])
+    one = (
+        given(RUN, history)
+        .when(report(end("a:one", "timed_out"), start("a:two")))
+        .then([ended("a:one", "timed_out"), started("a:two")])
+    )
+    two = (
+        given(RUN, one)
+        .when(report(end("a:two", "failed"), start("a:three")))
+        .then([ended("a:two", "failed"), started("a:three")])
+    )
     given(RUN, two).when(report(end("a:three"))).then([ended("a:three", done="timed_out"), finished("failed", timed_out=1)])
 
 
 def test_a_last_step_that_may_fail_still_fails_its_target():
     history = [*ready("a", rules(StepRule("one", on_failure="continue"))), STARTED, started("a:one")]
-    given(RUN, history).when(report(end("a:one", "failed"))).then([ended("a:one", "failed", "failed"), finished("failed", failed=1)])
+    given(RUN, history).when(report(end("a:one", "failed"))).then(
+        [ended("a:one", "failed", "failed"), finished("failed", failed=1)]
+    )
 
 
 @pytest.mark.parametrize("state", ["unreachable", "lost"])

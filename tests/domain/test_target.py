@@ -55,13 +55,16 @@ def test_a_name_once_taken_stays_taken():
     given(WEB, [REGISTERED, RETIRED]).when(register()).then_rejected("target_exists")
 
 
-@pytest.mark.parametrize("host", ["a", "web-01.example", "10.0.0.5", "::1", "fe80::1%eth0", "2001:db8::7", "under_score", "x" * 253])
+@pytest.mark.parametrize(
+    "host", ["a", "web-01.example", "10.0.0.5", "::1", "fe80::1%eth0", "2001:db8::7", "under_score", "x" * 253]
+)
 def test_host_names_and_addresses_are_hosts(host):
     given(WEB, []).when(register(host=host)).then([replace(REGISTERED, host=host)])
 
 
 @pytest.mark.parametrize(
-    "host", ["", "x" * 254, "a b", "-oProxyCommand=x", "web\n", "user@web", "wéb", "a;b", "$(id)", "web:22", "10.0.0.5:22", "[::1]"]
+    "host",
+    ["", "x" * 254, "a b", "-oProxyCommand=x", "web\n", "user@web", "wéb", "a;b", "$(id)", "web:22", "10.0.0.5:22", "[::1]"],
 )
 def test_what_is_no_host_is_refused(host):
     given(WEB, []).when(register(host=host)).then_rejected("validation_failed", "host")
@@ -75,7 +78,10 @@ def test_what_is_no_host_is_refused(host):
         ({"title": "t" * 201}, ["title"]),
         ({"labels": {"name": "x"}}, ["labels.name"]),
         ({"labels": {"": "x"}}, ["labels."]),
-        ({"labels": {"-a": "x", "b": " x", "c": "x,y", "d": "=x", "e": "x" * 201, "f": "\n"}}, [f"labels.{k}" for k in ["-a", *"bcdef"]]),
+        (
+            {"labels": {"-a": "x", "b": " x", "c": "x,y", "d": "=x", "e": "x" * 201, "f": "\n"}},
+            [f"labels.{k}" for k in ["-a", *"bcdef"]],
+        ),
         ({"labels": {f"k{n}": "" for n in range(65)}}, ["labels"]),
         ({"connection": connected(port=0)}, ["connection.port"]),
         ({"connection": connected(port=65536)}, ["connection.port"]),
@@ -114,11 +120,15 @@ def test_what_is_no_host_key_is_refused(key):
 
 def test_a_change_that_changes_nothing_is_no_event():
     given(WEB, [REGISTERED]).when(ChangeTarget()).then_nothing()
-    given(WEB, [REGISTERED]).when(ChangeTarget("Web 1", "10.0.0.5", dict(LABELS), True, ConnectionChange(22, "deploy", ED25519))).then_nothing()
+    given(WEB, [REGISTERED]).when(
+        ChangeTarget("Web 1", "10.0.0.5", dict(LABELS), True, ConnectionChange(22, "deploy", ED25519))
+    ).then_nothing()
 
 
 def test_every_kind_of_change_has_its_own_event_in_a_fixed_order():
-    change = ChangeTarget("W", "web.example", {"env": "test", "role": None}, connection=ConnectionChange(2222, "other", OTHER_KEY))
+    change = ChangeTarget(
+        "W", "web.example", {"env": "test", "role": None}, connection=ConnectionChange(2222, "other", OTHER_KEY)
+    )
     moved = SshConnection("other", port=2222, host_key=ED25519)
     given(WEB, [REGISTERED]).when(change).then(
         [
@@ -182,25 +192,37 @@ def test_what_was_never_registered_is_not_found():
 
 
 def checked(check, reachable, **more):
-    return TargetChecked(**{"check": check, "reachable": reachable, "seconds": None, "code": None, "message": None, "details": {}, **more})
+    return TargetChecked(
+        **{"check": check, "reachable": reachable, "seconds": None, "code": None, "message": None, "details": {}, **more}
+    )
 
 
 def test_a_check_is_asked_for_and_recorded_once():
     asked = given(WEB, [REGISTERED]).when(RequestTargetCheck("c1")).then([TargetCheckRequested("c1")])
     given(WEB, asked).when(RequestTargetCheck("c1")).then_nothing()
     record = RecordTargetCheck("c1", True, 0.25, details={"kex": "curve25519"})
-    done = given(WEB, asked).when(record).then(
-        [checked("c1", True, seconds=0.25, details={"kex": "curve25519"}), TargetReachabilityChanged(True)]
+    done = (
+        given(WEB, asked)
+        .when(record)
+        .then([checked("c1", True, seconds=0.25, details={"kex": "curve25519"}), TargetReachabilityChanged(True)])
     )
     given(WEB, done).when(record).then_nothing()
     given(WEB, done).when(RecordTargetCheck("never-asked", True)).then_nothing()
 
 
 def test_reachability_changes_only_when_it_does():
-    up = [REGISTERED, TargetCheckRequested("c1"), checked("c1", True), TargetReachabilityChanged(True), TargetCheckRequested("c2")]
+    up = [
+        REGISTERED,
+        TargetCheckRequested("c1"),
+        checked("c1", True),
+        TargetReachabilityChanged(True),
+        TargetCheckRequested("c2"),
+    ]
     given(WEB, up).when(RecordTargetCheck("c2", True)).then([checked("c2", True)])
     failed = RecordTargetCheck("c2", False, code="connect_failed", message="refused")
-    given(WEB, up).when(failed).then([checked("c2", False, code="connect_failed", message="refused"), TargetReachabilityChanged(False)])
+    given(WEB, up).when(failed).then(
+        [checked("c2", False, code="connect_failed", message="refused"), TargetReachabilityChanged(False)]
+    )
 
 
 def test_a_check_ends_also_when_its_target_was_retired_meanwhile():

@@ -26,7 +26,10 @@ def test_only_dotted_paths_are_placeholders(text, names):
 
 
 def test_each_placeholder_is_replaced_once_and_never_expanded_again():
-    assert referring("{{ a.b }}-{{ c.d }}-{{x y}}", lambda name: f"{{{{ {name}.again }}}}") == "{{ a.b.again }}-{{ c.d.again }}-{{x y}}"
+    assert (
+        referring("{{ a.b }}-{{ c.d }}-{{x y}}", lambda name: f"{{{{ {name}.again }}}}")
+        == "{{ a.b.again }}-{{ c.d.again }}-{{x y}}"
+    )
 
 
 @given(st.text())

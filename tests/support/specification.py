@@ -1,7 +1,7 @@
 """What does a decider do? `given(stream, [events]).when(command).then([events])`, exact and ordered.
 
-Every example is also checked against the table of consequences: what a command causes or is rejected with must be announced there,
-and `fold` must neither change the state it is given nor depend on how the events are cut into calls.
+Every example is also checked against the table of consequences: what a command causes or is rejected with must be announced
+there, and `fold` must neither change the state it is given nor depend on how the events are cut into calls.
 """
 
 from collections.abc import Sequence

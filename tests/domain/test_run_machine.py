@@ -1,0 +1,230 @@
+"""Whatever executors, sweeper and people do to a run in whatever order: it keeps its promises and can be brought to an end."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from domain.decider import Companion
+from domain.job.decide import JobDefined, JobState
+from domain.job.decide import fold as fold_job
+from domain.job.definition import CommandStep, JobDefinition, Retries, Strategy
+from domain.rejection import Rejection
+from domain.run.messages import (
+    CancelRun,
+    ClaimRun,
+    ExpireClaim,
+    FailRun,
+    Failure,
+    PlannedTarget,
+    PlanRun,
+    RecordLateReport,
+    ReportRun,
+    RequestRun,
+    StepEnd,
+    StepStart,
+)
+from domain.run.progress import startable
+from domain.run.state import TRANSITIONS, Active, Requested, RunState, Unknown, fold, is_finished, visible
+from domain.target import SshConnection
+from schemas.event_types import TABLE as EVENTS
+from schemas.payload import adapter, to_json
+from tests.domain.run_witness import Witness
+from tests.support.specification import decided
+
+RUN = "run/j.018f4e5c-7a3b-7c1d-9e2f-0123456789ab"
+ENDS = ("succeeded", "failed", "timed_out", "cancelled", "lost", "unreachable")
+EXECUTORS = st.sampled_from(("e1", "e2"))
+FEW = st.integers(0, 3)
+SHARES = st.one_of(st.none(), st.integers(1, 4), st.sampled_from(("1%", "34%", "50%", "100%")))
+FAILURES = st.one_of(st.none(), st.integers(0, 3), st.sampled_from(("0%", "25%", "100%")))
+STEP = st.builds(
+    CommandStep,
+    name=st.just(""),
+    run=st.just("true"),
+    idempotent=st.booleans(),
+    retries=st.builds(Retries, st.integers(0, 2)),
+    on_failure=st.sampled_from(("stop", "continue")),
+)
+NAMES = ("a", "b", "c", "d", "e", "f")
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> JobDefinition:
+    steps = draw(st.lists(STEP, min_size=1, max_size=3))
+    named = tuple(
+        CommandStep(name=f"s{n}", run=s.run, idempotent=s.idempotent, retries=s.retries, on_failure=s.on_failure)
+        for n, s in enumerate(steps)
+    )
+    strategy = Strategy(draw(SHARES), draw(st.integers(1, 4)), draw(FAILURES))
+    return JobDefinition(targets="a", steps=named, strategy=strategy, on_executor_loss=draw(st.sampled_from(("resume", "lose"))))
+
+
+class RunMachine(RuleBasedStateMachine):
+    """Random executors that hold or once held the run, a sweeper, a canceller."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: RunState = Unknown()
+        self.events: list = []
+        self.witness = Witness()
+        self.targets: tuple[PlannedTarget, ...] = ()
+
+    # --- how anything happens ---------------------------------------------------------------------------------------
+
+    def told(self, command, companion=None) -> bool:
+        """Whether the command was accepted."""
+        try:
+            events = decided(RUN, command, self.state, companion)
+        except Rejection:
+            return False
+        for event in events:
+            before, name = visible(self.state), type(event).__name__
+            self.state = fold(self.state, [event])
+            if name == "LateReportReceived":
+                assert visible(self.state) == before
+            else:
+                assert visible(self.state) in TRANSITIONS[before, name], (before, name, visible(self.state))
+            self.witness.sees(event)
+            assert adapter(EVENTS[name][1]).validate_json(to_json(event)) == event
+            self.events.append(event)
+        return True
+
+    @property
+    def claim(self) -> tuple[str, int]:
+        claim = self.state.claim if isinstance(self.state, Requested | Active) else None
+        return (claim.executor or "e1", claim.epoch) if claim else ("e1", self.witness.epoch)
+
+    # --- what may happen --------------------------------------------------------------------------------------------
+
+    @initialize(definition=definitions(), count=st.integers(0, 6))
+    def request(self, definition, count):
+        job = fold_job(JobState(), [JobDefined("j", 1, definition)])
+        self.targets = tuple(PlannedTarget(name, 1, name, {}, SshConnection("c")) for name in NAMES[:count])
+        assert self.told(RequestRun("j", 1, {}), Companion(job))
+
+    @rule(executor=EXECUTORS, ahead=st.sampled_from((1, 1, 1, 0, 2)))
+    def executor_claims(self, executor, ahead):
+        self.told(ClaimRun(executor, self.claim[1] + ahead))
+
+    @rule(parts=st.integers(1, 3), part=st.integers(1, 3), older=st.sampled_from((0, 0, 0, 1)))
+    def executor_plans_a_part(self, parts, part, older):
+        executor, epoch = self.claim
+        size = -(-len(self.targets) // parts)
+        self.told(PlanRun(executor, epoch - older, part, parts, self.targets[(part - 1) * size : part * size]))
+
+    @rule()
+    def executor_plans_all(self):
+        executor, epoch = self.claim
+        self.told(PlanRun(executor, epoch, 1, 1, self.targets))
+
+    @rule(data=st.data(), timed_out=st.sampled_from((False, False, False, False, True)), older=st.sampled_from((0, 0, 0, 0, 1)))
+    def executor_reports(self, data, timed_out, older):
+        if not isinstance(self.state, Active):
+            return
+        ends = (
+            [self.drawn_end(data, name) for name in data.draw(st.lists(st.sampled_from(self.state.running), unique=True))]
+            if self.state.running
+            else []
+        )
+        starts = startable(self.state)
+        begun = starts[: data.draw(st.integers(0, len(starts)))]
+        executor, epoch = self.claim
+        accepted = self.told(ReportRun(executor, epoch - older, (*ends, *begun), timed_out))
+        assert accepted is (older == 0) or not begun, "what may start may start beside what ended"
+
+    def drawn_end(self, data, name: str) -> StepEnd:
+        progress = self.state.active[name]
+        return StepEnd(self.state.rules.steps[progress.step].name, name, progress.attempt, data.draw(st.sampled_from(ENDS)))
+
+    @rule(
+        entries=st.lists(
+            st.one_of(
+                st.builds(StepStart, st.sampled_from(("s0", "s1", "x")), st.sampled_from(NAMES), st.integers(1, 2)),
+                st.builds(
+                    StepEnd, st.sampled_from(("s0", "s1")), st.sampled_from(NAMES), st.integers(1, 2), st.sampled_from(ENDS)
+                ),
+            ),
+            max_size=3,
+        )
+    )
+    def executor_reports_anything(self, entries):
+        self.told(ReportRun(*self.claim, tuple(entries)))
+
+    @rule()
+    def executor_starts_all_it_may_and_all_succeeds(self):
+        if isinstance(self.state, Active) and (starts := startable(self.state)):
+            assert self.told(ReportRun(*self.claim, tuple(starts))) is (self.state.claim.executor is not None)
+
+    @rule(one=FEW)
+    def executor_cannot_plan(self, one):
+        if one == 0:
+            self.told(FailRun(*self.claim, Failure("x", "x")))
+
+    @rule(older=st.sampled_from((0, 0, 1)), executor=EXECUTORS)
+    def sweeper_expires(self, older, executor):
+        self.told(ExpireClaim(executor, self.claim[1] - older))
+
+    @rule(one=FEW)
+    def somebody_cancels(self, one):
+        if one == 0:
+            self.told(CancelRun("enough"))
+
+    @rule(executor=EXECUTORS, epoch=st.integers(0, 3))
+    def executor_reports_late(self, executor, epoch):
+        self.told(RecordLateReport(executor, epoch, (StepEnd("s0", "a", 1, "succeeded"),)))
+
+    # --- what always holds ------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_state_is_the_fold_of_all_events(self):
+        assert fold(Unknown(), self.events) == self.state
+
+    @invariant()
+    def the_state_can_be_kept_and_read_again(self):
+        kind = adapter(RunState)
+        again = kind.validate_json(kind.dump_json(self.state))
+        assert again == self.state
+        if isinstance(self.state, Active):
+            assert list(again.active) == list(self.state.active), "what may start next depends on the order"
+            assert startable(again) == startable(self.state)
+
+    @invariant()
+    def what_may_start_is_what_is_accepted(self):
+        if isinstance(self.state, Active) and self.state.claim.executor:
+            report = ReportRun(*self.claim, tuple(startable(self.state)))
+            decided(RUN, report, self.state)
+
+    def teardown(self):
+        """Whatever happened: an executor that does its duty brings the run to its end."""
+        if isinstance(self.state, Unknown):
+            return
+        for _ in range(200):
+            if is_finished(self.state):
+                break
+            self.does_its_duty()
+        assert is_finished(self.state), f"still {self.state}"
+        assert not any(self.told(command) for command in (CancelRun(), ClaimRun("e1", 99), ReportRun("e1", self.witness.epoch)))
+        assert fold(Unknown(), self.events) == self.state
+        assert self.witness.finished
+
+    def does_its_duty(self):
+        state = self.state
+        if state.claim.executor is None:
+            assert self.told(ClaimRun("e3", state.claim.epoch + 1))
+        elif isinstance(state, Requested):
+            assert self.told(PlanRun(*self.claim, 1, 1, self.targets))
+        elif state.running:
+            ends = [
+                StepEnd(state.rules.steps[p.step].name, name, p.attempt, "succeeded")
+                for name, p in state.active.items()
+                if p.running
+            ]
+            assert self.told(ReportRun(*self.claim, tuple(ends)))
+        else:
+            starts = startable(state)
+            assert starts, f"nothing runs, nothing may start, and it is not over: {state}"
+            assert self.told(ReportRun(*self.claim, tuple(starts)))
+
+
+TestRun = RunMachine.TestCase
+TestRun.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)

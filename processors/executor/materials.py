@@ -1,0 +1,156 @@
+"""What does a run need in the hand of its executor: the job's revision, its secrets in clear, the logins of its targets?
+
+Secrets are opened here and nowhere else; they live as long as the run is held, and every one of them is masked in its output.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import orjson
+
+from domain.job.definition import JobDefinition
+from domain.job.parameters import Plain, SealedValue
+from domain.run.messages import RunRequested
+from processors.delivery import Sleep
+from processors.executor.connector import Login
+from processors.executor.inventory import CredentialEntry, Inventory, InventoryUnavailable
+from processors.executor.masking import Forms
+from processors.processor import Clock
+from schemas.vault import SecretUnavailable, Vault, VaultError, bound_to_credential, bound_to_run
+
+T = TypeVar("T")
+
+ASK_FOR_S = 30.0
+"""How long a read model or vault that does not answer is asked again."""
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
+
+TRUSTED_FOR_S = 2.0
+"""How long a credential's entry is used without looking again: a revoked one opens nothing after that."""
+
+
+class Unusable(Exception):
+    """What the run needs cannot be had; a stable code and a message for people, which never holds a secret."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """The run's parameters with secrets in clear. Has no repr: values are secret."""
+
+    job: JobDefinition
+    values: Mapping[str, Plain]
+    secrets: tuple[str, ...]
+
+
+class Materials:
+    """Looks up and opens, each thing once; asks again, bounded, while a read model or the vault does not answer."""
+
+    def __init__(self, inventory: Inventory, vault: Vault, clock: Clock, sleep: Sleep) -> None:
+        self._inventory = inventory
+        self._vault = vault
+        self._clock = clock
+        self._sleep = sleep
+        self._runs: dict[str, asyncio.Task[Opened]] = {}
+        self._logins: dict[str, tuple[float, asyncio.Task[Login]]] = {}
+        self._forms: dict[tuple[str, str], Forms] = {}
+
+    async def opened(self, run: str, request: RunRequested) -> Opened:
+        """The job's revision and the run's parameters. Raises `Unusable`: `job_not_found` or `secret_unavailable`."""
+        task = self._runs.get(run)
+        if task is None or (task.done() and not _succeeded(task)):
+            task = self._runs[run] = asyncio.create_task(self._open(run, request))
+        return await asyncio.shield(task)
+
+    async def login(self, credential: str) -> Login:
+        """What opens targets with this credential now. Raises `Unusable` with `credential_unavailable`."""
+        known = self._logins.get(credential)
+        if known is None or self._clock.monotonic() >= known[0] or (known[1].done() and not _succeeded(known[1])):
+            known = (self._clock.monotonic() + TRUSTED_FOR_S, asyncio.create_task(self._log_in(credential, known)))
+            self._logins[credential] = known
+        return await asyncio.shield(known[1])
+
+    def forms(self, run: str, opened: Opened, login: Login) -> Forms:
+        """What has to be masked in the output of this run's steps under this login."""
+        key = (run, login.fingerprint)
+        known = self._forms.get(key)
+        if known is None:
+            parts = (login.password, login.private_key, login.passphrase)
+            known = self._forms[key] = Forms([*opened.secrets, *(part for part in parts if part)])
+        return known
+
+    def forget(self, run: str) -> None:
+        """Let go of a run's secrets."""
+        self._runs.pop(run, None)
+        self._forms = {key: forms for key, forms in self._forms.items() if key[0] != run}
+
+    async def _open(self, run: str, request: RunRequested) -> Opened:
+        job = await self._asked(lambda: self._job(request), "job_not_found")
+        values: dict[str, Plain] = {}
+        secrets: list[str] = []
+        for name, value in request.parameters.items():
+            if isinstance(value, SealedValue):
+                values[name] = await self._secret(value.sealed, bound_to_run(run, name), f"parameter {name}")
+                secrets.append(str(values[name]))
+            else:
+                values[name] = value
+        return Opened(job, values, tuple(secrets))
+
+    async def _job(self, request: RunRequested) -> JobDefinition:
+        job = await self._inventory.job(request.job, request.job_revision)
+        if job is None:  # the read model may lag behind the log
+            raise InventoryUnavailable(f"revision {request.job_revision} of job {request.job} is not (yet) to be found")
+        return job
+
+    async def _secret(self, secret_id: str, bound_to: str, what: str) -> str:
+        try:
+            clear = await self._asked(lambda: self._vault.open(secret_id, bound_to), "secret_unavailable")
+            return clear.decode()
+        except (SecretUnavailable, UnicodeDecodeError):
+            raise Unusable("secret_unavailable", f"the secret of {what} cannot be opened") from None
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]], code: str) -> T:
+        give_up_at = self._clock.monotonic() + ASK_FOR_S
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                return await ask()
+            except (InventoryUnavailable, VaultError) as error:
+                if self._clock.monotonic() >= give_up_at:
+                    raise Unusable(code, f"gave up after {ASK_FOR_S:g} s: {error}") from None
+            await self._sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE_S)
+
+    async def _log_in(self, name: str, before: tuple[float, asyncio.Task[Login]] | None) -> Login:
+        entry = await self._asked(lambda: self._inventory.credential(name), "credential_unavailable")
+        if entry is None:
+            raise Unusable("credential_unavailable", f"credential {name} does not exist or is revoked")
+        fingerprint = f"{entry.name}@{entry.revision}"
+        if before and _succeeded(before[1]) and before[1].result().fingerprint == fingerprint:
+            return before[1].result()
+        try:
+            clear = await self._secret(entry.secret, bound_to_credential(entry.name, entry.revision), f"credential {name}")
+            return _login(entry, fingerprint, orjson.loads(clear))
+        except (Unusable, ValueError, KeyError, TypeError):
+            message = f"the secret of credential {name} cannot be opened or used"
+            raise Unusable("credential_unavailable", message) from None
+
+
+def _succeeded(task: asyncio.Task[T]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _login(entry: CredentialEntry, fingerprint: str, secret: Mapping[str, str]) -> Login:
+    match entry.kind:
+        case "ssh_key":
+            key, passphrase = secret["private_key"], secret.get("passphrase")
+            return Login(fingerprint, secret["username"], private_key=key, passphrase=passphrase)
+        case "password":
+            return Login(fingerprint, secret["username"], password=secret["password"])
+        case _:
+            raise Unusable("credential_unavailable", f"a credential of kind {entry.kind} opens no SSH target")

@@ -1,0 +1,1 @@
+"""Ends the claims of executors that are silent for a lease time."""

@@ -1,0 +1,88 @@
+"""How does the sweeper listen and judge? One loop: take every heartbeat there is, then look at the claims.
+
+It reads the topic from what is left of it on: an old `leaving` still counts, an old sign of life counts as one of now.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from domain.identity import RUN, stream_of
+from processors.delivery import Sleep
+from processors.executor.inventory import Inventory, InventoryUnavailable
+from processors.processor import Clock, now_by
+from processors.sweeper.core import Claim, LeaseWatch, expiry
+from schemas.heartbeat import Heartbeat
+from schemas.log import CommandSender, EventReader, Feed, LogError
+from schemas.position import Partition
+from schemas.topics import EXECUTORS
+
+BATCH = 1_000
+LOOK_EVERY_S = 1.0
+SEND_AGAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweeperPorts:
+    """Everything outside."""
+
+    sender: CommandSender
+    reader: EventReader
+    inventory: Inventory
+    clock: Clock
+    sleep: Sleep
+
+
+class SweeperRuntime:
+    """One sweeper; `lease_s` must be the executors' lease. `run` works until cancelled."""
+
+    def __init__(self, lease_s: float, ports: SweeperPorts) -> None:
+        self._ports = ports
+        self._watch = LeaseWatch(lease_s, ports.clock.monotonic())
+        self._ordered: dict[Claim, float] = {}
+
+    async def run(self) -> None:
+        """Listen and judge, again and again."""
+        partitions = [Partition(EXECUTORS, shard) for shard in range(self._ports.reader.shards)]
+        start = dict.fromkeys(partitions, 0)
+        while True:
+            try:
+                feed = await self._ports.reader.feed(start)
+            except LogError:
+                await self._ports.sleep(LOOK_EVERY_S)
+                continue
+            try:
+                await self._listen(feed)
+            except LogError:
+                start = dict(feed.positions)
+                await self._ports.sleep(LOOK_EVERY_S)
+            finally:
+                await feed.close()
+
+    async def _listen(self, feed: Feed) -> None:
+        while True:
+            within_s = LOOK_EVERY_S
+            while records := await feed.read(BATCH, within_s):
+                within_s = 0.0
+                beats = [record.body for record in records if isinstance(record.body, Heartbeat)]
+                self._watch.heard(beats, self._ports.clock.monotonic())
+            self._watch.heard((), self._ports.clock.monotonic())
+            await self._judge()
+
+    async def _judge(self) -> None:
+        try:
+            runs = await self._ports.inventory.unfinished_runs()
+            await self._order(self._watch.over(runs, self._ports.clock.monotonic()))
+        except (InventoryUnavailable, LogError):
+            return  # it is looked at again a second later
+
+    async def _order(self, claims: Sequence[Claim]) -> None:
+        now = now_by(self._ports.clock)
+        self._ordered = {c: at for c, at in self._ordered.items() if c in claims and now.monotonic - at < SEND_AGAIN_S}
+        for claim in claims:
+            if claim in self._ordered:
+                continue
+            history = await self._ports.inventory.history(stream_of(RUN, claim.run))
+            command = expiry(claim, [recorded.event for recorded in history], now)
+            if command is not None:
+                await self._ports.sender.send(command)
+                self._ordered[claim] = now.monotonic

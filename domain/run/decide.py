@@ -40,7 +40,7 @@ from domain.run.messages import (
     SupersedeRun,
 )
 from domain.run.progress import conclusion, counts_unplanned, may_begin
-from domain.run.state import Active, Final, Requested, RunState, Unknown, fold, is_finished, position_of
+from domain.run.state import Active, Claim, Final, Requested, RunState, Unknown, fold, is_finished, position_of
 from domain.run.step_failure import consequence
 from domain.selector import parse_selector
 
@@ -243,13 +243,12 @@ def _end(entry: StepEnd, state: Active) -> StepFinished:
 
 
 def _record_late(command: RecordLateReport, state: Requested | Active | Final) -> Sequence[Event]:
-    if not isinstance(state, Final) and (state.claim.executor, state.claim.epoch) == (command.executor, command.epoch):
+    claim = Claim(state.epoch) if isinstance(state, Final) else state.claim
+    if (claim.executor, claim.epoch) == (command.executor, command.epoch):
         raise Conflict("report_not_late", "the executor holds the run; it reports in the ordinary way")
-    if command.epoch > (state.epoch if isinstance(state, Final) else state.claim.epoch):
-        raise Stale("stale_epoch", f"nobody ever held the run under epoch {command.epoch}")
-    if not command.entries:
-        return []
-    return [LateReportReceived(command.executor, command.epoch, command.entries)]
+    if command.epoch > claim.epoch or (command.epoch == claim.epoch and claim.executor is not None):
+        raise Stale("stale_epoch", f"{command.executor} never held the run under epoch {command.epoch}")
+    return [LateReportReceived(command.executor, command.epoch, command.entries)] if command.entries else []
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------

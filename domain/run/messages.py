@@ -166,9 +166,7 @@ class RecordLateReport:
     entries: tuple[StepEnd, ...]
 
 
-Command = (
-    RequestRun | ClaimRun | PlanRun | FailRun | ReportRun | CancelRun | SupersedeRun | ExpireClaim | RecordLateReport
-)
+Command = RequestRun | ClaimRun | PlanRun | FailRun | ReportRun | CancelRun | SupersedeRun | ExpireClaim | RecordLateReport
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class Witness:
     _RunLost = _RunResumed
 
     def _LateReportReceived(self, event: LateReportReceived) -> None:
-        assert event.epoch < self.epoch or not self.held or self.finished
+        assert event.epoch <= self.epoch - bool(self.held and not self.finished), "who holds the run is not late"
 
     def _RunFinished(self, event: RunFinished) -> None:
         assert not self.running, "nothing runs at the end"

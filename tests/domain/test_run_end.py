@@ -263,7 +263,8 @@ def test_the_holder_reports_in_the_ordinary_way():
 
 
 def test_nobody_is_late_for_an_epoch_that_never_was():
-    given(RUN, RUNNING).when(RecordLateReport("e1", 2, (end("a:one"),))).then_rejected("stale_epoch")
+    for executor, epoch in (("e1", 2), ("e2", 2), ("e2", 1)):
+        given(RUN, RUNNING).when(RecordLateReport(executor, epoch, (end("a:one"),))).then_rejected("stale_epoch")
     over = [requested(), claimed(), planned("a"), ASKED, finished("cancelled", cancelled=1)]
     given(RUN, over).when(RecordLateReport("e1", 2, (end("a:one"),))).then_rejected("stale_epoch")
 

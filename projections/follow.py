@@ -49,7 +49,7 @@ class Follower:
     @property
     def trouble(self) -> str | None:
         """Why the projections as a whole do not advance, or None. Single stopped ones are in `position.status`."""
-        return self._log_trouble or self._store.trouble
+        return self._store.trouble or self._log_trouble
 
     async def run(self) -> None:
         """Follow the log. Raises `LogTruncated` after noting it with every projection: nothing is skipped."""

@@ -103,3 +103,13 @@ async def project(log: MemoryLog, database: Database, names: Iterable[str] = BY_
 
 async def _reached(log: MemoryLog, database: Database, names: list[str]) -> bool:
     return database.reached(log, names)
+
+
+async def run_follower(log: MemoryLog, database: Database, store: ReadStore | None = None) -> None:
+    """A follower until it ends by itself."""
+    used = store or SqlReadStore(database.writer)
+    try:
+        async with asyncio.timeout(60):
+            await Follower(log.reader, used, Heard()).run()
+    finally:
+        await used.close()

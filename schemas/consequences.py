@@ -50,6 +50,7 @@ TABLE: dict[type[Any], Consequences] = {
         ("run_exists", *_NO_JOB, "job_revised_meanwhile", "job_is_running", "too_many_runs_waiting", _INVALID),
     ),
     run.CancelRun: Consequences((run.RunCancelRequested, run.RunFinished), (*_NO_RUN, _INVALID)),
+    run.SupersedeRun: Consequences((run.RunCancelRequested, run.RunFinished), (*_NO_RUN, _INVALID)),
     run.ClaimRun: Consequences((run.RunClaimed,), (*_NOT_HELD, "run_claimed")),
     run.PlanRun: Consequences(
         (run.RunPlanned, run.RunFinished), (*_NOT_HELD, "run_planned", "plan_out_of_order", "plan_repeats_target")

@@ -39,14 +39,11 @@ def decided(stream: str, command: Any, state: Any, companion: Companion | None =
     """What the decider says, checked against the table of consequences; raises its rejection."""
     assert COMMANDS[type(command).__name__].aggregate == kind_of(stream), f"{command} is not for {stream}"
     allowed = CONSEQUENCES[type(command)]
-    kept = deepcopy(state)
     try:
         events = decider_of(stream).decide(command, state, companion)
     except Rejection as rejection:
         assert rejection.code in allowed.rejections, f"{type(command).__name__} → {rejection.code} is not in the table"
         raise
-    finally:
-        assert state == kept, f"deciding {command} changed the state"
     for event in events:
         assert type(event) in allowed.events, f"{type(command).__name__} → {type(event).__name__} is not in the table"
     return events
@@ -87,7 +84,12 @@ class When:
         raise AssertionError(f"not rejected but {events}")
 
     def _decided(self) -> Sequence[Any]:
-        return decided(self.stream, self.command, folded(self.stream, self.given), self.companion)
+        state = folded(self.stream, self.given)
+        kept = deepcopy(state)
+        try:
+            return decided(self.stream, self.command, state, self.companion)
+        finally:
+            assert state == kept, f"deciding {self.command} changed the state"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How does one command run on an open transport, with every wait bounded? Channel, request, input, output, status."""
 
 import time
+from collections.abc import Callable
 
 from paramiko import Channel, Message
 from paramiko.common import cMSG_CHANNEL_REQUEST
@@ -8,6 +9,8 @@ from paramiko.ssh_exception import ChannelException, SSHException
 
 from infra.ssh.transport import Inbox, LeanTransport, give_back_window
 from schemas.run_output import StreamName
+
+_LONGEST_ANSWER = 65536
 
 
 class Refused(Exception):
@@ -91,6 +94,13 @@ class RemoteCommand:
         """Whether the channel is closed: no exit status can come any more."""
         return bool(self._channel.closed)
 
+    def end_input(self) -> None:
+        """Tell what runs on the target that no input follows; its output keeps coming. Raises `Broken`."""
+        try:
+            self._channel.shutdown_write()
+        except (SSHException, EOFError, OSError) as error:
+            raise Broken(f"no end of input: {type(error).__name__}") from None
+
     def close(self) -> None:
         """Close the channel. What runs on the target sees the end of its input."""
         try:
@@ -99,14 +109,15 @@ class RemoteCommand:
             self._channel._unlink()
 
 
-def answer_of(command: RemoteCommand, within_s: float, most_bytes: int = 65536) -> bytes:
-    """What a short command writes on stdout until its end, or until the time is over."""
+def answer_of(command: RemoteCommand, within_s: float, meanwhile: Callable[[], object]) -> bytes:
+    """What a short command writes on stdout until its end, or until the time is over. `meanwhile` is called now and then."""
     ends = time.monotonic() + within_s
     answer = b""
     while True:
         finished = command.over
         answer += b"".join(data for stream, data in command.take() if stream == "stdout")
         left = ends - time.monotonic()
-        if finished or left <= 0 or len(answer) > most_bytes:
+        if finished or left <= 0 or len(answer) > _LONGEST_ANSWER:
             return answer
-        command.inbox.wait(left)
+        meanwhile()
+        command.inbox.wait(min(left, 0.1))

@@ -1,5 +1,6 @@
 """Does anything of a step still live on its target? Asked on another channel than the step's own, and ended if so."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +21,11 @@ class Traces:
     watcher: int
 
 
-def verdict(transport: LeanTransport, traces: Traces, settings: SshSettings) -> Verdict:
-    """What the target says of the step's processes; those that live are killed after a grace of 2 s, before it answers."""
+def verdict(transport: LeanTransport, traces: Traces, settings: SshSettings, meanwhile: Callable[[], object]) -> Verdict:
+    """What the target says of the step's processes; those that live are killed after a grace of 2 s, before it answers.
+
+    `meanwhile` is called now and then while the answer is waited for.
+    """
     try:
         command = RemoteCommand(transport, settings.answer_timeout_s)
     except Refused:
@@ -31,7 +35,7 @@ def verdict(transport: LeanTransport, traces: Traces, settings: SshSettings) -> 
     try:
         command.start(CONFIRM_GONE)
         command.send(f"{traces.mark} {traces.group} {traces.watcher}\n".encode())
-        answer = answer_of(command, settings.confirm_timeout_s)
+        answer = answer_of(command, settings.confirm_timeout_s, meanwhile)
     except Refused:
         return "no_room"
     except Broken:

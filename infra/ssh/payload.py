@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.ssh.remote import BOOTSTRAPS
+from infra.ssh.remote import SMALL, bootstrap
 from processors.executor.connector import Invocation
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -17,8 +17,6 @@ _STEERS_A_PROGRAM = re.compile(
     re.ASCII,
 )
 """Names by which a shell, the loader or an interpreter would run or find something else than the script asks for."""
-
-_LARGEST_READ_BY_LINE = 8192
 
 
 class NameRefused(ValueError):
@@ -44,12 +42,12 @@ def payload(step: Invocation) -> Payload:
     checked_names(step.environment)
     if not _MARK.fullmatch(step.mark):
         raise ValueError("a step's mark is one plain word")
-    needed, reader, bootstrap = BOOTSTRAPS[step.shell]
+    needed, reader, start = bootstrap(step.shell, len(step.script.encode("utf-8", "surrogateescape")))
     lines = [f"export {name}={quoted(value)}" for name, value in step.environment.items()]
-    lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(bootstrap)}", f"_ops_s={quoted(step.script)}"]
+    lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(start)}", f"_ops_s={quoted(step.script)}"]
     body = "\n".join([*lines, "_ops_k=1"]).encode("utf-8", "surrogateescape")
     mark = step.mark.encode()
-    if len(body) > _LARGEST_READ_BY_LINE or mark in body.split(b"\n"):
+    if len(body) > SMALL or mark in body.split(b"\n"):
         return Payload(b"%s %s %s %d\n%s" % (mark, needed.encode(), reader.encode(), len(body), body))
     return Payload(b"%s %s %s 0\n%s\n%s\n" % (mark, needed.encode(), reader.encode(), body, mark))
 

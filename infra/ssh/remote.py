@@ -12,6 +12,8 @@ well: both outlive every signal that can be caught. A step's background child is
 the leader kills the watcher as its last act.
 """
 
+from processors.executor.connector import Shell
+
 GREETING = b"ops-step "
 
 _LEAD = (
@@ -35,31 +37,32 @@ _STEP = (
     "trap _ops_k=0 USR1; trap : HUP INT QUIT TERM USR2 ALRM; "
     'printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
     "_ops_c=$?; "
-    '[ "$_ops_k" = 0 ] || kill -s KILL $_ops_w; '
+    '[ "$_ops_k" = 0 ] || kill -s KILL $_ops_w 2>/dev/null; '
     "exit $_ops_c"
 )
 
 _CONFIRM = (
     "read -r m g w || exit 2; "
-    "living() { a=; b=; v=; "
-    "for d in /proc/[0-9]*; do { read -r l <$d/stat; } 2>/dev/null || continue; "
-    "p=${d#/proc/}; set -- ${l##*) }; "
-    '[ "$3" = "$g" ] || continue; '
-    'case $1 in Z|X) continue;; esac; if [ "$p" = "$w" ]; then v=$w; '
-    'elif [ "$2" != "$w" ]; then a="$a $p"; fi; done; '
-    'for d in $(grep -lsF "OPS_STEP_MARK=$m:" /proc/[0-9]*/environ); do p=${d#/proc/}; p=${p%/environ}; '
-    'case " $a " in *" $p "*) ;; *) b="$b $p";; esac; done; '
+    # a process: state, parent, group and session in $1 $2 $3 $4; fails for one that is gone or a zombie
+    "seen() { { read -r l </proc/$1/stat; } 2>/dev/null || return 1; p=$1; set -- ${l##*) }; "
+    "case $1 in Z|X) return 1;; esac; "
+    'if [ "$p" = "$w" ] && [ "$3" = "$g" ]; then v=$w; elif [ "$2" = "$w" ]; then :; '
+    'elif [ "$3" = "$g" ]; then a="$a $p"; elif [ -n "$t" ] || [ "$4" = "$g" ]; then b="$b $p"; fi; }; '
+    # a: in the step's group; b: out of it, but of its session or with its mark; v: the watcher
+    "living() { a=; b=; v=; t=; "
+    "for d in /proc/[0-9]*; do seen ${d#/proc/}; done; t=1; "
+    'for d in $(grep -lsF "OPS_STEP_MARK=$m:" /proc/[0-9]*/environ); do d=${d#/proc/}; d=${d%/environ}; '
+    'case " $a $b " in *" $d "*) ;; *) seen $d;; esac; done; '
     '[ -n "$a$b" ]; }; '
     "if [ -d /proc/self ]; then "
     "i=0; while living; do "
     'if [ $i = 0 ] && [ -n "$b" ]; then kill -s TERM $b; fi; '
-    "if [ $i -ge 20 ]; then kill -s KILL $a $b; fi; "
+    'if [ $i -ge 20 ]; then [ -z "$a" ] || kill -s KILL -- -$g; [ -z "$b" ] || kill -s KILL $b; fi; '
     "if [ $i -ge 50 ]; then echo ops-alive; exit 0; fi; "
     "sleep 0.1 || { sleep 1; i=$((i+9)); }; i=$((i+1)); done 2>/dev/null; "
     '[ -z "$v" ] || kill -s KILL $v 2>/dev/null; echo ops-gone; '
-    'elif [ "$g" != - ]; then sleep 2; kill -s KILL -- -$g 2>/dev/null; sleep 1; '
-    "if kill -s 0 -- -$g 2>/dev/null; then echo ops-alive; else echo ops-gone; fi; "
-    "else echo ops-alive; fi"
+    "else sleep 2; kill -s KILL -- -$g 2>/dev/null; sleep 1; "
+    "if kill -s 0 -- -$g 2>/dev/null; then echo ops-alive; else echo ops-gone; fi; fi"
 )
 
 RUN_STEP = f"exec /bin/sh -c '{_LEAD}' '{_STEP}'"
@@ -69,7 +72,9 @@ CONFIRM_GONE = f"exec /bin/sh -c '{_CONFIRM}'"
 """Reads `mark group watcher` on one line; kills what is left after 2 s, says `ops-gone` or, after 5 s, `ops-alive`."""
 
 _GREET = 'echo ops-step "$OPS_STEP_MARK" "$1" "$2"'
-_EVAL = f'_ops_s=$(cat)||exit 126;{_GREET};set -- "$_ops_s";unset _ops_s;exec </dev/null;eval "shift;$1"'
+_EVAL = f'{_GREET};set -- "$_ops_s";unset _ops_s _ops_l _ops_n;exec </dev/null;eval "shift;$1"'
+_READ = "_ops_n=${IFS#??};_ops_s=;while IFS= read -r _ops_l;do _ops_s=$_ops_s$_ops_l$_ops_n;done;_ops_s=$_ops_s$_ops_l"
+_CAT = "_ops_s=$(cat)||exit 126"
 _PYTHON = (
     "import os,sys\n"
     "_s=sys.stdin.buffer.read()\n"
@@ -80,10 +85,16 @@ _PYTHON = (
 )
 _POWERSHELL = "& ([scriptblock]::Create([Console]::In.ReadToEnd())); exit $LASTEXITCODE"
 
-BOOTSTRAPS = {
-    "sh": ("sh", "sh", _EVAL),
-    "bash": ("bash", "bash", _EVAL),
-    "python": ("python3", "sh", f"{_GREET};exec python3 -c '{_PYTHON}'"),
-    "powershell": ("pwsh", "sh", f"{_GREET};exec pwsh -NoLogo -NoProfile -NonInteractive -Command '{_POWERSHELL}'"),
-}
-"""A shell: the program it needs, the program that reads the bootstrap, the bootstrap (script on stdin, greeting on stdout)."""
+SMALL = 3000
+"""Up to so many bytes a shell's own `read` (a system call a byte) is cheaper than starting a program that reads."""
+
+
+def bootstrap(shell: Shell, script_bytes: int) -> tuple[str, str, str]:
+    """The program a shell needs, the program that reads the bootstrap, the bootstrap: script on stdin, greeting on stdout."""
+    match shell:
+        case "sh" | "bash":
+            return shell, shell, f"{_READ if script_bytes <= SMALL else _CAT};{_EVAL}"
+        case "python":
+            return "python3", "sh", f"{_GREET};exec python3 -c '{_PYTHON}'"
+        case "powershell":
+            return "pwsh", "sh", f"{_GREET};exec pwsh -NoLogo -NoProfile -NonInteractive -Command '{_POWERSHELL}'"

@@ -4,7 +4,7 @@
    be tried;
 2. once the payload has left, the step may run: a connection that is lost from here on makes it `Unconfirmed`;
 3. the step's own greeting opens its output; what the log-in shell wrote before is not the step's;
-4. it ends by itself (`Exited`), or we close its channel and confirm on another one that nothing of it lives (`Killed`).
+4. it ends by itself (`Exited`), or we end its input and confirm on another channel that nothing of it lives (`Killed`).
 """
 
 import threading
@@ -171,31 +171,44 @@ class StepRun:
         return f"{self.endpoint.target} runs no {self.step.shell} (exit code {code})" + (f": {said}" if said else "")
 
     def _killed(self, lease: Lease, command: RemoteCommand, why: Stop) -> tuple[Ending, bool]:
-        """The ending, and whether the connection is no good any more."""
+        """The ending, and whether the connection is no good any more.
+
+        The end of its input makes the watcher end the group. The channel stays open until then: a step that cleans up may write,
+        and would die of a closed pipe.
+        """
         grace = time.monotonic() + _GREETING_GRACE_S
         while self._greeting.traces is None and not command.over and time.monotonic() < grace:
             command.inbox.wait(grace - time.monotonic())
             self._hand_on(command)
-        command.close()
         traces = self._greeting.traces
+        if traces is None and command.exit_code is not None:
+            return Killed(why), False  # it had never begun
         if traces is None:
             return Unconfirmed("the target did not say whether the step has begun"), not command.over
-        said = verdict(lease.opened.transport, traces, self.machinery.settings)
+        said = self._said(lease.opened, traces, command)
         broken = said == "no_answer"
         if said in ("no_room", "no_answer"):
-            said = self._said_elsewhere(traces)
+            said = self._said_elsewhere(traces, command)
+        self._hand_on(command)
         if said == "gone":
             return Killed(why), broken
         return Unconfirmed("the step was told to end, and its end could not be confirmed"), broken
 
-    def _said_elsewhere(self, traces: Traces) -> Verdict:
+    def _said(self, opened: Opened, traces: Traces, command: RemoteCommand) -> Verdict:
+        try:
+            command.end_input()
+        except Broken:
+            return "no_answer"
+        return verdict(opened.transport, traces, self.machinery.settings, lambda: self._hand_on(command))
+
+    def _said_elsewhere(self, traces: Traces, command: RemoteCommand) -> Verdict:
         """The verdict over a connection of its own."""
         try:
             opened = self.machinery.pool.opened_patiently(self._key, self._open, threading.Event())
         except Unreachable:
             return "no_answer"
         try:
-            return verdict(opened.transport, traces, self.machinery.settings)
+            return self._said(opened, traces, command)
         finally:
             opened.close()
 

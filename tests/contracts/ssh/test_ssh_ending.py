@@ -32,11 +32,16 @@ async def test_a_step_that_ignores_term_is_killed_all_the_same(begin):
 
 
 async def test_a_step_that_cleans_up_on_term_is_given_the_time(begin, tmp_path):
-    step = begin(invocation(f"trap 'sleep 0.5; echo clean >{tmp_path}/mark; exit 0' TERM; echo up; while :; do sleep 0.1; done"))
+    step = begin(
+        invocation(
+            f"trap 'sleep 0.5; echo cleaning; echo clean >{tmp_path}/mark; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+        )
+    )
     await step.sink.until(b"up\n")
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")
     assert (tmp_path / "mark").read_text() == "clean\n"
+    assert step.sink.stdout.endswith(b"cleaning\n")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

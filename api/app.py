@@ -1,0 +1,80 @@
+"""What is the API made of? The table of routes on FastAPI, behind the edge; every port is passed in.
+
+A request goes: edge (bounds, correlation id) → route → token → permission → parameters → freshness → answer.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api import conditions, contract, problem_details
+from api.call import Call, Services
+from api.edge import Edge
+from api.freshness import Freshness
+from api.identity import caller_of
+from api.metrics import Metrics
+from api.permission import may
+from api.ports import ApiDependencies
+from api.problem_details import Problem, correlation_of
+from api.read_models import ReadModels
+from api.routes.all import TABLE
+from api.routes.route import Route
+from api.streams import StreamCount
+from domain.rejection import FieldError
+
+
+def create_app(given: ApiDependencies) -> ASGIApp:
+    """The whole API as one ASGI application."""
+    settings, metrics = given.settings, Metrics()
+    models = ReadModels(given.engine, given.threads, settings.read_s)
+    freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
+    streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
+    services = Services(given, models, freshness, metrics, streams)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    problem_details.install(app)
+    document = contract.openapi()
+    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to replace it
+    for route in TABLE:
+        app.add_api_route(route.path, _endpoint(route, services), methods=[route.method], include_in_schema=False)
+    return Edge(app, given.ids, settings, given.drain, metrics)
+
+
+def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        caller = None
+        if route.permission is not None:
+            caller = await caller_of(request, services)
+            if not may(caller.roles, route.permission):
+                raise Problem("permission_denied", f"this takes the permission {route.permission}")
+        _check_query(route, request)
+        await _wait_until_fresh(route, request.headers, services)
+        return await route.answer(Call(request, services, caller, correlation_of(request)))
+
+    return endpoint
+
+
+def _check_query(route: Route, request: Request) -> None:
+    pairs = request.query_params.multi_items()
+    errors = [FieldError(name, "is not known here") for name, _ in pairs if name not in route.query]
+    names = [name for name, _ in pairs]
+    errors += [FieldError(name, "is there twice") for name in _doubled(names) if name in route.query]
+    if errors:
+        raise Problem("validation_failed", "query parameters are not valid", tuple(dict.fromkeys(errors)))
+
+
+def _doubled(names: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+
+
+async def _wait_until_fresh(route: Route, headers: Mapping[str, str], services: Services) -> None:
+    """Wait for what the caller has seen already. A write waits for the read models of what it speaks of."""
+    if route.permission is None:
+        return
+    versions = conditions.min_versions(headers)
+    positions = conditions.min_positions(headers, services.given.reader.shards)
+    await services.freshness.versions(versions, route.reads)
+    await services.freshness.positions(positions, route.reads)

@@ -1,0 +1,93 @@
+"""Who asks for what, under which id? One request, once it is known to be allowed, with everything an answer is made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.freshness import Freshness
+from api.metrics import Metrics
+from api.paging import Order, Page, page_of
+from api.ports import ApiDependencies
+from api.problem_details import Problem
+from api.read_models import ReadModels
+from api.streams import StreamCount
+from schemas.actor import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all requests share."""
+
+    given: ApiDependencies
+    models: ReadModels
+    freshness: Freshness
+    metrics: Metrics
+    streams: StreamCount
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks; `roles` are those the user has now."""
+
+    actor: Actor
+    roles: tuple[str, ...]
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that may be answered."""
+
+    request: Request
+    services: Services
+    caller: Caller | None
+    correlation_id: str
+
+    @property
+    def given(self) -> ApiDependencies:
+        """The ports."""
+        return self.services.given
+
+    @property
+    def models(self) -> ReadModels:
+        """The read models."""
+        return self.services.models
+
+    @property
+    def signed_in(self) -> Caller:
+        """Who asks. Raises `Problem` when nobody is signed in."""
+        if self.caller is None:
+            raise Problem("unauthenticated")
+        return self.caller
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query parameters; each is known and there once."""
+        return self.request.query_params
+
+    def path(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def page(self, orders: Mapping[str, Order], default: str) -> Page:
+        """The part of a list that is asked for."""
+        return page_of(self.request.url.path, self.query, orders, default, self.given.keys.cursors)
+
+
+def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
+
+
+def list_answer(items: list[dict[str, Any]], next_cursor: str | None) -> Response:
+    """One page of a list."""
+    return json_answer({"items": items, "next_cursor": next_cursor})
+
+
+def versioned(body: dict[str, Any]) -> Response:
+    """A thing as it is, with its version as the entity tag."""
+    return json_answer(body, headers={"ETag": f'"{body["version"]}"'})

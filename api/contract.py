@@ -1,0 +1,114 @@
+"""What does the OpenAPI document say? It is made from the table of routes; bodies come from the domain's own dataclasses."""
+
+import re
+from typing import Any
+
+from api.routes.all import TABLE
+from api.routes.route import Route
+from schemas.http.closed import closed
+from schemas.problems import TABLE as PROBLEMS
+
+_REFERENCE = "#/components/schemas/{model}"
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_JSON = "application/json"
+
+_DESCRIPTIONS = {
+    "limit": "How many items at most: 1 to 1,000, 50 if not said.",
+    "cursor": "`next_cursor` of the page before.",
+    "sort": "The order; a leading `-` turns it round.",
+    "selector": "Which targets: `env=prod,role!=db`.",
+    "follow": "`true`: server-sent events as they come.",
+}
+
+
+def openapi() -> dict[str, Any]:
+    """The document."""
+    schemas: dict[str, Any] = {"Problem": _problem()}
+    paths: dict[str, dict[str, Any]] = {}
+    for route in TABLE:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "OpsConductor", "version": "1", "description": "Writes are commands; errors are problem details."},
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": {"bearer": bearer}},
+    }
+
+
+def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()}{re.sub(r'[^a-z0-9]+', '_', route.path.removeprefix('/api/v1').lower())}",
+        "summary": route.summary,
+        "description": (route.answer.__doc__ or "").strip(),
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
+        "responses": {
+            str(route.status): {"description": "Done", "content": {_JSON: {"schema": {"type": "object"}}}},
+            "default": {
+                "description": "A problem",
+                "content": {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}},
+            },
+        },
+    }
+    if route.permission is not None:
+        operation["security"] = [{"bearer": []}]
+        operation["x-permission"] = route.permission
+    if (body := _body(route, schemas)) is not None:
+        operation["requestBody"] = body
+    return operation
+
+
+def _body(route: Route, schemas: dict[str, Any]) -> dict[str, Any] | None:
+    if route.path.endswith("/auth/token"):
+        fields = {name: {"type": "string"} for name in ("grant_type", "username", "password")}
+        form = {"type": "object", "properties": fields, "required": list(fields)}
+        return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+    if route.takes is None:
+        return None
+    schema = closed(route.takes).json_schema(ref_template=_REFERENCE)
+    schemas.update(schema.pop("$defs", {}))
+    if route.path == "/api/v1/jobs" or route.path == "/api/v1/jobs/{name}":
+        schema["properties"] = {"name": {"type": "string"}, **schema["properties"]}
+    kind = "application/merge-patch+json" if route.method == "PATCH" else _JSON
+    content = {"schema": schema, "example": dict(route.example or {})}
+    return {"required": bool(schema.get("required")), "content": {kind: content}}
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    names = _PARAMETER.findall(route.path)
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "query", "schema": {"type": "string"}, "description": _DESCRIPTIONS.get(name, "A filter.")}
+        for name in sorted(route.query)
+    ]
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.permission is None:
+        return []
+    names = ["Ops-Min-Version", "Ops-Min-Position", "X-Correlation-Id"]
+    if route.method != "GET":
+        names += ["Idempotency-Key", "If-Match", "Prefer"]
+    return [{"name": name, "in": "header", "schema": {"type": "string"}} for name in names]
+
+
+def _problem() -> dict[str, Any]:
+    text = {"type": "string"}
+    error = {"type": "object", "properties": {"field": text, "message": text}, "required": ["field", "message"]}
+    properties: dict[str, Any] = {
+        "type": text,
+        "title": text,
+        "status": {"type": "integer"},
+        "code": {"type": "string", "enum": sorted(PROBLEMS)},
+        "detail": text,
+        "correlation_id": text,
+        "errors": {"type": "array", "items": error},
+    }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["type", "title", "status", "code", "detail", "correlation_id"],
+    }

@@ -1,0 +1,169 @@
+"""What does every request meet before anything reads it? Pure ASGI, from outside in: a correlation id and safe headers, a bound
+on how many are answered at once, and a bound on how much and how long a caller may send (HAZARDS D10).
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.metrics import Metrics
+from api.ports import ApiSettings, Drain, Ids
+from api.problem_details import Problem, answer
+
+log = logging.getLogger(__name__)
+
+_KEPT = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_DRAINED_BYTES = 64 * 1_048_576
+_DRAINED_S = 10.0
+
+_SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+@dataclass(slots=True)
+class Edge:
+    """The outermost layer around the application."""
+
+    app: ASGIApp
+    ids: Ids
+    settings: ApiSettings
+    drain: Drain
+    metrics: Metrics
+    in_flight: int = field(default=0, init=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        correlation_id = _kept_correlation_id(scope) or str(self.ids.new_id())
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
+        outbound = _Outbound(send, correlation_id)
+        started = asyncio.get_running_loop().time()
+        try:
+            await self._answer(scope, receive, outbound)
+        finally:
+            elapsed = asyncio.get_running_loop().time() - started
+            self.metrics.answered(scope, outbound.status, elapsed)
+
+    async def _answer(self, scope: Scope, receive: Receive, outbound: "_Outbound") -> None:
+        if (refusal := self._refusal(scope)) is not None:
+            await _tell(refusal, scope, receive, outbound)
+            return
+        self.in_flight += 1
+        self.metrics.in_flight.set(self.in_flight)
+        try:
+            body = await _read(scope, receive, self.settings)
+            if body is not None:
+                await self.app(scope, _replay(body, receive), outbound)
+        except Problem as failure:
+            await _tell(failure, scope, receive, outbound)
+        except Exception:
+            log.exception("request failed", extra={"correlation_id": outbound.correlation_id})
+            if outbound.status is None:
+                await _tell(Problem("internal_error"), scope, receive, outbound)
+        finally:
+            self.in_flight -= 1
+            self.metrics.in_flight.set(self.in_flight)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        if str(scope["path"]).startswith(("/health", "/metrics")):
+            return None
+        if self.drain.stopping:
+            return Problem("shutting_down", headers={"Connection": "close"})
+        return Problem("overloaded") if self.in_flight >= self.settings.max_in_flight else None
+
+
+class _Outbound:
+    """Sends the answer with the headers that every answer carries; `status` is None until it has begun."""
+
+    def __init__(self, send: Send, correlation_id: str) -> None:
+        self._send, self.correlation_id = send, correlation_id
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            told = list(message.get("headers", ()))
+            told += [(b"x-correlation-id", self.correlation_id.encode()), *_SAFE_HEADERS]
+            if not any(name.lower() == b"cache-control" for name, _ in told):
+                told.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": told}
+        await self._send(message)
+
+
+def _kept_correlation_id(scope: Scope) -> str | None:
+    sent = _header(scope, b"x-correlation-id")
+    return sent if sent is not None and _KEPT.fullmatch(sent) else None
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+async def _read(scope: Scope, receive: Receive, settings: ApiSettings) -> bytes | None:
+    """The whole body; None when the caller went away. Bytes are counted: a stated length is not believed.
+
+    Raises `Problem` for a body that is too large (after draining it, so that the answer can be read), late or compressed.
+    """
+    if (_header(scope, b"content-encoding") or "identity").strip().lower() != "identity":
+        raise Problem("unsupported_media_type", "a compressed body is not taken")
+    is_form = (_header(scope, b"content-type") or "").lower().startswith(("application/x-www-form", "multipart/"))
+    limit = settings.max_form if is_form else settings.max_body
+    parts, size, more = list[bytes](), 0, True
+    try:
+        async with asyncio.timeout(settings.receive_s):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
+                if size > limit:
+                    break
+                parts.append(message.get("body", b""))
+    except TimeoutError:
+        raise Problem("receive_timeout", headers={"Connection": "close"}) from None
+    if size > limit:
+        headers = {} if not more or await _drained(receive) else {"Connection": "close"}
+        raise Problem("body_too_large", f"at most {limit} bytes are taken", headers=headers)
+    return b"".join(parts)
+
+
+async def _drained(receive: Receive) -> bool:
+    """Whether the rest of a body was taken off the wire, within a bound of bytes and time."""
+    left = _DRAINED_BYTES
+    try:
+        async with asyncio.timeout(_DRAINED_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b"")) or 1
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        return False
+    return False
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Hand the body, read already, to the application; what comes after it is the caller's going away."""
+    pending: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
+
+
+async def _tell(failure: Problem, scope: Scope, receive: Receive, outbound: _Outbound) -> None:
+    await answer(failure, outbound.correlation_id)(scope, receive, outbound)

@@ -1,0 +1,45 @@
+"""What does a query parameter say? Read strictly; the error names the parameter."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from api.problem_details import wrong
+from projections.tables import stored_time
+from schemas.text import why_unstorable
+
+MAX_FILTER = 300
+
+
+def chosen(query: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The filters among `names` that are given. Raises `Problem` (422)."""
+    return {name: _text(name, query[name]) for name in names if name in query}
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Whether a flag is `true`; it is `false` unless given. Raises `Problem` (422)."""
+    text = query.get(name, "false")
+    if text not in ("true", "false"):
+        raise wrong(name, "must be true or false")
+    return text == "true"
+
+
+def moment(query: Mapping[str, str], name: str) -> str | None:
+    """A time as the read models hold it. Raises `Problem` (422)."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            raise ValueError
+        return stored_time(time)
+    except (ValueError, OverflowError):
+        raise wrong(name, "must be an RFC 3339 time such as 2026-11-24T12:00:00Z") from None
+
+
+def _text(name: str, value: str) -> str:
+    if not 1 <= len(value) <= MAX_FILTER:
+        raise wrong(name, f"must have 1 to {MAX_FILTER} characters")
+    if reason := why_unstorable(value):
+        raise wrong(name, reason)
+    return value

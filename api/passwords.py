@@ -1,0 +1,27 @@
+"""Is this the user's password? Argon2id; an unknown user costs the same time and gets the same answer as a wrong password."""
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+MAX_PASSWORD_BYTES = 1_024
+MIN_LENGTH = 12
+"""What a new password must at least have, in characters."""
+
+_HASHER = PasswordHasher(time_cost=3, memory_cost=19_456, parallelism=1, type=Type.ID)
+
+_NOBODYS = "$argon2id$v=19$m=19456,t=3,p=1$b3BzY29uZHVjdG9yLW5vYm9keQ$cHnJ5B64iUpTPpvdfvGVKdkShIy8Xhs0i1p8ZN2m3Fc"
+"""A hash of the same cost that no known password has."""
+
+
+def hashed(password: str, salt: bytes) -> bytes:
+    """What is kept of a password. Blocks for tens of milliseconds."""
+    return _HASHER.hash(password, salt=salt).encode()
+
+
+def matches(kept: bytes | None, password: str) -> bool:
+    """Whether `password` is the one `kept` was made of; always False, after the same time, when nothing is kept. Blocks."""
+    try:
+        right = _HASHER.verify(kept.decode() if kept is not None else _NOBODYS, password[:MAX_PASSWORD_BYTES])
+    except (VerificationError, InvalidHashError):
+        return False
+    return right and kept is not None

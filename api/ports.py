@@ -1,0 +1,96 @@
+"""What does the API need from outside? Every port and bound it works with, passed in; nothing is global and nothing is read
+from the environment.
+"""
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from api.sessions import SessionStore
+from api.sign_in_limit import SignInAttempts
+from api.tokens import Tokens
+from schemas.log import CommandSender, EventReader, Outcomes
+from schemas.vault import Vault
+from schemas.wakeups import Wakeups
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> datetime:
+        """The time, UTC."""
+        ...
+
+
+class Ids(Protocol):
+    """Makes what nobody can guess or repeat."""
+
+    def new_id(self) -> UUID:
+        """A fresh UUIDv7."""
+        ...
+
+    def random_bytes(self, count: int) -> bytes:
+        """That many unpredictable bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """The API's bounds. Times in seconds, sizes in bytes."""
+
+    outcome_wait_s: float = 5.0
+    freshness_wait_s: float = 5.0
+    receive_s: float = 30.0
+    read_s: float = 10.0
+    max_body: int = 1_048_576
+    max_form: int = 65_536
+    max_in_flight: int = 200
+    max_streams: int = 200
+    max_streams_per_actor: int = 20
+    heartbeat_s: float = 15.0
+    poll_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeys:
+    """Keys derived from the vault's master key, one a purpose."""
+
+    fingerprints: bytes
+    cursors: bytes
+
+
+@dataclass(slots=True)
+class Drain:
+    """Whether this server is stopping: then new requests are refused and live streams end within `ApiSettings.poll_s`."""
+
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiDependencies:
+    """Everything `create_app` works with. `threads` runs what blocks: SQL and password hashing; it must be bounded.
+
+    `engine` needs to read only. `rebuild` asks for a projection to be built anew; False when it has not begun yet.
+    """
+
+    sender: CommandSender
+    outcomes: Outcomes
+    reader: EventReader
+    engine: Engine
+    vault: Vault
+    sessions: SessionStore
+    attempts: SignInAttempts
+    wakeups: Wakeups
+    clock: Clock
+    ids: Ids
+    keys: ApiKeys
+    tokens: Tokens
+    threads: Executor
+    rebuild: Callable[[str], Awaitable[bool]]
+    drain: Drain = field(default_factory=Drain)
+    settings: ApiSettings = field(default_factory=ApiSettings)

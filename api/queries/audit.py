@@ -1,0 +1,71 @@
+"""Which events are there? The audit index, filtered, in order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, or_, select
+
+from api.paging import Order, Page
+from projections.tables import events
+
+_at = events.c
+_BY_TIME = (_at.time, _at.topic, _at.shard, _at.offset)
+
+ORDERS: dict[str, Order] = {"time": Order(_BY_TIME), "-time": Order(_BY_TIME, descending=True)}
+"""Over all streams; events of one stream keep their order also where their times are equal."""
+
+STREAM_ORDERS: dict[str, Order] = {"version": Order((_at.version,)), "-version": Order((_at.version,), descending=True)}
+"""Within one stream."""
+
+EXACT: Mapping[str, ColumnElement[Any]] = {
+    "stream": _at.stream, "type": _at.type, "actor": _at.actor_name, "correlation_id": _at.correlation_id,
+}  # fmt: skip
+
+
+def listed(
+    connection: Connection, page: Page, exact: Mapping[str, str], conditions: list[ColumnElement[bool]]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of events."""
+    query = select(events).where(*(EXACT[name] == value for name, value in exact.items()), *conditions)
+    rows, cursor = page.rows(connection, query, weight=lambda row: len(row["payload"]), heaviest=4_000_000)
+    return [shown(row) for row in rows], cursor
+
+
+def one(connection: Connection, event_id: str) -> dict[str, Any] | None:
+    """One event."""
+    row = connection.execute(select(events).where(_at.event_id == event_id)).mappings().one_or_none()
+    return shown(row) if row else None
+
+
+def of_command(connection: Connection, command_id: str) -> Mapping[str, Any] | None:
+    """The last event that a command caused."""
+    query = select(events).where(_at.command_id == command_id).order_by(_at.version.desc()).limit(1)
+    row = connection.execute(query).mappings().one_or_none()
+    return dict(row) if row else None
+
+
+def containing(text: str) -> ColumnElement[bool]:
+    """Whether `text` occurs in an event, whatever its case; nothing in it has a meaning of its own."""
+    places = (_at.stream, _at.type, _at.actor_name, _at.payload)
+    return or_(*(place.icontains(text, autoescape=True) for place in places))
+
+
+def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """An event as everybody sees it."""
+    behalf = {"kind": row["behalf_kind"], "name": row["behalf_name"]} if row["behalf_kind"] else None
+    return {
+        "id": row["event_id"],
+        "type": row["type"],
+        "schema_version": row["schema_version"],
+        "stream": row["stream"],
+        "version": row["version"],
+        "actor": {"kind": row["actor_kind"], "name": row["actor_name"]},
+        "on_behalf_of": behalf,
+        "time": row["time"],
+        "correlation_id": row["correlation_id"],
+        "causation_id": row["causation_id"],
+        "command_id": row["command_id"],
+        "position": f"{row['topic']}/{row['shard']}/{row['offset']}",
+        "payload": orjson.loads(row["payload"]),
+    }

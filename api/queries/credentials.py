@@ -1,0 +1,34 @@
+"""Which credentials are there? Never what they hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from api.paging import Order, Page
+from projections.tables import credentials
+
+_SHOWN = ("name", "title", "kind", "revision", "revoked", "created_at", "updated_at", "version")
+
+ORDERS: dict[str, Order] = {
+    "name": Order((credentials.c.name,)),
+    "-name": Order((credentials.c.name,), descending=True),
+    "updated_at": Order((credentials.c.updated_at, credentials.c.name)),
+    "-updated_at": Order((credentials.c.updated_at, credentials.c.name), descending=True),
+}
+
+
+def listed(connection: Connection, page: Page, revoked: bool) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of credentials."""
+    rows, cursor = page.rows(connection, select(credentials).where(credentials.c.revoked == revoked))
+    return [_shown(row) for row in rows], cursor
+
+
+def one(connection: Connection, name: str) -> dict[str, Any] | None:
+    """One credential, revoked or not."""
+    row = connection.execute(select(credentials).where(credentials.c.name == name)).mappings().one_or_none()
+    return _shown(row) if row else None
+
+
+def _shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _SHOWN}

@@ -1,0 +1,35 @@
+"""Is what a write speaks of really absent? Not before the read model has seen all that the log held when the request came."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+
+from api.call import Call
+from api.problem_details import wrong
+from domain.identity import CREDENTIAL
+from projections.tables import credentials
+
+T = TypeVar("T")
+
+
+async def found(call: Call, kind: str, question: Callable[[Connection], T | None]) -> T | None:
+    """The answer to `question`, asked again once the read model of `kind` has reached the log's end. Raises `Problem`."""
+    first = await call.models.ask(question)
+    if first is not None:
+        return first
+    await call.services.freshness.log_end([kind])
+    return await call.models.ask(question)
+
+
+async def check_credential(call: Call, name: str) -> None:
+    """Raise `Problem` (422, `connection.credential`) unless there is such a credential and it is not revoked."""
+
+    def revoked(connection: Connection) -> bool | None:
+        return connection.execute(select(credentials.c.revoked).where(credentials.c.name == name)).scalar_one_or_none()
+
+    answer = await found(call, CREDENTIAL, revoked)
+    if answer is None:
+        raise wrong("connection.credential", "there is no such credential")
+    if answer:
+        raise wrong("connection.credential", "the credential is revoked")

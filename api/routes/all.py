@@ -1,0 +1,15 @@
+"""Which routes are there? One table."""
+
+from api.routes import audit, auth, credentials, jobs, operations, runs, start_run, targets
+from api.routes.route import Route
+
+TABLE: tuple[Route, ...] = (
+    *auth.ROUTES,
+    *credentials.ROUTES,
+    *targets.ROUTES,
+    *jobs.ROUTES,
+    *start_run.ROUTES,
+    *runs.ROUTES,
+    *audit.ROUTES,
+    *operations.ROUTES,
+)

@@ -1,0 +1,161 @@
+"""What can be done with credentials? Everything but to see what they hold."""
+
+import asyncio
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+from starlette.responses import Response
+
+from api.call import Call, list_answer, versioned
+from api.filters import flag
+from api.problem_details import wrong
+from api.queries import credentials
+from api.references import found
+from api.routes.history import history_of
+from api.routes.names import absent, slug
+from api.routes.route import PAGED, Route
+from api.sealing import sealing
+from api.ssh_keys import why_no_private_key
+from api.strict_json import body_of, optional_body_of
+from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of
+from domain.credential import CreateCredential, CredentialKind, RevokeCredential, RotateCredential
+from domain.identity import CREDENTIAL, check_slug, stream_of
+from domain.rejection import Invalid
+from domain.title import check_title
+from projections.tables import credentials as table
+from schemas.http import closed
+from schemas.http.credential import NewCredential, NewSecret, SshKeySecret, secret_of
+from schemas.http.run import NoBody
+from schemas.vault import bound_to_credential
+
+_MAX_ATTEMPTS = 5
+_ROTATED = "credential_rotated_meanwhile"
+
+
+async def create(call: Call) -> Response:
+    """Create a credential: its secret is sealed before anything is sent."""
+    body = await body_of(call.request)
+    asked: NewCredential = closed.read(NewCredential, body.raw, body.plain)
+    check_slug(asked.name)
+    if errors := check_title(asked.title):
+        raise Invalid(*errors)
+    secret = await _checked_secret(call, asked.kind, asked.secret)
+    write = write_of(call, stream_of(CREDENTIAL, asked.name), body, creates=True)
+    said = Said(f"/credentials/{asked.name}", {"name": asked.name}, 201)
+    if before := await remembered(write, CreateCredential):
+        return accepted_answer(write, said, *before)
+    async with sealing(call.given.vault, write) as sealer:
+        ident = await sealer.seal(f"{write.command_id()}", bound_to_credential(asked.name, 1), secret)
+        return await submit(write, CreateCredential(asked.name, asked.kind, ident, asked.title), said)
+
+
+async def rotate(call: Call) -> Response:
+    """Replace a credential's secret."""
+    name = slug(call, CREDENTIAL)
+    body = await body_of(call.request)
+    asked: NewSecret = closed.read(NewSecret, body.raw, body.plain)
+    write, said = write_of(call, stream_of(CREDENTIAL, name), body), Said(f"/credentials/{name}", {"name": name})
+    if before := await remembered(write, RotateCredential, _ROTATED):
+        return accepted_answer(write, said, *before)
+    current = await found(call, CREDENTIAL, lambda connection: _current(connection, name))
+    if current is None:
+        raise absent(CREDENTIAL)
+    kind, revision = current
+    secret = await _checked_secret(call, kind, asked.secret)
+    for attempt in range(1, _MAX_ATTEMPTS):
+        try:
+            return await _rotate_to(write, kind, revision + 1, secret, said, attempt)
+        except Rejection as rejected:
+            if rejected.code != _ROTATED:
+                raise
+        revision = await _newer_revision(call, name, revision)
+    return await _rotate_to(write, kind, revision + 1, secret, said, _MAX_ATTEMPTS)
+
+
+async def _rotate_to(write: Write, kind: CredentialKind, revision: int, secret: bytes, said: Said, attempt: int) -> Response:
+    async with sealing(write.call.given.vault, write) as sealer:
+        ident = await sealer.seal(f"{write.command_id(attempt)}", bound_to_credential(said.key["name"], revision), secret)
+        return await submit(write, RotateCredential(kind, ident, revision), said, attempt)
+
+
+async def _newer_revision(call: Call, name: str, seen: int) -> int:
+    """The revision that the read model shows once it shows another than `seen`."""
+    shown = seen
+
+    def is_newer(connection: Connection) -> bool:
+        nonlocal shown
+        current = _current(connection, name)
+        shown = current[1] if current else seen
+        return shown > seen
+
+    await call.services.freshness.newer(is_newer)
+    return shown
+
+
+def _current(connection: Connection, name: str) -> tuple[CredentialKind, int] | None:
+    row = connection.execute(select(table.c.kind, table.c.revision).where(table.c.name == name)).one_or_none()
+    return (row.kind, row.revision) if row else None
+
+
+async def _checked_secret(call: Call, kind: CredentialKind, plain: dict[str, Any]) -> bytes:
+    """The secret as it is sealed. Raises `Invalid` or `Problem` naming `secret.…`."""
+    secret = secret_of(kind, plain)
+    if isinstance(secret, SshKeySecret):
+        loop = asyncio.get_running_loop()
+        reason = await loop.run_in_executor(call.given.threads, why_no_private_key, secret.private_key, secret.passphrase)
+        if reason is not None:
+            raise wrong("secret.private_key", reason)
+    return orjson.dumps(secret)
+
+
+async def revoke(call: Call) -> Response:
+    """Revoke a credential: it opens nothing any more."""
+    name = slug(call, CREDENTIAL)
+    body = await optional_body_of(call.request)
+    closed.read(NoBody, body.raw, body.plain)
+    write = write_of(call, stream_of(CREDENTIAL, name), body)
+    return await submit(write, RevokeCredential(), Said(f"/credentials/{name}", {"name": name}))
+
+
+async def listed(call: Call) -> Response:
+    """Credentials, without their secrets."""
+    page, revoked = call.page(credentials.ORDERS, "name"), flag(call.query, "revoked")
+    return list_answer(*await call.models.ask(lambda connection: credentials.listed(connection, page, revoked)))
+
+
+async def show(call: Call) -> Response:
+    """One credential, without its secret."""
+    name = slug(call, CREDENTIAL)
+    row = await call.models.ask(lambda connection: credentials.one(connection, name))
+    if row is None:
+        raise absent(CREDENTIAL)
+    return versioned(row)
+
+
+_SECRET = {"username": "deploy", "private_key": "-----BEGIN OPENSSH PRIVATE KEY-----…"}
+
+ROUTES = (
+    Route(
+        method="POST", path="/api/v1/credentials", answer=create, permission="credentials.write", status=201,
+        summary="Create a credential", takes=NewCredential,
+        example={"name": "deploy-key", "kind": "ssh_key", "secret": _SECRET},
+    ),
+    Route(
+        method="GET", path="/api/v1/credentials", answer=listed, permission="credentials.read", summary="List credentials",
+        query=PAGED | {"revoked"}, reads=("credentials",),
+    ),
+    Route(
+        method="GET", path="/api/v1/credentials/{name}", answer=show, permission="credentials.read",
+        summary="Show a credential, never its secret", reads=("credentials",),
+    ),
+    Route(
+        method="PUT", path="/api/v1/credentials/{name}/secret", answer=rotate, permission="credentials.write",
+        summary="Replace a credential's secret", takes=NewSecret, example={"secret": _SECRET},
+    ),
+    Route(
+        method="DELETE", path="/api/v1/credentials/{name}", answer=revoke, permission="credentials.write",
+        summary="Revoke a credential",
+    ),
+    history_of("credentials", CREDENTIAL, "credentials.read"),
+)  # fmt: skip

@@ -1,0 +1,33 @@
+"""What happened to one thing? Its events, from the first on."""
+
+from starlette.responses import Response
+
+from api.call import Call, list_answer
+from api.queries import audit
+from api.routes.names import absent, run_of, slug
+from api.routes.route import PAGED, Route
+from domain.identity import RUN, stream_of
+
+
+def history_of(folder: str, kind: str, permission: str) -> Route:
+    """The route of one aggregate type's histories."""
+
+    async def history(call: Call) -> Response:
+        name = run_of(call) if kind == RUN else slug(call, kind)
+        page = call.page(audit.STREAM_ORDERS, "version")
+        exact = {"stream": stream_of(kind, name)}
+        items, cursor = await call.models.ask(lambda connection: audit.listed(connection, page, exact, []))
+        if not items and page.after is None:
+            raise absent(kind)
+        return list_answer(items, cursor)
+
+    part = "{run}" if kind == RUN else "{name}"
+    return Route(
+        method="GET",
+        path=f"/api/v1/{folder}/{part}/history",
+        answer=history,
+        permission=permission,
+        summary=f"What happened to a {kind}",
+        query=PAGED,
+        reads=("events",),
+    )

@@ -1,0 +1,119 @@
+"""What can be done with jobs? (Starting a run of one is in `api.routes.start_run`.)"""
+
+from starlette.responses import Response
+
+from api.call import Call, json_answer, list_answer, versioned
+from api.filters import flag
+from api.problem_details import Problem
+from api.queries import jobs
+from api.routes.history import history_of
+from api.routes.names import absent, slug
+from api.routes.route import PAGED, Route
+from api.strict_json import body_of, optional_body_of
+from api.submit import Said, submit, write_of
+from domain.identity import JOB, check_slug, stream_of
+from domain.job.decide import ArchiveJob, DefineJob, ReviseJob
+from domain.job.definition import JobDefinition
+from schemas.http import closed
+from schemas.http.job import named_definition, revised_definition
+from schemas.http.run import NoBody
+
+
+async def create(call: Call) -> Response:
+    """Define a job."""
+    body = await body_of(call.request)
+    name, definition = named_definition(body.plain)
+    check_slug(name)
+    write = write_of(call, stream_of(JOB, name), body, creates=True)
+    return await submit(write, DefineJob(name, definition), Said(f"/jobs/{name}", {"name": name}, 201))
+
+
+async def revise(call: Call) -> Response:
+    """Make a job's next revision."""
+    name = slug(call, JOB)
+    body = await body_of(call.request)
+    command = ReviseJob(revised_definition(name, body.plain))
+    return await submit(write_of(call, stream_of(JOB, name), body), command, Said(f"/jobs/{name}", {"name": name}))
+
+
+async def archive(call: Call) -> Response:
+    """Archive a job: no run of it can be started any more."""
+    name = slug(call, JOB)
+    body = await optional_body_of(call.request)
+    closed.read(NoBody, body.raw, body.plain)
+    return await submit(write_of(call, stream_of(JOB, name), body), ArchiveJob(), Said(f"/jobs/{name}", {"name": name}))
+
+
+async def listed(call: Call) -> Response:
+    """Jobs with their current definitions."""
+    page, archived = call.page(jobs.ORDERS, "name"), flag(call.query, "archived")
+    return list_answer(*await call.models.ask(lambda connection: jobs.listed(connection, page, archived)))
+
+
+async def show(call: Call) -> Response:
+    """One job with its current definition."""
+    name = slug(call, JOB)
+    found = await call.models.ask(lambda connection: jobs.one(connection, name))
+    if found is None:
+        raise absent(JOB)
+    return versioned(found)
+
+
+async def revisions(call: Call) -> Response:
+    """Every revision of a job."""
+    name = slug(call, JOB)
+    page = call.page(jobs.REVISION_ORDERS, "revision")
+    items, cursor = await call.models.ask(lambda connection: jobs.revisions(connection, page, name))
+    if not items and page.after is None:
+        raise absent(JOB)
+    return list_answer(items, cursor)
+
+
+async def revision(call: Call) -> Response:
+    """One revision of a job, as it was defined then."""
+    name, text = slug(call, JOB), call.path("revision")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Problem("revision_not_found")
+    found = await call.models.ask(lambda connection: jobs.revision(connection, name, int(text)))
+    if found is None:
+        raise Problem("revision_not_found")
+    return json_answer(found)
+
+
+_EXAMPLE = {
+    "name": "rotate-logs",
+    "title": "Rotate logs",
+    "targets": "env=prod,role=web",
+    "parameters": [{"name": "days", "type": "integer", "default": 7, "minimum": 1, "maximum": 90}],
+    "strategy": {"batch_size": "25%", "parallelism": 20, "max_failures": "10%", "order": "name"},
+    "on_executor_loss": "resume",
+    "timeout_s": 3600,
+    "concurrency": "forbid",
+    "steps": [{"name": "rotate", "kind": "command", "run": "logrotate -f /etc/logrotate.conf", "timeout_s": 60}],
+}
+
+ROUTES = (
+    Route(
+        method="POST", path="/api/v1/jobs", answer=create, permission="jobs.write", summary="Define a job", status=201,
+        takes=JobDefinition, example=_EXAMPLE,
+    ),
+    Route(
+        method="GET", path="/api/v1/jobs", answer=listed, permission="jobs.read", summary="List jobs",
+        query=PAGED | {"archived"}, reads=("jobs",),
+    ),
+    Route(method="GET", path="/api/v1/jobs/{name}", answer=show, permission="jobs.read", summary="Show a job", reads=("jobs",)),
+    Route(
+        method="PUT", path="/api/v1/jobs/{name}", answer=revise, permission="jobs.write", summary="Revise a job",
+        takes=JobDefinition, example=_EXAMPLE,
+    ),
+    Route(method="DELETE", path="/api/v1/jobs/{name}", answer=archive, permission="jobs.write", summary="Archive a job"),
+    Route(
+        method="GET", path="/api/v1/jobs/{name}/revisions", answer=revisions, permission="jobs.read",
+        summary="List a job's revisions", query=PAGED, reads=("jobs",),
+    ),
+    Route(
+        method="GET", path="/api/v1/jobs/{name}/revisions/{revision}", answer=revision, permission="jobs.read",
+        summary="Show a revision of a job", reads=("jobs",),
+    ),
+    history_of("jobs", JOB, "jobs.read"),
+)  # fmt: skip

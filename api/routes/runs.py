@@ -1,0 +1,102 @@
+"""What can be done with runs, and what can be seen of them?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from api.call import Call, list_answer, versioned
+from api.filters import chosen, flag
+from api.live import follow_run
+from api.problem_details import wrong
+from api.queries import run_output, runs
+from api.routes.history import history_of
+from api.routes.names import absent, run_of
+from api.routes.route import PAGED, Route
+from api.strict_json import optional_body_of
+from api.submit import Said, submit, write_of
+from domain.identity import RUN, stream_of
+from domain.run.messages import CancelRun
+from schemas.http import closed
+
+_STEP_FILTERS = ("target", "step", "state")
+
+
+async def listed(call: Call) -> Response:
+    """Runs, newest first."""
+    page, filters = call.page(runs.ORDERS, "-requested_at"), chosen(call.query, runs.FILTERS)
+    rows, cursor = await call.models.ask(lambda connection: runs.listed(connection, page, filters))
+    await _complete(call, *rows)
+    return list_answer([runs.shown(row) for row in rows], cursor)
+
+
+async def show(call: Call) -> Response:
+    """One run; a final one is shown once its steps and output are complete."""
+    row = await _row(call)
+    await _complete(call, row)
+    return versioned(runs.shown(row))
+
+
+async def steps(call: Call) -> Response:
+    """What became of a run's steps on its targets."""
+    row = await _row(call)
+    page, filters = call.page(runs.STEP_ORDERS, "target"), chosen(call.query, _STEP_FILTERS)
+    return list_answer(*await call.models.ask(lambda connection: runs.steps(connection, page, row["id"], filters)))
+
+
+async def output(call: Call) -> Response:
+    """What a run's steps wrote; with `follow=true` as it comes (SSE)."""
+    row = await _row(call)
+    filters = chosen(call.query, run_output.FILTERS)
+    if flag(call.query, "follow"):
+        for name in PAGED & set(call.query):
+            raise wrong(name, "does not go with follow")
+        return follow_run(call, row["id"], filters)
+    page = call.page(run_output.ORDERS, "target")
+    return list_answer(*await call.models.ask(lambda connection: run_output.listed(connection, page, row["id"], filters)))
+
+
+async def cancel(call: Call) -> Response:
+    """Cancel a run."""
+    run = run_of(call)
+    body = await optional_body_of(call.request)
+    command: CancelRun = closed.read(CancelRun, body.raw, body.plain)
+    return await submit(write_of(call, stream_of(RUN, run), body), command, Said(f"/runs/{run}", {"run_id": run}))
+
+
+async def _row(call: Call) -> Mapping[str, Any]:
+    run = run_of(call)
+    row = await call.models.ask(lambda connection: runs.row_of(connection, run))
+    if row is None:
+        raise absent(RUN)
+    return row
+
+
+async def _complete(call: Call, *rows: Mapping[str, Any]) -> None:
+    """Wait until the final ones among these runs are complete in every read model that shows parts of them."""
+    steps_at, output_at = runs.completeness(rows, call.given.reader.shards)
+    await call.services.freshness.reached("run_steps", steps_at)
+    await call.services.freshness.reached("run_output", output_at)
+
+
+ROUTES = (
+    Route(
+        method="GET", path="/api/v1/runs", answer=listed, permission="runs.read", summary="List runs",
+        query=PAGED | set(runs.FILTERS), reads=("runs",),
+    ),
+    Route(method="GET", path="/api/v1/runs/{run}", answer=show, permission="runs.read", summary="Show a run", reads=("runs",)),
+    Route(
+        method="GET", path="/api/v1/runs/{run}/steps", answer=steps, permission="runs.read", summary="List a run's steps",
+        query=PAGED | set(_STEP_FILTERS), reads=("runs", "run_steps"),
+    ),
+    Route(
+        method="GET", path="/api/v1/runs/{run}/output", answer=output, permission="runs.read",
+        summary="Read or follow a run's output", query=PAGED | set(run_output.FILTERS) | {"follow"},
+        reads=("runs", "run_output"),
+    ),
+    Route(
+        method="POST", path="/api/v1/runs/{run}/cancel", answer=cancel, permission="runs.cancel", summary="Cancel a run",
+        takes=CancelRun, example={"reason": "wrong day"},
+    ),
+    history_of("runs", RUN, "runs.read"),
+)  # fmt: skip

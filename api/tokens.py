@@ -1,0 +1,172 @@
+"""Is this access token one of ours, and still good? The only module that knows python-jose (HAZARDS R55).
+
+One algorithm (ES256), the key chosen by `kid` from our own table, a header of exactly `alg`, `typ` and `kid`, every claim
+required and of its type, times judged by our clock, at most 4 KiB. Everything else is refused without looking further.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jose import JWTError, jwk, jwt
+
+from schemas.vault import SecretUnavailable, Vault
+
+ALGORITHM, TYPE = "ES256", "at+jwt"
+ISSUER, AUDIENCE = "opsconductor", "opsconductor-api"
+MAX_TOKEN = 4_096
+ACCESS_S = 900
+LEEWAY_S = 5
+KEY_ID, KEY_BOUND_TO = "api-signing-key", "api/signing-key"
+
+_CLAIMS: Mapping[str, type] = {
+    "iss": str, "aud": str, "sub": str, "jti": str, "sid": str, "exp": int, "iat": int, "nbf": int,
+}  # fmt: skip
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class NotAuthentic(Exception):
+    """The token is none of ours or not good any more; why is told to nobody."""
+
+
+class Randomness(Protocol):
+    """Where ids and keys come from."""
+
+    def new_id(self) -> UUID:
+        """A fresh UUIDv7."""
+        ...
+
+    def random_bytes(self, count: int) -> bytes:
+        """That many unpredictable bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An ES256 key pair; `kid` is the beginning of its RFC 7638 thumbprint."""
+
+    kid: str
+    private: Any
+    public: Any
+    public_jwk: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an access token says: whose it is and which session it belongs to."""
+
+    user: str
+    session_id: str
+
+
+class Tokens:
+    """Signs access tokens with `current` and takes those signed with any key of the table."""
+
+    def __init__(self, current: SigningKey, *retiring: SigningKey) -> None:
+        self._current = current
+        self._keys = {key.kid: key for key in (current, *retiring)}
+
+    def sign(self, access: Access, token_id: UUID, now: datetime) -> str:
+        """An access token, good for `ACCESS_S` seconds from `now`."""
+        at = int(now.timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": access.user,
+            "sid": access.session_id,
+            "jti": str(token_id),
+            "iat": at,
+            "nbf": at,
+            "exp": at + ACCESS_S,
+        }
+        headers = {"kid": self._current.kid, "typ": TYPE}
+        return str(jwt.encode(claims, self._current.private, algorithm=ALGORITHM, headers=headers))
+
+    def verify(self, token: str, now: datetime) -> Access:
+        """What `token` says. Raises `NotAuthentic`."""
+        if len(token) > MAX_TOKEN or token.count(".") != 2:
+            raise NotAuthentic
+        key = self._keys.get(_kid_of(token))
+        if key is None:
+            raise NotAuthentic
+        try:
+            claims = jwt.decode(token, key.public, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_OPTIONS)
+        except (JWTError, RecursionError, ValueError):
+            raise NotAuthentic from None
+        return _checked(claims, int(now.timestamp()))
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys."""
+        return {"keys": [dict(key.public_jwk) for key in self._keys.values()]}
+
+
+# Times are judged by our own clock below; that each claim is there is asked here and there.
+_OPTIONS = {
+    **{f"require_{claim}": True for claim in ("exp", "iat", "nbf", "iss", "aud", "sub", "jti")},
+    **{f"verify_{claim}": False for claim in ("exp", "nbf", "iat")},
+}
+
+
+def _kid_of(token: str) -> str:
+    """The key id in the header, which must be exactly ours in everything else."""
+    try:
+        raw = token.partition(".")[0]
+        header = json.loads(base64.urlsafe_b64decode(raw + "=" * (-len(raw) % 4)))
+    except (ValueError, RecursionError):
+        raise NotAuthentic from None
+    if not isinstance(header, dict) or set(header) != {"alg", "typ", "kid"}:
+        raise NotAuthentic
+    if (header["alg"], header["typ"]) != (ALGORITHM, TYPE) or not isinstance(header["kid"], str):
+        raise NotAuthentic
+    return header["kid"]
+
+
+def _checked(claims: Mapping[str, Any], now: int) -> Access:
+    if set(claims) != set(_CLAIMS) or any(type(claims[name]) is not kind for name, kind in _CLAIMS.items()):
+        raise NotAuthentic
+    starts = max(claims["nbf"], claims["iat"])
+    if not starts - LEEWAY_S <= now < claims["exp"] or claims["exp"] - claims["iat"] > ACCESS_S:
+        raise NotAuthentic
+    return Access(claims["sub"], claims["sid"])
+
+
+async def load_signing_key(vault: Vault, randomness: Randomness) -> SigningKey:
+    """The installation's signing key, made and sealed on the first start; one for all API processes."""
+    try:
+        pem = await vault.open(KEY_ID, KEY_BOUND_TO)
+    except SecretUnavailable:
+        await vault.seal(KEY_ID, KEY_BOUND_TO, _new_key(randomness))
+        pem = await vault.open(KEY_ID, KEY_BOUND_TO)  # another process may have been first
+    return signing_key(pem)
+
+
+def _new_key(randomness: Randomness) -> bytes:
+    number = int.from_bytes(randomness.random_bytes(48)) % (_ORDER - 1) + 1
+    return ec.derive_private_key(number, ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def signing_key(pem: bytes) -> SigningKey:
+    """The key pair in a PKCS#8 PEM."""
+    private = serialization.load_pem_private_key(pem, None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+        raise ValueError("the signing key is no P-256 key")
+    numbers = private.public_key().public_numbers()
+    bare = {"crv": "P-256", "kty": "EC", "x": _b64(numbers.x), "y": _b64(numbers.y)}
+    thumbprint = hashlib.sha256(json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()).digest()
+    kid = base64.urlsafe_b64encode(thumbprint[:12]).decode()
+    public_jwk = {**bare, "kid": kid, "alg": ALGORITHM, "use": "sig"}
+    signer = jwk.construct(pem.decode(), ALGORITHM)
+    return SigningKey(kid, signer, signer.public_key(), public_jwk)
+
+
+def _b64(number: int) -> str:
+    return base64.urlsafe_b64encode(number.to_bytes(32)).rstrip(b"=").decode()

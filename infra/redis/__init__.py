@@ -1,0 +1,1 @@
+"""Implements SessionStore, SignInAttempts and Wakeups on Redis, which may lose everything at any time."""

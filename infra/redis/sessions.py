@@ -1,0 +1,78 @@
+"""Keeps sessions in Redis. With Redis down sign-in works without a refresh token, refreshing answers 503, access tokens go on;
+after FLUSHALL refreshing answers 401 and people sign in again.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from api.sessions import GRACE_S, REFRESH_S, Refreshed, Session, SessionsUnavailable
+from api.tokens import ACCESS_S, LEEWAY_S
+from infra.redis.connection import Failed
+
+# One script, so that of two refreshes at once only one is first. Times are Redis's own, in milliseconds.
+_REFRESH = """
+local kept = redis.call('HMGET', KEYS[1], 'id', 'secret', 'before', 'replaced')
+if not kept[2] or kept[1] ~= ARGV[1] then return 'absent' end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if kept[2] ~= ARGV[2] then
+  if kept[3] ~= ARGV[2] or now - tonumber(kept[4]) > tonumber(ARGV[4]) then return 'reused' end
+end
+redis.call('HSET', KEYS[1], 'secret', ARGV[3], 'before', kept[2], 'replaced', string.format('%.0f', now))
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return 'refreshed'
+"""
+
+
+class RedisSessions:
+    """Sessions as hashes that expire by themselves; each carries its own id, which is checked when it is read."""
+
+    def __init__(self, redis: Redis, prefix: str = "ops") -> None:
+        self._redis, self._prefix = redis, prefix
+
+    async def begin(self, session: Session) -> None:
+        """Keep a new session."""
+        key, ident = self._key(session.session_id), session.session_id
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(key, mapping={"id": ident, "user": session.user, "secret": session.secret_hash, "before": "", "replaced": "0"})
+        pipe.expire(key, REFRESH_S)
+        await _answer(pipe.execute())
+
+    async def user_of(self, session_id: str) -> str | None:
+        """Whose session it is."""
+        ident, user = await _answer(self._redis.hmget(self._key(session_id), ["id", "user"]))
+        return cast("str | None", user) if ident == session_id else None
+
+    async def refresh(self, session_id: str, secret_hash: str, next_hash: str) -> Refreshed:
+        """Replace the secret; a secret that is neither the present one nor, just now, the one before ends the session."""
+        arguments = [session_id, secret_hash, next_hash, str(GRACE_S * 1000), str(REFRESH_S)]
+        said = await _answer(self._redis.eval(_REFRESH, 1, self._key(session_id), *arguments))
+        if said == "reused":
+            await self.revoke(session_id)
+        return cast("Refreshed", said)
+
+    async def revoke(self, session_id: str) -> None:
+        """End a session."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(self._revoked_key(session_id), session_id, ex=ACCESS_S + LEEWAY_S)
+        pipe.delete(self._key(session_id))
+        await _answer(pipe.execute())
+
+    async def is_revoked(self, session_id: str) -> bool:
+        """Whether the session was revoked, as long as an access token of it may live."""
+        return bool(await _answer(self._redis.get(self._revoked_key(session_id))) == session_id)
+
+    def _key(self, session_id: str) -> str:
+        return f"{self._prefix}:session:{session_id}"
+
+    def _revoked_key(self, session_id: str) -> str:
+        return f"{self._prefix}:revoked:{session_id}"
+
+
+async def _answer(asked: Awaitable[Any] | Any) -> Any:
+    try:
+        return await asked
+    except Failed as error:
+        raise SessionsUnavailable(type(error).__name__) from None

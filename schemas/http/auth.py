@@ -1,0 +1,17 @@
+"""What may be said to go on with a session or to end it?"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RefreshBody:
+    """The refresh token that was given last."""
+
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LogoutBody:
+    """The session to end; without one, that of the access token."""
+
+    refresh_token: str | None = None

@@ -1,0 +1,266 @@
+"""The whole API in one process: a real owner on the memory log, real projections on SQLite, a real vault."""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from uuid_utils.compat import uuid7
+
+from api.app import create_app
+from api.first_start import FirstStart, make_first_administrator
+from api.ports import ApiDependencies, ApiKeys, ApiSettings
+from api.tokens import Tokens, load_signing_key
+from domain.run.messages import ClaimRun, PlanRun, ReportRun
+from infra.memory.log import MemoryLog
+from infra.memory.sessions import MemorySessions
+from infra.memory.sign_in_attempts import MemoryAttempts
+from infra.memory.state_store import MemoryStateStores
+from infra.memory.wakeups import MemoryWakeups
+from infra.sql.engine import create_all, open_engine, open_reader
+from infra.sql.read_store import SqlReadStore
+from infra.vaults.master_key import derived, vault_keys
+from infra.vaults.sql_vault import SqlVault
+from projections.follow import Follower
+from projections.rebuild import request_rebuild
+from schemas.actor import system
+from schemas.command_envelope import CommandEnvelope
+from schemas.outcome import Accepted
+from schemas.partitioning import shard_of
+from schemas.payload import to_json
+from schemas.position import Partition
+from schemas.run_output import OutputChunk
+from schemas.topics import RUN_OUTPUT
+from tests.commands.owning import everything, running
+
+PASSWORD = "correct-horse-battery"
+SHARDS = 3
+
+
+class Clock:
+    """The real time, moved by hand where a test wants so."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def seconds(self) -> float:
+        return time.monotonic() + self.ahead.total_seconds()
+
+
+class Ids:
+    def new_id(self) -> uuid.UUID:
+        return uuid7()
+
+    def random_bytes(self, count: int) -> bytes:
+        return os.urandom(count)
+
+
+@dataclass
+class Server:
+    """What a test talks to."""
+
+    app: Any
+    given: ApiDependencies
+    log: MemoryLog
+    clock: Clock
+    http: httpx2.AsyncClient
+    database: Path
+    token: str = ""
+    answers: list[bytes] = field(default_factory=list)
+
+    async def send(self, method: str, path: str, body: Any = None, **more: Any) -> httpx2.Response:
+        """One request below /api/v1 (or a root path), signed in."""
+        root = path.startswith(("/health", "/metrics", "/openapi", "/.well-known"))
+        headers = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **more.pop("headers", {})}
+        if body is not None:
+            more["json"] = body
+        answer = await self.http.request(method, path if root else f"/api/v1{path}", headers=headers, **more)
+        self.answers.append(answer.content + repr(answer.headers).encode())
+        return answer
+
+    async def get(self, path: str, **more: Any) -> httpx2.Response:
+        return await self.send("GET", path, **more)
+
+    async def post(self, path: str, body: Any = None, **more: Any) -> httpx2.Response:
+        return await self.send("POST", path, body, **more)
+
+    async def sign_in(self, name: str = "admin", password: str = PASSWORD) -> httpx2.Response:
+        form = {"grant_type": "password", "username": name, "password": password}
+        answer = await self.post("/auth/token", data=form)
+        if answer.status_code == 200:
+            self.token = answer.json()["access_token"]
+        return answer
+
+    async def raw(self, method: str, path: str, chunks: list[bytes], headers: dict[str, str]) -> tuple[int, bytes, int]:
+        """A request whose body comes in pieces: the answer's status and body, and how many pieces were taken."""
+        taken, status, body = 0, 0, b""
+
+        async def receive() -> dict[str, Any]:
+            nonlocal taken
+            taken += 1
+            if taken > len(chunks):
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": chunks[taken - 1], "more_body": taken < len(chunks)}
+
+        async def send(message: dict[str, Any]) -> None:
+            nonlocal status, body
+            status = message.get("status", status)
+            body += message.get("body", b"")
+
+        await self.app(scope_of(method, path, headers), receive, send)
+        return status, body, taken
+
+    async def everything_stored(self) -> bytes:
+        """All that stands in the log and in the database's files, the vault's table included."""
+        records = await everything(self.log, [p.topic for p in {*self.log.storage.consumed}] or ["users"])
+        raw = repr(records).encode()
+        for partition in list(self.log.storage._records):  # commands too, which no reader hands out
+            raw += repr(list(self.log.storage.committed(partition, 0))).encode()
+        return raw + b"".join(path.read_bytes() for path in self.database.parent.iterdir())
+
+
+def scope_of(method: str, path: str, headers: dict[str, str], query: str = "") -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("test", 80),
+    }
+
+
+@asynccontextmanager
+async def serving(folder: Path, with_owner: bool = True, **settings: Any) -> AsyncIterator[Server]:
+    """A server with its first administrator, signed in."""
+    log, clock, ids, wakeups = MemoryLog(SHARDS), Clock(), Ids(), MemoryWakeups()
+    database = folder / "models" / "read.db"
+    database.parent.mkdir()
+    writer = open_engine(f"sqlite:///{database}")
+    create_all(writer)
+    reader = open_reader(f"sqlite:///{database}")
+    master = os.urandom(32)
+    vault, store = SqlVault(writer, reader, vault_keys(master)), SqlReadStore(writer)
+    vault.create_table()
+    keys = ApiKeys(fingerprints=derived(master, "fingerprints"), cursors=derived(master, "cursors"))
+    threads = ThreadPoolExecutor(4)
+    given = ApiDependencies(
+        sender=log.sender,
+        outcomes=log.outcomes,
+        reader=log.reader,
+        engine=reader,
+        vault=vault,
+        sessions=MemorySessions(clock.seconds),
+        attempts=MemoryAttempts(clock.seconds),
+        wakeups=wakeups,
+        clock=clock,
+        ids=ids,
+        keys=keys,
+        tokens=Tokens(await load_signing_key(vault, ids)),
+        threads=threads,
+        rebuild=lambda name: request_rebuild(store, name),
+        settings=ApiSettings(**{"outcome_wait_s": 5.0, "freshness_wait_s": 5.0, "poll_s": 0.05, **settings}),
+    )
+    follower = asyncio.create_task(Follower(log.reader, store, wakeups).run())
+    app = create_app(given)
+    transport = httpx2.ASGITransport(app=app)
+    try:
+        async with running(log, MemoryStateStores()), httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
+            assert await make_first_administrator(first_start(given), "admin", PASSWORD)
+            server = Server(app, given, log, clock, http, database)
+            await user_is_there(server)
+            await server.sign_in()
+            yield server
+    finally:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+        await store.close()
+        await vault.close()
+        threads.shutdown(wait=True)
+        writer.dispose()
+        reader.dispose()
+
+
+def first_start(given: ApiDependencies) -> FirstStart:
+    return FirstStart(
+        sender=given.sender,
+        outcomes=given.outcomes,
+        reader=given.reader,
+        vault=given.vault,
+        randomness=given.ids,
+        now=given.clock.now,
+        key=given.keys.fingerprints,
+    )
+
+
+async def user_is_there(server: Server) -> None:
+    async with asyncio.timeout(10):
+        while (await server.sign_in()).status_code != 200:
+            server.clock.ahead += timedelta(seconds=61)
+            await asyncio.sleep(0.02)
+    server.clock.ahead = timedelta()
+
+
+# --- what an executor would do --------------------------------------------------------------------------------------
+
+
+async def told(server: Server, stream: str, command: Any) -> None:
+    """One command from the executor, accepted."""
+    envelope = CommandEnvelope(
+        command_id=uuid.uuid4(),
+        type=type(command).__name__,
+        stream=stream,
+        payload=to_json(command),
+        actor=system("executor"),
+        correlation_id="executor",
+        time=server.clock.now(),
+        fingerprint=uuid.uuid4().hex,
+    )
+    await server.log.sender.send(envelope)
+    outcome = await server.log.outcomes.wait(envelope.command_id, 10)
+    assert outcome is not None and isinstance(outcome.result, Accepted), outcome
+
+
+async def claimed_and_planned(server: Server, run: str, targets: tuple[Any, ...]) -> None:
+    await told(server, f"run/{run}", ClaimRun("executor-1", 1))
+    await told(server, f"run/{run}", PlanRun("executor-1", 1, 1, 1, targets))
+
+
+async def reported(server: Server, run: str, *entries: Any) -> None:
+    await told(server, f"run/{run}", ReportRun("executor-1", 1, entries))
+
+
+async def wrote(server: Server, run: str, *texts: str, target: str = "web-01", begin: int = 1) -> int:
+    """Pieces of standard output; the offset after the last."""
+    chunks = [
+        OutputChunk(
+            run=run,
+            target=target,
+            step="only",
+            step_index=0,
+            attempt=1,
+            stream="stdout",
+            sequence=begin + n,
+            time=server.clock.now(),
+            text=text,
+        )
+        for n, text in enumerate(texts)
+    ]
+    return await server.log.records.publish(Partition(RUN_OUTPUT, shard_of(f"run/{run}", SHARDS)), chunks)

@@ -16,11 +16,8 @@ from processors.executor.connector import Shell
 
 GREETING = b"ops-step "
 
-_LEAD = (
-    "{ read -r _ops_x </proc/$$/stat; } 2>/dev/null && set -- ${_ops_x##*) } "
-    '&& [ "$3" != $$ ] && exec setsid /bin/sh -c "$0"; set --; eval "$0"'
-)
-"""A server that makes no session for a command (OpenSSH does) gets one made."""
+_LEAD = 'kill -0 -$$ 2>/dev/null || exec setsid /bin/sh -c "$0"; eval "$0"'
+"""A server that makes no session for a command (OpenSSH does) gets one made: there is no group of our own number then."""
 
 _STEP = (
     "_ops_n=${IFS#??}; _ops_p=; _ops_k=; "
@@ -57,12 +54,12 @@ _CONFIRM = (
     "if [ -d /proc/self ]; then "
     "i=0; while living; do "
     'if [ $i = 0 ] && [ -n "$b" ]; then kill -s TERM $b; fi; '
-    'if [ $i -ge 20 ]; then [ -z "$a" ] || kill -s KILL -- -$g; [ -z "$b" ] || kill -s KILL $b; fi; '
+    'if [ $i -ge 20 ]; then [ -z "$a" ] || kill -9 -$g; [ -z "$b" ] || kill -s KILL $b; fi; '
     "if [ $i -ge 50 ]; then echo ops-alive; exit 0; fi; "
     "sleep 0.1 || { sleep 1; i=$((i+9)); }; i=$((i+1)); done 2>/dev/null; "
     '[ -z "$v" ] || kill -s KILL $v 2>/dev/null; echo ops-gone; '
-    "else sleep 2; kill -s KILL -- -$g 2>/dev/null; sleep 1; "
-    "if kill -s 0 -- -$g 2>/dev/null; then echo ops-alive; else echo ops-gone; fi; fi"
+    "else sleep 2; kill -9 -$g 2>/dev/null; sleep 1; "
+    "if kill -0 -$g 2>/dev/null; then echo ops-alive; else echo ops-gone; fi; fi"
 )
 
 RUN_STEP = f"exec /bin/sh -c '{_LEAD}' '{_STEP}'"

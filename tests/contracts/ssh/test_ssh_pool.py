@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.executor.connector import Exited, Unreachable
+from processors.executor.connector import Exited, Killed, Unreachable
 from tests.contracts.ssh.conftest import invocation
 from tests.contracts.ssh.server import alive
 from tests.support.eventually import eventually_async
@@ -130,20 +130,49 @@ async def test_a_connection_is_replaced_after_so_many_channels(run, own_server, 
     assert server.log_ins() == 3
 
 
-async def test_a_cancelled_opener_does_not_take_others_down(begin, own_server, connect):
+class Moody:
+    """A way to a server that hangs up on everybody until it is told to let them through."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self.open = False
+        self.refused = 0
+
+    async def serve(self, reader, writer):
+        if not self.open:
+            self.refused += 1
+            writer.close()
+            return
+        back, forth = await asyncio.open_connection("127.0.0.1", self._to)
+        await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+
+
+async def _pump(reader, writer):
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+async def test_a_cancelled_opener_does_not_take_others_down(begin, server, connect):
     """Two steps wait for the same connection; the one that opens it is cancelled while the server refuses."""
-    server, connector = own_server(), connect()
-    server.kill()
-    listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", server.port)
-    async with listener:
-        first = begin(invocation("echo 1"), server=server, connector=connector)
-        await asyncio.sleep(0.3)
-        second = begin(invocation("echo 2"), server=server, connector=connector)
-        await asyncio.sleep(0.1)
-        first.cancelled.set()
-        await first.ending()
-    server.start()
+    connector, moody = connect(), Moody(server.port)
+    listener = await asyncio.start_server(moody.serve, "127.0.0.1", 0)
+    endpoint = server.endpoint(port=listener.sockets[0].getsockname()[1])
+
+    async def refused():
+        assert moody.refused
+
+    first = begin(invocation("echo 1"), endpoint=endpoint, connector=connector)
+    await eventually_async(refused)
+    second = begin(invocation("echo 2"), endpoint=endpoint, connector=connector)
+    await asyncio.sleep(0.05)
+    first.cancelled.set()
+    assert await first.ending() == Killed("cancelled")
+    moody.open = True
     assert await second.ending() == Exited(0)
+    await connector.close()
+    listener.close()
 
 
 def _descriptors() -> set[str]:

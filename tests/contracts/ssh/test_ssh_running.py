@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.ssh.payload import NameRefused
-from processors.executor.connector import Exited, Unreachable
+from processors.executor.connector import Exited, Killed, Unreachable
 from tests.contracts.ssh.conftest import invocation
 from tests.contracts.ssh.server import alive
 from tests.support.eventually import eventually
@@ -240,3 +240,14 @@ async def test_the_wrapper_runs_in_every_posix_shell(run, own_server, tmp_path, 
     server = own_server(f"ForceCommand {script}")
     ending, sink = await run(invocation('printf %s "$OPS_V"; exit 3', OPS_V="a'\n$(b)"), server=server)
     assert (ending, sink.stdout) == (Exited(3), b"a'\n$(b)")
+
+
+async def test_a_server_that_makes_no_session_gets_one_made(begin, own_server):
+    """Killing the group must never reach what the server itself runs in it."""
+    server = own_server('ForceCommand sh -c "$SSH_ORIGINAL_COMMAND"; echo survived')
+    step = begin(invocation("cut -d' ' -f5,6 /proc/$$/stat; echo $PPID; echo up; sleep 600"), server=server)
+    group, session, leader = (await step.sink.until(b"up")).split()[:3]
+    assert group == session == leader
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    assert b"survived" in step.sink.stdout

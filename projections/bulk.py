@@ -1,13 +1,13 @@
 """How are many rows read and written at once? A few statements a batch, the same on Postgres and SQLite."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Delete, Select, Table, bindparam, delete, select, tuple_
+from sqlalchemy import Column, Connection, CursorResult, Delete, Select, Table, and_, bindparam, delete, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
-from sqlalchemy.sql.elements import ColumnElement
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -22,20 +22,43 @@ def _insert(table: Table, dialect: str) -> Any:
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
-def _below(table: Table, length: int) -> ColumnElement[bool]:
+@lru_cache(maxsize=256)
+def _select(table: Table) -> Select[Any]:
+    return select(table).where(_first(table).in_(bindparam("keys", expanding=True)))
+
+
+@lru_cache(maxsize=256)
+def _select_each_postgres(table: Table, length: int) -> Select[Any]:
     columns = list(table.primary_key.columns)[:length]
-    keys: BindParameter[Any] = bindparam("keys", expanding=True)
-    return columns[0].in_(keys) if length == 1 else tuple_(*columns).in_(keys)
+    lists = [bindparam(f"key_{at}", type_=postgresql.ARRAY(column.type)) for at, column in enumerate(columns)]
+    asked = func.unnest(*lists).table_valued(*[c.name for c in columns], name="asked").render_derived()
+    each = select(table).where(*[column == asked.c[column.name] for column in columns]).offset(0).lateral("each")
+    return select(each).select_from(asked.join(each, true()))
 
 
 @lru_cache(maxsize=256)
-def _select(table: Table, length: int) -> Select[Any]:
-    return select(table).where(_below(table, length))
+def _select_each_sqlite(table: Table, length: int) -> Select[Any]:
+    columns = list(table.primary_key.columns)[:length]
+    asked = func.json_each(bindparam("keys")).table_valued("value", name="asked")
+    same = [column == func.json_extract(asked.c.value, f"$[{at}]") for at, column in enumerate(columns)]
+    return select(table).select_from(asked.join(table, and_(*same)))
+
+
+def _found_each(connection: Connection, table: Table, prefixes: Collection[Key], length: int) -> CursorResult[Any]:
+    """One index look-up a prefix. Both databases would read all of the table for a long list of pairs in an `IN`."""
+    if connection.dialect.name == "postgresql":
+        lists = {f"key_{at}": list(parts) for at, parts in enumerate(zip(*prefixes, strict=True))}
+        return connection.execute(_select_each_postgres(table, length), lists)
+    return connection.execute(_select_each_sqlite(table, length), {"keys": json.dumps(list(prefixes))})
 
 
 @lru_cache(maxsize=256)
-def _delete(table: Table, length: int) -> Delete:
-    return delete(table).where(_below(table, length))
+def _delete(table: Table) -> Delete:
+    return delete(table).where(_first(table).in_(bindparam("keys", expanding=True)))
+
+
+def _first(table: Table) -> Column[Any]:
+    return next(iter(table.primary_key.columns))
 
 
 @lru_cache(maxsize=256)
@@ -63,24 +86,22 @@ def _inserting(table: Table, dialect: str, keep_first: bool) -> Insert:
     return inserting
 
 
-def _bound(keys: Collection[Key], length: int) -> dict[str, list[Any]]:
-    return {"keys": [key[0] for key in keys] if length == 1 else list(keys)}
-
-
 def rows_below(connection: Connection, table: Table, prefixes: Collection[Key]) -> list[Row]:
     """Every row whose key begins with one of `prefixes` (all of one length)."""
     if not prefixes:
         return []
     length = len(next(iter(prefixes)))
-    found = connection.execute(_select(table, length), _bound(prefixes, length))
+    if length == 1:
+        found = connection.execute(_select(table), {"keys": [key[0] for key in prefixes]})
+    else:
+        found = _found_each(connection, table, prefixes, length)
     return [dict(row) for row in found.mappings()]
 
 
-def delete_below(connection: Connection, table: Table, prefixes: Collection[Key]) -> None:
-    """Delete every row whose key begins with one of `prefixes` (all of one length)."""
-    if prefixes:
-        length = len(next(iter(prefixes)))
-        connection.execute(_delete(table, length), _bound(prefixes, length))
+def delete_of(connection: Connection, table: Table, owners: Collection[str]) -> None:
+    """Delete every row whose key's first part is one of `owners`."""
+    if owners:
+        connection.execute(_delete(table), {"keys": list(owners)})
 
 
 def put_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from domain.audit.hash_chain import GENESIS
 from projections.bookkeeping import positions_of
@@ -103,8 +103,9 @@ def look_up(connection: Connection, questions: Questions) -> Answers:
 def _present(connection: Connection, asked: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     if not asked:
         return []
-    of = (events.c.stream, events.c.version)
-    return [(row.stream, row.version) for row in connection.execute(select(*of).where(tuple_(*of).in_(asked)))]
+    stream, version = events.c.stream, events.c.version
+    wanted = select(stream, version).where(stream.in_({s for s, _ in asked}), version.in_({v for _, v in asked}))
+    return [(row.stream, row.version) for row in connection.execute(wanted)]
 
 
 def _last_version(connection: Connection, stream: str, offset: int) -> int:

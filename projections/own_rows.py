@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, update
 
-from projections.bulk import Key, Row, delete_below, key_columns, put_rows, rows_below
+from projections.bulk import Key, Row, delete_of, key_columns, put_rows, rows_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class OwnRows:
         self._key = key_columns(table)
         self._rows: dict[Any, dict[Key, Row]] = defaultdict(dict)
         self._put: set[Key] = set()
-        self._cleared: set[Key] = set()
+        self._cleared: set[str] = set()
         self._changes: list[_Change] = []
 
     def load(self, connection: Connection, prefixes: Iterable[Key]) -> None:
@@ -59,7 +59,7 @@ class OwnRows:
     def clear(self, owner: str) -> None:
         """No row of this owner stands any more."""
         self._put.difference_update(self._rows.pop(owner, {}))
-        self._cleared.add((owner,))
+        self._cleared.add(owner)
 
     def change(self, owner: str, column: str, value: Any, changed: Any) -> None:
         """Every row of this owner in which `column` is `value`, loaded or not, has `changed` there from now on."""
@@ -70,7 +70,7 @@ class OwnRows:
 
     def write(self, connection: Connection) -> None:
         """Bring the table to where the batch leads."""
-        delete_below(connection, self._table, sorted(self._cleared))
+        delete_of(connection, self._table, sorted(self._cleared))
         for (column, value, changed), group in groupby(self._changes, lambda c: (c.column, c.value, c.changed)):
             self._write_change(connection, {change.owner for change in group}, column, value, changed)
         put_rows(connection, self._table, [self._rows[key[0]][key] for key in sorted(self._put)])

@@ -120,7 +120,8 @@ class MemoryLog:
         if left <= 0:
             return False
         try:
-            await asyncio.wait_for(self._changed.wait(), left)
+            async with asyncio.timeout(left):  # `wait_for` of Python 3.11 may swallow a cancellation
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True

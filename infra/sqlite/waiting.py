@@ -19,7 +19,8 @@ class Waiting:
         for key in registered:
             self._waiters.setdefault(key, set()).add(event)
         try:
-            await asyncio.wait_for(event.wait(), left)
+            async with asyncio.timeout(left):  # `wait_for` of Python 3.11 may swallow a cancellation
+                await event.wait()
         except TimeoutError:
             return False
         finally:

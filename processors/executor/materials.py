@@ -6,6 +6,7 @@ Secrets are opened here and nowhere else; they live as long as the run is held, 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 import orjson
@@ -23,7 +24,7 @@ from schemas.vault import SecretUnavailable, Vault, VaultError, bound_to_credent
 T = TypeVar("T")
 
 ASK_FOR_S = 30.0
-"""How long a read model or vault that does not answer is asked again."""
+"""How long something that is not to be found (yet), or a login that cannot be asked for, is asked for again."""
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
 
@@ -61,7 +62,10 @@ class Materials:
         self._forms: dict[tuple[str, str], Forms] = {}
 
     async def opened(self, run: str, request: RunRequested) -> Opened:
-        """The job's revision and the run's parameters. Raises `Unusable`: `job_not_found` or `secret_unavailable`."""
+        """The job's revision and the run's parameters; waits while read model or vault cannot be asked.
+
+        Raises `Unusable`: `job_not_found` or `secret_unavailable`.
+        """
         task = self._runs.get(run)
         if task is None or (task.done() and not _succeeded(task)):
             task = self._runs[run] = asyncio.create_task(self._open(run, request))
@@ -90,55 +94,63 @@ class Materials:
         self._forms = {key: forms for key, forms in self._forms.items() if key[0] != run}
 
     async def _open(self, run: str, request: RunRequested) -> Opened:
-        job = await self._asked(lambda: self._job(request), "job_not_found")
+        job = await self._job(request)
         values: dict[str, Plain] = {}
         secrets: list[str] = []
         for name, value in request.parameters.items():
             if isinstance(value, SealedValue):
-                values[name] = await self._secret(value.sealed, bound_to_run(run, name), f"parameter {name}")
+                values[name] = await self._secret(value.sealed, bound_to_run(run, name), f"parameter {name}", inf)
                 secrets.append(str(values[name]))
             else:
                 values[name] = value
         return Opened(job, values, tuple(secrets))
 
     async def _job(self, request: RunRequested) -> JobDefinition:
-        job = await self._inventory.job(request.job, request.job_revision)
-        if job is None:  # the read model may lag behind the log
-            raise InventoryUnavailable(f"revision {request.job_revision} of job {request.job} is not (yet) to be found")
-        return job
+        """The revision as soon as it is there: the read model may lag behind the log."""
+        give_up_at = self._clock.monotonic() + ASK_FOR_S
+        while True:
+            job = await self._asked(lambda: self._inventory.job(request.job, request.job_revision), inf)
+            if job is not None:
+                return job
+            if self._clock.monotonic() >= give_up_at:
+                raise Unusable("job_not_found", f"revision {request.job_revision} of job {request.job} is not to be found")
+            await self._sleep(LAST_PAUSE_S)
 
-    async def _secret(self, secret_id: str, bound_to: str, what: str) -> str:
+    async def _secret(self, secret_id: str, bound_to: str, what: str, within_s: float) -> str:
         try:
-            clear = await self._asked(lambda: self._vault.open(secret_id, bound_to), "secret_unavailable")
-            return clear.decode()
+            return (await self._asked(lambda: self._vault.open(secret_id, bound_to), within_s)).decode()
         except (SecretUnavailable, UnicodeDecodeError):
             raise Unusable("secret_unavailable", f"the secret of {what} cannot be opened") from None
 
-    async def _asked(self, ask: Callable[[], Awaitable[T]], code: str) -> T:
-        give_up_at = self._clock.monotonic() + ASK_FOR_S
+    async def _asked(self, ask: Callable[[], Awaitable[T]], within_s: float) -> T:
+        give_up_at = self._clock.monotonic() + within_s
         pause = FIRST_PAUSE_S
         while True:
             try:
                 return await ask()
-            except (InventoryUnavailable, VaultError) as error:
+            except (InventoryUnavailable, VaultError):
                 if self._clock.monotonic() >= give_up_at:
-                    raise Unusable(code, f"gave up after {ASK_FOR_S:g} s: {error}") from None
+                    raise
             await self._sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_S)
 
     async def _log_in(self, name: str, before: tuple[float, asyncio.Task[Login]] | None) -> Login:
-        entry = await self._asked(lambda: self._inventory.credential(name), "credential_unavailable")
-        if entry is None:
-            raise Unusable("credential_unavailable", f"credential {name} does not exist or is revoked")
-        fingerprint = f"{entry.name}@{entry.revision}"
-        if before and _succeeded(before[1]) and before[1].result().fingerprint == fingerprint:
-            return before[1].result()
         try:
-            clear = await self._secret(entry.secret, bound_to_credential(entry.name, entry.revision), f"credential {name}")
+            entry = await self._asked(lambda: self._inventory.credential(name), ASK_FOR_S)
+            if entry is None:
+                raise Unusable("credential_unavailable", f"credential {name} does not exist or is revoked")
+            fingerprint = f"{entry.name}@{entry.revision}"
+            if before and _succeeded(before[1]) and before[1].result().fingerprint == fingerprint:
+                return before[1].result()
+            bound_to = bound_to_credential(entry.name, entry.revision)
+            clear = await self._secret(entry.secret, bound_to, f"credential {name}", ASK_FOR_S)
             return _login(entry, fingerprint, orjson.loads(clear))
-        except (Unusable, ValueError, KeyError, TypeError):
-            message = f"the secret of credential {name} cannot be opened or used"
-            raise Unusable("credential_unavailable", message) from None
+        except (InventoryUnavailable, VaultError):
+            raise Unusable("credential_unavailable", f"credential {name} could not be looked up") from None
+        except (ValueError, KeyError, TypeError):
+            raise Unusable("credential_unavailable", f"the secret of credential {name} cannot be used") from None
+        except Unusable as error:
+            raise Unusable("credential_unavailable", error.message) from None
 
 
 def _succeeded(task: asyncio.Task[T]) -> bool:

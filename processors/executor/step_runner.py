@@ -1,9 +1,10 @@
 """What happens to a step once its intent is accepted? Rendered, sent to its target, watched, and what it came to."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any, TypeVar
 
 from domain.run.messages import Failure, PlannedTarget, StepEnd, StepEndState
 from processors.executor.actions import StartStep
@@ -12,6 +13,8 @@ from processors.executor.environment import LabelMissing, rendered
 from processors.executor.masking import MASK
 from processors.executor.materials import Materials, Opened, Unusable
 from processors.executor.output import Attempt, OutputPublisher, OutputUnpublished, StepOutput
+
+T = TypeVar("T")
 
 MAX_MESSAGE = 500
 
@@ -37,8 +40,7 @@ class Ways:
 async def run_step(order: StartStep, cancelled: asyncio.Event, ways: Ways) -> StepEnd:
     """Run one step to its end; its output is published when this returns. Raises `HeldBack` when it was not started."""
     try:
-        opened = await ways.materials.opened(order.run, order.request)
-        login = await ways.materials.login(order.target.connection.credential)
+        opened, login = await _unless(cancelled, _materials(order, ways))
         step = opened.job.steps[order.step_index]
         ready = rendered(opened.job, step, order.run, order.target, opened.values)
     except Unusable as error:
@@ -46,7 +48,7 @@ async def run_step(order: StartStep, cancelled: asyncio.Event, ways: Ways) -> St
         return _ended(order, state, error=Failure(error.code, error.message))
     except LabelMissing as error:
         return _ended(order, "failed", error=Failure("label_missing", str(error)))
-    if cancelled.is_set():
+    except _Cancelled:
         return _ended(order, "cancelled")
     if ways.monotonic() > order.valid_until:
         raise HeldBack
@@ -54,6 +56,29 @@ async def run_step(order: StartStep, cancelled: asyncio.Event, ways: Ways) -> St
     output = ways.publisher.open(_attempt(order), ways.materials.forms(order.run, opened, login))
     end = await _watched(order, ways, login, invocation, output, cancelled)
     return await _published(_without_secrets(end, opened, login), output)
+
+
+class _Cancelled(Exception):
+    """The step is to be ended before it was started."""
+
+
+async def _materials(order: StartStep, ways: Ways) -> tuple[Opened, Login]:
+    opened = await ways.materials.opened(order.run, order.request)
+    return opened, await ways.materials.login(order.target.connection.credential)
+
+
+async def _unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` brings; raises `_Cancelled` as soon as the step is cancelled meanwhile."""
+    doing, waiting = asyncio.create_task(work), asyncio.create_task(cancelled.wait())
+    try:
+        await asyncio.wait([doing, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if cancelled.is_set():
+            raise _Cancelled
+        return await doing
+    finally:
+        doing.cancel()
+        waiting.cancel()
+        await asyncio.gather(doing, waiting, return_exceptions=True)
 
 
 async def _watched(

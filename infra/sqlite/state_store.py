@@ -65,7 +65,7 @@ class SqliteStateStore:
     async def _run(self, call: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise StateStoreFailed(f"{self._file}: {error}") from error
 
     # --- everything below runs on the thread --------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class Tokens:
             raise NotAuthentic
         try:
             claims = jwt.decode(token, key.public, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_OPTIONS)
-        except (JWTError, RecursionError, ValueError):
+        except (JWTError, RecursionError, ValueError, TypeError, OverflowError):
             raise NotAuthentic from None
         return _checked(claims, int(now.timestamp()))
 

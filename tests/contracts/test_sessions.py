@@ -1,0 +1,158 @@
+"""What every session store, attempt counter and carrier of hints holds to, in memory and on Redis."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+import pytest_asyncio
+
+from api.sessions import Session, SessionsUnavailable, hash_of
+from api.sign_in_limit import delay_after
+from infra.memory.sessions import MemorySessions
+from infra.memory.sign_in_attempts import MemoryAttempts
+from infra.memory.wakeups import MemoryWakeups
+from infra.redis.connection import connect
+from infra.redis.sessions import RedisSessions
+from infra.redis.sign_in_attempts import RedisAttempts
+from infra.redis.wakeups import RedisWakeups
+from tests.support.eventually import eventually_async
+
+
+class Adapters:
+    def __init__(self, sessions, attempts, wakeups, redis=None):
+        self.sessions, self.attempts, self.wakeups, self.redis = sessions, attempts, wakeups, redis
+
+
+@pytest_asyncio.fixture(params=["memory", "redis"])
+async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Adapters]:
+    if request.param == "memory":
+        yield Adapters(MemorySessions(), MemoryAttempts(), MemoryWakeups())
+        return
+    redis, prefix = connect(request.getfixturevalue("redis_url")), f"test-{uuid.uuid4().hex}"
+    wakeups = RedisWakeups(redis, prefix)
+    hearing = asyncio.create_task(wakeups.run())
+    yield Adapters(RedisSessions(redis, prefix), RedisAttempts(redis, prefix), wakeups, redis)
+    hearing.cancel()
+    with suppress(asyncio.CancelledError):
+        await hearing
+    await redis.aclose()
+
+
+def session(secret: str = "s1") -> Session:
+    return Session(uuid.uuid4().hex, "admin", hash_of(secret))
+
+
+async def test_a_session_is_refreshed_by_the_secret_that_is_good_now(kept):
+    one = session()
+    await kept.sessions.begin(one)
+    assert await kept.sessions.user_of(one.session_id) == "admin"
+    assert await kept.sessions.refresh(one.session_id, hash_of("s1"), hash_of("s2")) == "refreshed"
+    assert await kept.sessions.refresh(one.session_id, hash_of("s2"), hash_of("s3")) == "refreshed"
+    assert await kept.sessions.refresh(one.session_id, hash_of("s2"), hash_of("s4")) == "refreshed", "within the grace"
+    assert await kept.sessions.refresh(one.session_id, hash_of("s1"), hash_of("s5")) == "reused"
+    assert await kept.sessions.user_of(one.session_id) is None and await kept.sessions.is_revoked(one.session_id)
+    assert await kept.sessions.refresh(one.session_id, hash_of("s4"), hash_of("s6")) == "absent"
+
+
+async def test_of_many_refreshes_at_once_each_either_wins_or_is_in_grace_and_none_is_lost(kept):
+    one = session()
+    await kept.sessions.begin(one)
+    said = await asyncio.gather(*(kept.sessions.refresh(one.session_id, hash_of("s1"), hash_of(f"n{n}")) for n in range(2)))
+    assert list(said) == ["refreshed", "refreshed"]
+    assert await kept.sessions.user_of(one.session_id) == "admin"
+
+
+async def test_a_revoked_session_is_known_to_be_and_an_unknown_one_is_not_revoked(kept):
+    one = session()
+    await kept.sessions.begin(one)
+    assert not await kept.sessions.is_revoked(one.session_id)
+    await kept.sessions.revoke(one.session_id)
+    assert await kept.sessions.is_revoked(one.session_id) and await kept.sessions.user_of(one.session_id) is None
+    assert not await kept.sessions.is_revoked("never-there") and await kept.sessions.user_of("never-there") is None
+
+
+async def test_failed_attempts_are_counted_and_forgotten(kept):
+    key = uuid.uuid4().hex
+    assert await kept.attempts.failures(key) == (0, 0.0)
+    for _ in range(3):
+        await kept.attempts.failed(key)
+    count, age = await kept.attempts.failures(key)
+    assert count == 3 and 0 <= age < 5
+    await kept.attempts.forget(key)
+    assert (await kept.attempts.failures(key))[0] == 0
+
+
+async def test_a_hint_wakes_those_who_listen_to_its_topic(kept):
+    loop = asyncio.get_running_loop()
+
+    async def woken() -> bool:
+        async with kept.wakeups.listen("run/a") as here, kept.wakeups.listen("run/b") as other:
+            await other.wait(0.01)
+            begin = loop.time()
+            await kept.wakeups.wake(["run/a", "events"])
+            await here.wait(5)
+            quick = loop.time() - begin < 2
+            begin = loop.time()
+            await other.wait(0.2)
+            return quick and loop.time() - begin > 0.15
+
+    assert await eventually_async(woken), "once the subscription stands"
+
+
+async def test_a_hint_that_came_before_the_wait_counts(kept):
+    loop = asyncio.get_running_loop()
+
+    async def counted() -> bool:
+        async with kept.wakeups.listen("run/c") as waiter:
+            await kept.wakeups.wake(["run/c"])
+            await asyncio.sleep(0.1)
+            begin = loop.time()
+            await waiter.wait(5)
+            return loop.time() - begin < 2
+
+    assert await eventually_async(counted)
+
+
+async def test_redis_may_lose_everything(redis_url):
+    redis = connect(redis_url)
+    sessions, one = RedisSessions(redis), session()
+    await sessions.begin(one)
+    await redis.flushdb()
+    assert await sessions.refresh(one.session_id, hash_of("s1"), hash_of("s2")) == "absent"
+    assert not await sessions.is_revoked(one.session_id), "access tokens go on"
+    await redis.aclose()
+
+
+async def test_with_redis_down_calls_end_soon_and_hints_and_counts_are_only_lost():
+    redis = connect("redis://127.0.0.1:1")
+    sessions, attempts, wakeups, loop = (
+        RedisSessions(redis),
+        RedisAttempts(redis),
+        RedisWakeups(redis),
+        asyncio.get_running_loop(),
+    )
+    begin = loop.time()
+    for call in (
+        sessions.begin(session()),
+        sessions.user_of("x"),
+        sessions.refresh("x", "a", "b"),
+        sessions.revoke("x"),
+        sessions.is_revoked("x"),
+    ):
+        with pytest.raises(SessionsUnavailable):
+            await call
+    await attempts.failed("x")
+    assert await attempts.failures("x") == (0, 0.0)
+    await attempts.forget("x")
+    await wakeups.wake(["run/a"])
+    async with wakeups.listen("run/a") as waiter:
+        await waiter.wait(0.05)
+    assert loop.time() - begin < 10
+    await redis.aclose()
+
+
+def test_delays_grow_and_are_bounded():
+    delays = [delay_after(failures, 5) for failures in range(20)]
+    assert delays[:5] == [0] * 5 and delays == sorted(delays) and delays[5] == 1 and delays[-1] == 60

@@ -39,6 +39,8 @@ class SshConnector:
 
     async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
         """Run one step. Raises `Unreachable` if nothing was started, ValueError for a name or mark that must not be sent."""
+        if cancelled.is_set():
+            return Killed("cancelled")
         stopper = Stopper()
         work = self._submitted(StepRun(self._machinery, endpoint, login, step, sink, stopper).to_its_end)
         future = asyncio.wrap_future(work)
@@ -94,5 +96,6 @@ def _negotiated(opened: Opened) -> dict[str, str]:
         "server": transport.remote_version,
         "kex": transport.agreed_kex,
         "cipher": transport.remote_cipher,
+        "strict_kex": "yes" if transport.agreed_on_strict_kex else "no",
         "host_key": f"{key.get_name()} {key.get_base64()}",
     }

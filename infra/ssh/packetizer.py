@@ -5,9 +5,13 @@ import socket
 import time
 
 from paramiko.packet import NeedRekeyException, Packetizer
+from paramiko.ssh_exception import SSHException
 
 WRITE_STALLS_AFTER_S = 20.0
 """A peer whose socket takes nothing for this long is dead to us: every blocked writer fails then."""
+
+_LARGEST_PACKET = 2**20
+"""OpenSSH sends a quarter of that at most. A length is read before anybody is known to be trusted, and memory follows it."""
 
 _SMALLEST_GULP = 4096
 _LARGEST_GULP = 262144
@@ -59,6 +63,8 @@ class GulpPacketizer(Packetizer):
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         """The next `n` bytes. Raises EOFError when the connection ends first."""
         self._take_over_banner_rest()
+        if not 0 <= n <= _LARGEST_PACKET:
+            raise SSHException("the peer announces a packet of an impossible size")
         while len(self._held) - self._at < n:
             if self.handshake_timed_out():
                 raise EOFError

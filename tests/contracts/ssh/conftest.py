@@ -110,6 +110,7 @@ class Step:
     task: asyncio.Task
     sink: Recorder
     cancelled: asyncio.Event
+    mark: str
 
     async def ending(self) -> Ending:
         return await self.task
@@ -126,7 +127,7 @@ async def begin(server, connector):
         sink, cancelled = Recorder(), asyncio.Event()
         run = (connector or default_connector).run(endpoint or where.endpoint(), login or where.login(), step, sink, cancelled)
         tasks.append(asyncio.ensure_future(run))
-        return Step(tasks[-1], sink, cancelled)
+        return Step(tasks[-1], sink, cancelled, step.mark)
 
     yield start
     for task in tasks:

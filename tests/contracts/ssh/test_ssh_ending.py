@@ -4,11 +4,14 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
+from infra.ssh.payload import payload
+from infra.ssh.remote import GREETING, RUN_STEP
 from processors.executor.connector import Exited, Killed, Unconfirmed, Unreachable
 from tests.contracts.ssh.conftest import invocation
 from tests.contracts.ssh.server import alive
@@ -55,12 +58,28 @@ async def test_cancelling_kills_the_children_in_the_group(begin, shell):
     assert not any(map(alive, children))
 
 
-async def test_cancelling_kills_what_has_left_the_session_with_the_steps_mark(begin):
-    step = begin(invocation("setsid sh -c 'echo $$; sleep 600; :' & wait; sleep 600"))
-    stray = int(await step.sink.until(b"\n"))
+@pytest.mark.parametrize("deaf", ["", "trap : TERM; "])
+async def test_cancelling_kills_what_has_left_the_session_with_the_steps_mark(begin, deaf):
+    stray = f"setsid sh -c '{deaf}echo $$; while :; do sleep 0.2; done'"
+    step = begin(invocation(f"{stray} & wait; sleep 600"))
+    pid = int(await step.sink.until(b"\n"))
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")
-    assert not alive(stray)
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("filler", ["", "# " + "x" * 50_000 + "\n"])
+def test_a_step_that_arrives_in_part_never_runs(tmp_path, filler):
+    """The connection may end anywhere in the payload; read by lines or in one piece, a part of a script is not run."""
+    whole = payload(invocation(f"{filler}touch {tmp_path}/ran\n" * 2, OPS_A="a'b\nc")).data
+    cuts = {0, 1, 5, len(whole) - 1, len(whole) - 2, *range(10, len(whole) - 1, max(1, len(whole) // 40))}
+    for cut in sorted(cuts):
+        done = subprocess.run(
+            ["sh", "-c", RUN_STEP], input=whole[:cut], capture_output=True, start_new_session=True, timeout=20, check=False
+        )
+        complete = b"\n_ops_k=1" in whole[:cut]
+        assert complete or (done.returncode and GREETING not in done.stdout), f"cut at {cut} of {len(whole)}"
+        assert complete or not (tmp_path / "ran").exists()
 
 
 async def test_a_step_that_signals_its_own_group_keeps_its_watcher(begin):
@@ -73,12 +92,22 @@ async def test_a_step_that_signals_its_own_group_keeps_its_watcher(begin):
     assert not alive(leader)
 
 
-async def test_cancelling_before_the_start_starts_nothing(begin, server, tmp_path):
+async def test_cancelling_before_the_start_starts_nothing(begin, tmp_path):
     step = begin(invocation(f"touch {tmp_path}/mark"))
     step.cancelled.set()
-    ending = await step.ending()
-    assert ending in (Killed("cancelled"), Exited(0))
-    assert (ending == Exited(0)) == (tmp_path / "mark").exists()
+    assert await step.ending() == Killed("cancelled")
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.02, 0.04, 0.08])
+async def test_cancelling_at_any_moment_leaves_nothing_running(begin, run, connect, after_s):
+    """While it connects, while it is sent, while it starts: afterwards the step is dead or has never lived."""
+    step = begin(invocation("sleep 600"), connector=connect())
+    await asyncio.sleep(after_s)
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    _, sink = await run(invocation('grep -lsaF "OPS_STEP_MARK=$OPS_ITS:" /proc/[0-9]*/environ; echo', OPS_ITS=step.mark))
+    assert sink.stdout == b"\n"
 
 
 async def test_a_step_waiting_for_a_thread_is_cancelled_at_once(begin, connect, server, tmp_path):

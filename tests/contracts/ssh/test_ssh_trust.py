@@ -146,5 +146,6 @@ async def test_a_check_logs_in_afresh_and_tells_what_was_agreed(connector, serve
     assert reached.details["cipher"] == "aes128-gcm@openssh.com"
     assert reached.details["kex"].startswith("curve25519") or "mlkem" in reached.details["kex"]
     assert reached.details["server"].startswith("SSH-2.0-OpenSSH")
+    assert reached.details["strict_kex"] == "yes"
     assert 0 < reached.seconds < 10
     assert connector.open_connections == 0

@@ -31,6 +31,7 @@ class Witness:
     held: bool = False
     order: list[str] = field(default_factory=list)
     whole: bool = False
+    planned_under: int = 0
     running_run: bool = False
     ending: bool = False
     finished: bool = False
@@ -55,6 +56,8 @@ class Witness:
         assert self.held and not self.whole
         names = [target.name for target in event.targets]
         self.order = names if event.part == 1 else self.order + names
+        assert event.part == 1 or self.planned_under == self.epoch, "parts of two holders never mix"
+        self.planned_under = self.epoch
         assert len(set(self.order)) == len(self.order), "a target is planned twice"
         self.whole = event.part == event.parts
 

@@ -115,6 +115,12 @@ class RunMachine(RuleBasedStateMachine):
         size = -(-len(self.targets) // parts)
         self.told(PlanRun(executor, epoch - older, part, parts, self.targets[(part - 1) * size : part * size]))
 
+    @rule(parts=st.integers(1, 2), part=st.integers(1, 2), names=st.lists(st.sampled_from(NAMES), max_size=3))
+    def executor_plans_anything(self, parts, part, names):
+        chosen = tuple(PlannedTarget(name, 1, name, {}, SshConnection("c")) for name in names)
+        if self.told(PlanRun(*self.claim, part, parts, chosen)):
+            self.targets = chosen
+
     @rule()
     def executor_plans_all(self):
         executor, epoch = self.claim
@@ -167,10 +173,15 @@ class RunMachine(RuleBasedStateMachine):
     def executor_reports_anything(self, entries):
         self.told(ReportRun(*self.claim, tuple(entries)))
 
-    @rule()
-    def executor_starts_all_it_may_and_all_succeeds(self):
-        if isinstance(self.state, Active) and (starts := startable(self.state)):
-            assert self.told(ReportRun(*self.claim, tuple(starts))) is (self.state.claim.executor is not None)
+    @rule(which=st.integers(0, 6))
+    def executor_starts_whether_it_may_or_not(self, which):
+        if isinstance(self.state, Active):
+            state = self.state
+            waiting = [
+                StepStart(state.rules.steps[p.step].name, name, p.attempt) for name, p in state.active.items() if not p.running
+            ]
+            entries = waiting + [StepStart("s0", name, 1) for name in state.order[state.begun :]]
+            self.told(ReportRun(*self.claim, tuple(entries[:which])))
 
     @rule(one=SELDOM)
     def executor_cannot_plan(self, one):

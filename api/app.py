@@ -3,6 +3,7 @@
 A request goes: edge (bounds, correlation id) → route → token → permission → parameters → freshness → answer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from fastapi import FastAPI
@@ -25,6 +26,9 @@ from api.routes.route import Route
 from api.streams import StreamCount
 from domain.rejection import FieldError
 
+_HASHES_AT_ONCE = 2
+"""Password hashes are dear in time and memory: so many sign-ins are looked at together, the others wait."""
+
 
 def create_app(given: ApiDependencies) -> ASGIApp:
     """The whole API as one ASGI application."""
@@ -32,7 +36,7 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     models = ReadModels(given.engine, given.threads, settings.read_s)
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
-    services = Services(given, models, freshness, metrics, streams)
+    services = Services(given, models, freshness, metrics, streams, asyncio.Semaphore(_HASHES_AT_ONCE))
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()

@@ -1,5 +1,6 @@
 """Who asks for what, under which id? One request, once it is known to be allowed, with everything an answer is made from."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ class Services:
     freshness: Freshness
     metrics: Metrics
     streams: StreamCount
+    hashing: asyncio.Semaphore
 
 
 @dataclass(frozen=True, slots=True)

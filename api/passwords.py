@@ -3,7 +3,6 @@
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-MAX_PASSWORD_BYTES = 1_024
 MIN_LENGTH = 12
 """What a new password must at least have, in characters."""
 
@@ -21,7 +20,7 @@ def hashed(password: str, salt: bytes) -> bytes:
 def matches(kept: bytes | None, password: str) -> bool:
     """Whether `password` is the one `kept` was made of; always False, after the same time, when nothing is kept. Blocks."""
     try:
-        right = _HASHER.verify(kept.decode() if kept is not None else _NOBODYS, password[:MAX_PASSWORD_BYTES])
+        right = _HASHER.verify(kept.decode() if kept is not None else _NOBODYS, password)
     except (VerificationError, InvalidHashError):
         return False
     return right and kept is not None

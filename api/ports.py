@@ -50,7 +50,7 @@ class ApiSettings:
     max_body: int = 1_048_576
     max_form: int = 65_536
     max_in_flight: int = 200
-    max_streams: int = 200
+    max_streams: int = 100
     max_streams_per_actor: int = 20
     heartbeat_s: float = 15.0
     poll_s: float = 0.5

@@ -72,6 +72,7 @@ def install(app: FastAPI) -> None:
         LogUnavailable: of_log_error,
         VaultError: lambda error: Problem("vault_unavailable"),
         HTTPException: _of_http,
+        Exception: lambda error: Problem("internal_error"),  # told here, logged at the edge
     }
     for kind, tell in tellers.items():
         app.add_exception_handler(kind, _teller(tell))

@@ -33,6 +33,7 @@ TABLE: dict[str, Kind] = {
     "receive_timeout": Kind(408, "The request did not arrive in time"),
     "body_too_large": Kind(413, "The body is too large"),
     "event_too_large": Kind(413, "What the command causes is too large for the log"),
+    "too_many_events": Kind(413, "The command would cause too many events"),
     "unsupported_media_type": Kind(415, "The body is of another type or encoding than is taken here"),
     # who asks, and may they
     "unauthenticated": Kind(401, "A valid access token is needed"),
@@ -78,6 +79,8 @@ TABLE: dict[str, Kind] = {
     "step_not_running": Kind(409, "The step is not running"),
     "report_not_late": Kind(409, "The report is not late"),
     "too_many_checks": Kind(409, "Too many checks of this target are open"),
+    "plan_repeats_target": Kind(409, "The plan holds a target twice"),
+    "too_many_runs_waiting": Kind(409, "Too many runs of this job are waiting"),
     "version_conflict": Kind(412, "The version is another one"),
     # the request is read and wrong
     "validation_failed": Kind(422, "The request is not valid"),

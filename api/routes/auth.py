@@ -25,6 +25,8 @@ from schemas.vault import SecretUnavailable, bound_to_user
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = frozenset({"grant_type", "username", "password", "scope", "client_id", "client_secret"})
 _MAX_FIELDS = 20
+_NO_NAME = "-"
+"""What no user and no secret is called."""
 
 
 async def token(call: Call) -> Response:
@@ -68,16 +70,16 @@ def _form(call: Call, raw: bytes) -> dict[str, str]:
 
 
 async def _is_right(call: Call, name: str, password: str) -> bool:
-    kept = await _kept_hash(call, name) if is_slug(name) else None
-    return await asyncio.get_running_loop().run_in_executor(call.given.threads, passwords.matches, kept, password)
+    kept = await _kept_hash(call, name if is_slug(name) else _NO_NAME)
+    async with call.services.hashing:
+        return await asyncio.get_running_loop().run_in_executor(call.given.threads, passwords.matches, kept, password)
 
 
 async def _kept_hash(call: Call, name: str) -> bytes | None:
+    """The user's password hash. For an unknown one the vault is asked all the same, so that it takes as long."""
     user = await call.models.ask(lambda connection: user_row(connection, name))
-    if user is None:
-        return None
     try:
-        return await call.given.vault.open(user["password"], bound_to_user(name))
+        return await call.given.vault.open(user["password"] if user else _NO_NAME, bound_to_user(name))
     except SecretUnavailable:
         return None
 

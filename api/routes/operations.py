@@ -12,7 +12,7 @@ from api.routes.route import Route
 from projections.all import BY_NAME
 from projections.position import ProjectionStatus, status
 from projections.read_store import StoreUnavailable
-from schemas.log import LogError
+from schemas.log import LogError, LogUnavailable
 from schemas.position import Partition
 from schemas.topics import EVENT_TOPICS, RUN_OUTPUT
 
@@ -44,7 +44,7 @@ async def _health(call: Call) -> dict[str, Any]:
     ends: Mapping[Partition, int] = {}
     try:
         ends = await _ends(call)
-    except (LogError, TimeoutError):
+    except LogError:
         checks["log"] = "unavailable"
     try:
         statuses = await call.models.ask(lambda connection: status(connection, ends, call.given.clock.now()))
@@ -62,8 +62,11 @@ async def _health(call: Call) -> dict[str, Any]:
 async def _ends(call: Call) -> Mapping[Partition, int]:
     topics = (*EVENT_TOPICS, RUN_OUTPUT)
     partitions = [Partition(topic, shard) for topic in topics for shard in range(call.given.reader.shards)]
-    async with asyncio.timeout(_LOG_WITHIN_S):
-        return await call.given.reader.ends(partitions)
+    try:
+        async with asyncio.timeout(_LOG_WITHIN_S):
+            return await call.given.reader.ends(partitions)
+    except TimeoutError:
+        raise LogUnavailable(f"no answer within {_LOG_WITHIN_S:g} s") from None
 
 
 async def metrics(call: Call) -> Response:

@@ -1,0 +1,161 @@
+"""Does the server say how it is, and does it answer clearly when the log, the database or the vault does not?"""
+
+import asyncio
+from dataclasses import replace
+
+from sqlalchemy import update
+
+from api.app import create_app
+from api.first_start import generated_password, has_users, make_first_administrator
+from projections.tables import projection_status
+from schemas.log import LogUnavailable, ResultUnknown
+from schemas.vault import SecretUnavailable, VaultError
+from tests.api.conftest import credential, job, made, target
+from tests.api.server import Server, first_start
+
+
+async def test_health_says_where_a_stopped_projection_stands_and_no_names(server: Server):
+    await made(server, "/jobs", job("very-secret-name"))
+    server.token = ""
+    for path in ("/health/live", "/health/ready", "/health", "/metrics"):
+        answer = await server.get(path)
+        assert answer.status_code == 200 and "very-secret-name" not in answer.text and "admin" not in answer.text, path
+    assert (await server.get("/health/ready")).json()["status"] == "ok"
+    assert (
+        'opsconductor_http_requests_total{method="POST",route="/api/v1/jobs",status="201"} 1.0'
+        in (await server.get("/metrics")).text
+    )
+    stopped = {"state": "stopped", "stopped_at": "jobs/1/7", "error": "no"}
+    with server.given.vault._writer.begin() as connection:
+        connection.execute(update(projection_status).where(projection_status.c.projection == "jobs").values(stopped))
+    said = (await server.get("/health/ready")).json()
+    assert (said["status"], said["stopped_projections"]) == ("degraded", [{"projection": "jobs", "stopped_at": "jobs/1/7"}])
+    server.given.drain.stopping = True
+    assert (await server.get("/health/ready")).status_code == 503 and (await server.get("/health/live")).status_code == 200
+
+
+async def test_projections_are_shown_and_rebuilt_on_demand(server: Server):
+    await made(server, "/jobs", job())
+    await server.get("/jobs", headers={"Ops-Min-Version": "job/greet@1"})
+    before = {p["name"]: p for p in (await server.get("/projections")).json()["items"]}
+    assert {"targets", "jobs", "runs", "run_output", "events"} <= set(before) and before["jobs"]["state"] == "live"
+    answer = await server.post("/projections/jobs/rebuild")
+    assert answer.status_code == 202, answer.text
+    async with asyncio.timeout(10):
+        while True:
+            after = {p["name"]: p for p in (await server.get("/projections")).json()["items"]}
+            if after["jobs"]["generation"] == before["jobs"]["generation"] + 1 and after["jobs"]["state"] == "live":
+                break
+            await asyncio.sleep(0.05)
+    assert (await server.get("/jobs/greet")).status_code == 200
+
+
+async def test_with_the_log_down_nothing_is_acknowledged_and_reading_goes_on(server: Server):
+    await made(server, "/jobs", job())
+    await server.get("/jobs/greet", headers={"Ops-Min-Version": "job/greet@1"})
+
+    async def down(*_):
+        raise LogUnavailable("down")
+
+    async def unknown(*_):
+        raise ResultUnknown("maybe")
+
+    server.log.sender.send = down
+    answer = await server.post("/jobs", job("other"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "log_unavailable") and answer.headers["retry-after"]
+    assert (await server.get("/jobs/greet")).status_code == 200
+    server.log.sender.send = unknown
+    answer = await server.post("/jobs", job("other"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "result_unknown")
+    where = answer.headers["location"].removeprefix("/api/v1")
+    assert (await server.get(where)).json()["state"] == "unknown"
+    server.log.reader.ends = down
+    answer = await server.get("/health/ready")
+    assert (answer.status_code, answer.json()["checks"]["log"]) == (503, "unavailable")
+    assert (await server.get("/projections")).status_code == 503
+
+
+async def test_an_unknown_result_keeps_the_secret_and_a_refused_write_does_not(server: Server):
+    from tests.api.test_secrets import sealed
+
+    before = await sealed(server)
+
+    async def unknown(*_):
+        raise ResultUnknown("maybe")
+
+    real, server.log.sender.send = server.log.sender.send, unknown
+    assert (await server.post("/credentials", credential())).status_code == 503
+    assert len(await sealed(server)) == len(before) + 1
+    server.log.sender.send = real
+    await made(server, "/credentials", credential())
+    assert (await server.post("/credentials", credential())).status_code == 409
+    assert len(await sealed(server)) == len(before) + 2
+
+
+async def test_with_the_database_or_the_vault_down_the_answer_is_503(server: Server):
+    async def down(*_):
+        raise VaultError("down")
+
+    server.given.vault.seal = down
+    answer = await server.post("/credentials", credential())
+    assert (answer.status_code, answer.json()["code"]) == (503, "vault_unavailable")
+    from infra.sql.engine import open_reader
+
+    gone = create_app(replace(server.given, engine=open_reader("sqlite:////nowhere/at-all.db")))
+    server.http = type(server.http)(transport=type(server.http._transport)(app=gone), base_url="http://test")
+    for path, status in (("/targets", 503), ("/health/ready", 503), ("/health", 200), ("/health/live", 200)):
+        answer = await server.get(path)
+        assert answer.status_code == status, (path, answer.text)
+    assert (await server.sign_in()).status_code == 503
+    await server.http.aclose()
+
+
+async def test_a_defect_of_ours_is_500_with_the_correlation_id_and_nothing_else(server: Server):
+    async def broken(*_):
+        raise KeyError("very secret detail")
+
+    server.log.outcomes.wait = broken
+    answer = await server.post("/jobs", job(), headers={"X-Correlation-Id": "find-me"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["correlation_id"]) == (500, "internal_error", "find-me")
+    assert "secret detail" not in answer.text
+    assert (await server.get("/me")).status_code == 200, "the server goes on"
+
+
+async def test_the_first_administrator_is_made_once_and_never_reset(server: Server):
+    assert await has_users(server.log.reader)
+    assert not await make_first_administrator(first_start(server.given), "admin", generated_password(server.given.ids))
+    assert not await make_first_administrator(first_start(server.given), "other", generated_password(server.given.ids))
+    assert (await server.sign_in()).status_code == 200
+
+
+async def test_a_first_start_that_broke_off_is_finished_by_the_same_password(server: Server):
+    class Fresh:
+        shards = server.log.reader.shards
+
+        async def ends(self, partitions):
+            return dict.fromkeys(partitions, 0)
+
+        async def feed(self, start):
+            return await server.log.reader.feed(start)
+
+    setup = replace(first_start(server.given), reader=Fresh())
+    assert await make_first_administrator(setup, "admin", "correct-horse-battery"), "the same command gets the same outcome"
+    assert not await make_first_administrator(setup, "admin", "another-password"), "and another does not reset it"
+    assert (await server.sign_in()).status_code == 200
+    user = (await server.get("/users/admin/history")).json()["items"][0]["payload"]
+    assert (await server.given.vault.open(user["password"], "user/admin")).startswith(b"$argon2id$")
+    try:
+        await server.given.vault.open(user["password"], "user/root")
+    except SecretUnavailable:
+        return
+    raise AssertionError("it opened for another user")
+
+
+async def test_a_target_is_checked_on_demand(server: Server):
+    await made(server, "/credentials", credential())
+    await made(server, "/targets", target())
+    key = {"Idempotency-Key": "k"}
+    answers = [await server.post("/targets/web-01/check", {}, headers=key) for _ in range(2)]
+    assert answers[0].status_code == 200 and answers[0].json() == answers[1].json() and answers[0].json()["check"]
+    history = (await server.get("/targets/web-01/history", headers={"Ops-Min-Version": "target/web-01@2"})).json()["items"]
+    assert history[-1]["payload"] == {"check": answers[0].json()["check"]}

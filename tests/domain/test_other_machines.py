@@ -1,0 +1,194 @@
+"""Whatever is done to a user, a credential, a target or a job, in whatever order: versions count on, an end is an end."""
+
+from itertools import pairwise
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from commands.deciders import TABLE
+from domain.credential import CreateCredential, RevokeCredential, RotateCredential
+from domain.identity import kind_of
+from domain.job.decide import ArchiveJob, DefineJob, ReviseJob
+from domain.job.definition import CommandStep, JobDefinition
+from domain.rejection import Rejection
+from domain.target import (
+    ChangeTarget,
+    ConnectionChange,
+    RecordTargetCheck,
+    RegisterTarget,
+    RequestTargetCheck,
+    RetireTarget,
+    SshConnection,
+)
+from domain.user import CreateFirstAdministrator
+from schemas.event_types import TABLE as EVENTS
+from schemas.payload import adapter, to_json
+from tests.support.specification import decided, decider_of
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG"
+TEXTS = st.sampled_from(("", "a", "b", "\n", "=x"))
+
+
+class Aggregate(RuleBasedStateMachine):
+    """One stream and what was accepted on it so far."""
+
+    stream = ""
+
+    def __init__(self):
+        super().__init__()
+        self.state = decider_of(self.stream).initial_state
+        self.events = []
+
+    def told(self, command) -> bool:
+        try:
+            events = decided(self.stream, command, self.state)
+        except Rejection:
+            return False
+        for event in events:
+            assert adapter(EVENTS[type(event).__name__][1]).validate_json(to_json(event)) == event
+        self.state = decider_of(self.stream).fold(self.state, events)
+        self.events += events
+        return True
+
+    def happened(self, *kinds: str) -> int:
+        return sum(type(event).__name__ in kinds for event in self.events)
+
+    @invariant()
+    def the_state_is_the_fold_and_can_be_kept(self):
+        assert decider_of(self.stream).fold(decider_of(self.stream).initial_state, self.events) == self.state
+        kind = adapter(TABLE[kind_of(self.stream)].state)
+        assert kind.validate_json(kind.dump_json(self.state)) == self.state
+
+
+class UserMachine(Aggregate):
+    stream = "user/admin"
+
+    @rule(name=st.sampled_from(("admin", "No")), password=TEXTS)
+    def create(self, name, password):
+        fits = name == "admin" and not self.events
+        assert self.told(CreateFirstAdministrator(name, password)) is fits
+        assert self.happened("UserCreated") == self.happened("RoleGranted") <= 1
+
+
+class CredentialMachine(Aggregate):
+    stream = "credential/c"
+
+    @rule(kind=st.sampled_from(("ssh_key", "token")), title=TEXTS)
+    def create(self, kind, title):
+        known = bool(self.events)
+        assert self.told(CreateCredential("c", kind, "s1", title)) is (not known and title != "\n")
+
+    @rule(kind=st.sampled_from(("ssh_key", "token")), ahead=st.sampled_from((1, 1, 0, 2)))
+    def rotate(self, kind, ahead):
+        fits = bool(self.events) and not self.state.revoked and kind == self.state.kind and ahead == 1
+        assert self.told(RotateCredential(kind, "s", self.state.revision + ahead)) is fits
+        assert self.state.revision == self.happened("CredentialCreated", "CredentialRotated")
+
+    @rule()
+    def revoke(self):
+        alive = bool(self.events) and not self.happened("CredentialRevoked")
+        assert self.told(RevokeCredential()) is alive
+
+    @invariant()
+    def nothing_follows_a_revocation(self):
+        if self.happened("CredentialRevoked"):
+            assert type(self.events[-1]).__name__ == "CredentialRevoked"
+
+
+class TargetMachine(Aggregate):
+    stream = "target/t"
+
+    @rule(host=st.sampled_from(("h", "")), key=st.sampled_from((KEY, None, "x")), value=TEXTS)
+    def register(self, host, key, value):
+        self.told(RegisterTarget("t", host, SshConnection("c", host_key=key), "", {"k": value}))
+        assert self.happened("TargetRegistered") <= 1
+
+    @rule(
+        title=st.one_of(st.none(), TEXTS),
+        host=st.sampled_from((None, "h", "h2", "-")),
+        labels=st.one_of(st.none(), st.dictionaries(st.sampled_from(("k", "l", "name")), st.one_of(st.none(), TEXTS))),
+        clear=st.booleans(),
+        connection=st.one_of(
+            st.none(),
+            st.builds(
+                ConnectionChange,
+                st.sampled_from((None, 22, 0)),
+                st.sampled_from((None, "c", "d")),
+                st.sampled_from((None, KEY)),
+                st.booleans(),
+            ),
+        ),
+    )
+    def change(self, title, host, labels, clear, connection):
+        before = len(self.events)
+        if self.told(command := ChangeTarget(title, host, labels, clear, connection)):
+            assert len(self.events) - before <= 4
+            again = len(self.events)
+            assert self.told(command) and len(self.events) == again, "the same change again changes nothing"
+
+    @rule(check=st.sampled_from(("c1", "c2")))
+    def request_check(self, check):
+        self.told(RequestTargetCheck(check))
+
+    @rule(check=st.sampled_from(("c1", "c2", "c3")), reachable=st.booleans())
+    def record_check(self, check, reachable):
+        open_before, before = check in self.state.open_checks, self.happened("TargetChecked")
+        self.told(RecordTargetCheck(check, reachable))
+        assert self.happened("TargetChecked") - before == open_before
+        assert not open_before or self.state.reachable is reachable
+
+    @rule(seldom=st.integers(0, 5))
+    def retire(self, seldom):
+        if seldom == 0:
+            self.told(RetireTarget())
+        assert self.happened("TargetRetired") <= 1
+
+    @invariant()
+    def only_open_checks_end_after_retiring(self):
+        if self.state.retired:
+            names = [type(event).__name__ for event in self.events]
+            after = set(names[names.index("TargetRetired") + 1 :])
+            assert after <= {"TargetChecked", "TargetReachabilityChanged"}
+
+    @invariant()
+    def reachability_alternates(self):
+        changes = [event.reachable for event in self.events if type(event).__name__ == "TargetReachabilityChanged"]
+        assert all(one is not other for one, other in pairwise(changes))
+
+
+class JobMachine(Aggregate):
+    stream = "job/j"
+    definitions = st.builds(
+        lambda title, run: JobDefinition(targets="a", title=title, steps=(CommandStep(name="s", run=run),)),
+        st.sampled_from(("a", "b", "\n")),
+        st.sampled_from(("true", "echo {{ run.id }}", "echo {{ nothing }}")),
+    )
+
+    @rule(definition=definitions)
+    def define(self, definition):
+        fits = not self.events and definition.title != "\n" and "nothing" not in definition.steps[0].run
+        assert self.told(DefineJob("j", definition)) is fits
+
+    @rule(definition=definitions)
+    def revise(self, definition):
+        if self.told(ReviseJob(definition)):
+            assert self.state.definition == definition
+        assert self.state.revision == self.happened("JobDefined", "JobRevised")
+        assert [e.revision for e in self.events if hasattr(e, "revision")] == list(range(1, self.state.revision + 1))
+
+    @rule(seldom=st.integers(0, 3))
+    def archive(self, seldom):
+        if seldom == 0:
+            self.told(ArchiveJob())
+
+    @invariant()
+    def nothing_follows_archiving(self):
+        if self.happened("JobArchived"):
+            assert type(self.events[-1]).__name__ == "JobArchived" and self.happened("JobArchived") == 1
+
+
+TestUser, TestCredential = UserMachine.TestCase, CredentialMachine.TestCase
+TestTarget, TestJob = TargetMachine.TestCase, JobMachine.TestCase
+for _case in (TestUser, TestCredential, TestTarget, TestJob):
+    _case.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)

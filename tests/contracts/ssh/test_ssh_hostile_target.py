@@ -32,7 +32,7 @@ async def drip(writer):
 
 
 async def packet_of_four_gigabytes(writer):
-    writer.write(HELLO + b"\xff\xff\xff\xf0\x04\x14")
+    writer.write(HELLO + b"\xff\xff\xff\xf4\x04\x14")
     await endless_banner(writer)
 
 

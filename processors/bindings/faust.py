@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 
 from processors.bindings.watchdog import Watchdog
@@ -114,7 +115,11 @@ class FaustBinding:
         """The partitions this member has, with the positions committed for them."""
         consumer, cut = self.app.consumer, len(self._settings.prefix) + 1
         known = consumer._committed_offset
-        return {Partition(tp.topic[cut:], tp.partition): known.get(tp) for tp in consumer.assignment()}
+        try:
+            assigned = consumer.assignment()
+        except ConsumerNotStarted:
+            return {}
+        return {Partition(tp.topic[cut:], tp.partition): known.get(tp) for tp in assigned}
 
     async def _ended(self, app: Any) -> None:
         await app.wait_until_stopped()
@@ -135,6 +140,7 @@ class FaustBinding:
             topic_disable_leader=True,
             web_enabled=False,
             stream_wait_empty=False,
+            table_standby_replicas=0,  # else Faust's own assignor gives some members nothing
             store="memory://",
         )
         names = [f"{settings.prefix}.{topic}" for topic in TOPICS]

@@ -1,0 +1,87 @@
+"""Is every event that was ever stored still readable, and written as it always was?
+
+`golden/<Event>.v<n>.json` is a payload as it stood in the log. These files are never changed; a new schema version adds one.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import pytest
+
+from schemas import upcasters
+from schemas.actor import system
+from schemas.event_envelope import EventEnvelope
+from schemas.event_types import TABLE, UnknownEvent, event_of
+from schemas.payload import to_json
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = [(name, version) for name, (current, _) in TABLE.items() for version in range(1, current + 1)]
+
+
+def golden(name: str, version: int) -> bytes:
+    return (GOLDEN / f"{name}.v{version}.json").read_bytes().rstrip(b"\n")
+
+
+def stored(name: str, version: int, payload: bytes) -> EventEnvelope:
+    return EventEnvelope(
+        event_id=UUID(int=1),
+        type=name,
+        schema_version=version,
+        stream="target/t",
+        version=1,
+        payload=payload,
+        actor=system("test"),
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        command_id=UUID(int=2),
+        correlation_id="c",
+        previous_hash="",
+        hash="",
+    )
+
+
+def test_there_is_a_golden_file_for_every_version_of_every_event_and_no_other():
+    assert {file.name for file in GOLDEN.glob("*")} == {f"{name}.v{version}.json" for name, version in VERSIONS}
+
+
+def test_there_is_an_upcaster_from_every_old_version_and_no_other():
+    assert set(upcasters.TABLE) == {(name, version) for name, version in VERSIONS if version < TABLE[name][0]}
+
+
+@pytest.mark.parametrize(("name", "version"), VERSIONS)
+def test_every_stored_version_is_read_as_the_current_class(name, version):
+    event = event_of(stored(name, version, golden(name, version)))
+    assert type(event) is TABLE[name][1]
+    assert to_json(event) == golden(name, TABLE[name][0]), "upcast and written again it is the current golden payload"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_old_reader_passes_over_fields_it_does_not_know(name):
+    payload = orjson.dumps({**orjson.loads(golden(name, TABLE[name][0])), "added_later": 1})
+    assert event_of(stored(name, TABLE[name][0], payload)) == event_of(stored(name, TABLE[name][0], golden(name, TABLE[name][0])))
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "payload"),
+    [
+        ("NobodyKnows", 1, b"{}"),
+        ("JobArchived", 2, b"{}"),
+        ("JobArchived", 0, b"{}"),
+        ("JobArchived", -1, b"{}"),
+        ("UserCreated", 1, b"{}"),
+        ("UserCreated", 1, b"not json: hunter2"),
+        ("UserCreated", 1, b'{"name": {"hunter2": 1}, "password": "hunter2"}'),
+    ],
+)
+def test_what_cannot_be_read_stops_the_reader_and_shows_nothing_of_the_payload(name, version, payload):
+    with pytest.raises(UnknownEvent, match=name) as stopped:
+        event_of(stored(name, version, payload))
+    assert "hunter2" not in str(stopped.value)
+
+
+def test_upcasting_goes_step_by_step(monkeypatch):
+    steps = {("E", 1): lambda body: {**body, "b": body["a"]}, ("E", 2): lambda body: {"c": body["b"] + 1}}
+    monkeypatch.setattr(upcasters, "TABLE", steps)
+    assert upcasters.upcast("E", 1, 3, b'{"a":1}') == b'{"c":2}'
+    assert upcasters.upcast("E", 3, 3, b'{ "as": "it is" }') == b'{ "as": "it is" }'

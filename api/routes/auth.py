@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,10 +18,13 @@ from api.sessions import REFRESH_S, Session, SessionsUnavailable, hash_of
 from api.sign_in_limit import keys_of, wait_before
 from api.strict_json import body_of, optional_body_of
 from api.tokens import ACCESS_S, Access
-from domain.identity import is_slug
+from domain.identity import USER, is_slug
 from schemas.http.auth import LogoutBody, RefreshBody
 from schemas.http.closed import read
+from schemas.log import LogError
 from schemas.vault import SecretUnavailable, bound_to_user
+
+log = logging.getLogger(__name__)
 
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = frozenset({"grant_type", "username", "password", "scope", "client_id", "client_secret"})
@@ -70,6 +74,10 @@ def _form(call: Call, raw: bytes) -> dict[str, str]:
 
 
 async def _is_right(call: Call, name: str, password: str) -> bool:
+    try:
+        await call.services.freshness.log_end([USER])  # a user made or changed a moment ago is known as such
+    except (Problem, LogError) as error:
+        log.warning("users may be out of date: %s", type(error).__name__)
     kept = await _kept_hash(call, name if is_slug(name) else _NO_NAME)
     async with call.services.hashing:
         return await asyncio.get_running_loop().run_in_executor(call.given.threads, passwords.matches, kept, password)

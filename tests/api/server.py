@@ -184,8 +184,7 @@ async def serving(folder: Path, with_owner: bool = True, **settings: Any) -> Asy
         async with running(log, MemoryStateStores()), httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
             assert await make_first_administrator(first_start(given), "admin", PASSWORD)
             server = Server(app, given, log, clock, http, database)
-            await user_is_there(server)
-            await server.sign_in()
+            assert (await server.sign_in()).status_code == 200, "at once, however far the read models are"
             yield server
     finally:
         follower.cancel()
@@ -207,14 +206,6 @@ def first_start(given: ApiDependencies) -> FirstStart:
         now=given.clock.now,
         key=given.keys.fingerprints,
     )
-
-
-async def user_is_there(server: Server) -> None:
-    async with asyncio.timeout(10):
-        while (await server.sign_in()).status_code != 200:
-            server.clock.ahead += timedelta(seconds=61)
-            await asyncio.sleep(0.02)
-    server.clock.ahead = timedelta()
 
 
 # --- what an executor would do --------------------------------------------------------------------------------------

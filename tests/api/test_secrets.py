@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from schemas.outcome import Rejected
+from schemas.outcome import Outcome, Rejected
 from schemas.vault import SecretUnavailable, bound_to_credential, bound_to_run
 from tests.api.conftest import credential, job, made, private_key, target
 from tests.api.server import PASSWORD
@@ -61,6 +61,42 @@ async def test_a_rejected_secret_is_destroyed_and_a_repeated_one_stays(server):
     event = (await server.get("/credentials/tok/history", headers={"Ops-Min-Version": "credential/tok@1"})).json()["items"][0]
     assert await server.given.vault.open(event["payload"]["secret"], bound_to_credential("tok", 1)) == b'{"token":"t0"}'
     assert await sealed(server) == {"api-signing-key", event["payload"]["secret"], await password_of_admin(server)}
+
+
+async def test_two_secrets_under_one_key_at_once_do_not_harm_each_other(server):
+    bodies = [{"name": "tok", "kind": "token", "secret": {"token": f"t{n}"}} for n in range(4)]
+    answers = await asyncio.gather(*(server.post("/credentials", body, headers={"Idempotency-Key": "k"}) for body in bodies))
+    assert sorted(answer.status_code for answer in answers) == [201, 422, 422, 422]
+    first = [answer.status_code for answer in answers].index(201)
+    event = (await server.get("/credentials/tok/history", headers={"Ops-Min-Version": "credential/tok@1"})).json()["items"][0]
+    kept = await server.given.vault.open(event["payload"]["secret"], bound_to_credential("tok", 1))
+    assert kept == b'{"token":"t%d"}' % first
+    assert len(await sealed(server)) == 1 + 2, "and those of the others are destroyed"
+
+
+async def test_a_repeated_creation_that_nobody_remembers_keeps_the_secret_of_the_first(server):
+    body, key = {"name": "tok", "kind": "token", "secret": {"token": "t0"}}, {"Idempotency-Key": "k"}
+    assert (await server.post("/credentials", body, headers=key)).status_code == 201
+    sent = []
+
+    async def send(command):
+        sent.append(command)
+
+    async def find(command_id):
+        return None
+
+    async def wait(command_id, within_s):
+        command = sent[0]
+        result = Rejected("credential_exists", "credential tok exists already")
+        return Outcome(**{name: getattr(command, name) for name in SHARED}, result=result)
+
+    server.log.sender.send, server.log.outcomes.find, server.log.outcomes.wait = send, find, wait
+    assert (await server.post("/credentials", body, headers=key)).status_code == 409
+    event = (await server.get("/credentials/tok/history", headers={"Ops-Min-Version": "credential/tok@1"})).json()["items"][0]
+    assert await server.given.vault.open(event["payload"]["secret"], bound_to_credential("tok", 1)) == b'{"token":"t0"}'
+
+
+SHARED = ("command_id", "stream", "type", "actor", "fingerprint", "correlation_id", "time")
 
 
 async def sealed(server):

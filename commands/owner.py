@@ -74,6 +74,7 @@ class Owner:
         self._ports, self._bounds = ports, bounds
         self._shards: dict[int, _Owned] = {}
         self._pause_s = 0.0
+        self._limit = bounds.batch
         self._unsaved = 0
         self._saved_at = ports.monotonic()
         self.counters = Counters()
@@ -104,7 +105,7 @@ class Owner:
 
     async def _turn(self, stop: Event) -> None:
         try:
-            taken = await self._ports.log.take(self._bounds.batch, self._bounds.take_s)
+            taken = await self._ports.log.take(self._limit, self._bounds.take_s)
             await self._work(taken, stop)
             self._pause_s = 0
         except OwnershipLost as lost:
@@ -191,15 +192,22 @@ class Owner:
 
     async def _serve(self, taken: Taken) -> None:
         await self._load(taken.commands)
-        rest: Sequence[TakenCommand] = taken.commands
-        while rest:
-            transaction = fill(rest, self._settle, self._bounds.transaction_bytes)
-            done = len(transaction.settled)
-            await self._commit(Taken(taken.shards, rest[:done]), transaction)
-            rest = rest[done:]
-        self._unsaved += len(taken.commands)
+        transaction = fill(taken.commands, self._settle, self._bounds.transaction_bytes)
+        if len(transaction.settled) < len(taken.commands):
+            await self._take_fewer(taken, len(transaction.settled))
+        elif transaction.settled:
+            await self._commit(taken, transaction)
+            self._limit = self._bounds.batch
+            self._unsaved += len(transaction.settled)
         for owned in self._shards.values():
             owned.state.trim()
+
+    async def _take_fewer(self, taken: Taken, fit: int) -> None:
+        """The batch does not fit one transaction: give it back and take as many as do."""
+        for owned in self._shards.values():
+            owned.state.discard()
+        self._limit = fit
+        await self._ports.log.abandon(taken)
 
     async def _load(self, commands: Sequence[TakenCommand]) -> None:
         by_shard: dict[int, list[TakenCommand]] = {}
@@ -226,9 +234,9 @@ class Owner:
         outcome = settled.outcome
         _log.error("%s in %s, correlation id %s\n%s", type(bug).__name__, outcome.type, outcome.correlation_id, where)
 
-    async def _commit(self, part: Taken, transaction: Transaction) -> None:
-        positions = await self._ports.log.commit(part, transaction.events, transaction.outcomes)
-        by_shard: dict[int, list[Position]] = {command.position.shard: [] for command in part.commands}
+    async def _commit(self, taken: Taken, transaction: Transaction) -> None:
+        positions = await self._ports.log.commit(taken, transaction.events, transaction.outcomes)
+        by_shard: dict[int, list[Position]] = {command.position.shard: [] for command in taken.commands}
         for position in positions:
             by_shard[position.shard].append(position)
         for shard, mine in by_shard.items():

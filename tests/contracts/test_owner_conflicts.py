@@ -65,7 +65,7 @@ async def test_one_command_sent_fifty_times_at_once_appends_once_and_is_told_ali
     await log.close()
 
 
-async def test_a_large_batch_is_committed_in_parts_on_every_adapter(harness):
+async def test_a_batch_too_large_for_one_transaction_is_committed_in_parts(harness):
     log = await harness.open()
     commands = [register_target(f"t-{n}") for n in range(100)]
     for command in commands:
@@ -73,7 +73,7 @@ async def test_a_large_batch_is_committed_in_parts_on_every_adapter(harness):
     async with running(log, MemoryStateStores(), bounds=replace(BOUNDS, transaction_bytes=20_000)) as owner:
         outcomes = [await log.outcomes.wait(command.command_id, harness.patience_s) for command in commands]
     assert codes(outcomes) == ["accepted"] * 100
-    assert owner.counters.transactions >= 10
+    assert owner.counters.transactions >= 5
     assert (owner.counters.duplicates, owner.counters.ownership_lost, owner.counters.aborted) == (0, 0, 0)
     assert len(await sound_events(log)) == 100
     await log.close()

@@ -386,8 +386,10 @@ class HeldRun:
         self._ready_at = {name: at for name, at in self._ready_at.items() if at > now.monotonic}
         if self._pending or self._reading:
             return actions
+        if self.late is not None and not (self.running or self.ended):
+            self._late_told(0)
         if self.late is not None:
-            return actions + self._late_moves(now)
+            return actions + ([] if self.running else self._late_moves(now))
         if self.gone:
             return actions
         if self._letting_go:
@@ -415,11 +417,6 @@ class HeldRun:
         return free and not self.running and not self.ended and not self.gone
 
     def _late_moves(self, now: Now) -> list[Action]:
-        if self.running:
-            return []
-        if not self.ended:
-            self._late_told(0)
-            return []
         assert self.late is not None
         ends = tuple(self.ended[:MAX_ENTRIES])
         return self._send(RecordLateReport(self._terms.executor, self.late, ends), (), now)

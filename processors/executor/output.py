@@ -202,7 +202,7 @@ class OutputPublisher:
         self._woken: set[StepOutput] = set()
 
     def open(self, attempt: Attempt, forms: Forms, cap: int = CAP_BYTES) -> StepOutput:
-        """A place for one attempt's output; called in the event loop."""
+        """A place for one attempt's output; called in the event loop. The clock is also read in the threads that write."""
         self._loop = asyncio.get_running_loop()
         return StepOutput(attempt, forms, cap, self)
 

@@ -1,0 +1,93 @@
+"""Which claims does the sweeper take for over, and how often does it say so?"""
+
+from typing import Any
+
+import pytest
+
+from domain.identity import RUN, stream_of
+from domain.run.messages import ClaimRun, RunClaimed, RunResumed
+from infra.memory.state_store import MemoryStateStores
+from processors.executor.inventory import UnfinishedRun
+from processors.processor import now_by
+from processors.sweeper.core import LeaseWatch, expiry
+from schemas.heartbeat import Heartbeat
+from tests.commands.owning import running
+from tests.processors.fake_time import START, FakeClock, simulated
+from tests.processors.world import LEASE_S, World
+from tests.support.builders import run_of
+
+RUN_1 = UnfinishedRun(run_of(number=1), 2, "executor-1", 1)
+FREE = UnfinishedRun(run_of(number=2), 1, None, 0)
+
+
+def beat(executor: str = "executor-1", leaving: bool = False) -> Heartbeat:
+    return Heartbeat(executor=executor, time=START, running=0, leaving=leaving)
+
+
+@pytest.mark.parametrize(
+    ("heard", "looked_at", "is_over"),
+    [
+        ([], 14, False),  # nobody was heard of: counts from the sweeper's start
+        ([], 16, True),
+        ([(10, beat())], 24, False),
+        ([(10, beat())], 26, True),
+        ([(10, beat("executor-2"))], 16, True),
+        ([(10, beat(leaving=True))], 10, True),
+        ([(10, beat(leaving=True)), (11, beat())], 12, False),  # a name that is used again
+    ],
+)
+def test_a_claim_is_over_a_lease_after_its_executor_was_last_heard(heard: list[Any], looked_at: float, is_over: bool):
+    watch = LeaseWatch(15.0, 0.0)
+    for now in range(int(looked_at) + 1):
+        watch.heard([heartbeat for at, heartbeat in heard if at == now], now)
+    watch.heard([], looked_at)
+    assert [claim.run for claim in watch.over([RUN_1, FREE], looked_at)] == ([RUN_1.run] if is_over else [])
+
+
+def test_time_in_which_the_sweeper_could_not_hear_does_not_count():
+    watch = LeaseWatch(15.0, 0.0)
+    watch.heard([beat()], 1.0)
+    assert watch.over([RUN_1], 100.0) == [], "it has not listened for 99 seconds"
+    watch.heard([], 100.0)
+    assert watch.over([RUN_1], 101.0) == []
+    for now in range(101, 116):
+        watch.heard([], now)
+    assert watch.over([RUN_1], 115.0) == []
+    watch.heard([], 115.5)
+    assert len(watch.over([RUN_1], 115.5)) == 1
+
+
+def test_several_sweepers_expire_a_claim_once():
+    async def story() -> None:
+        world = World()
+        async with running(world.log, MemoryStateStores()), world.sweeping(), world.sweeping():
+            await world.furnish()
+            run = await world.request()
+            await world.tell(ClaimRun("executor-dead", 1), stream_of(RUN, run))
+            await world.until(run, RunResumed)
+            assert LEASE_S < world.clock.monotonic() < LEASE_S + 5
+            history = [recorded.event for recorded in await world.read_model.history(stream_of(RUN, run))]
+            assert [event.type for event in history] == ["RunRequested", "RunClaimed", "RunResumed"]
+            assert history[2].actor.name == "system:sweeper" and history[2].causation_id == history[1].event_id
+            assert history[2].correlation_id == history[0].correlation_id
+
+    simulated(story())
+
+
+def test_an_expiry_is_the_same_command_whoever_sends_it():
+    async def story() -> None:
+        world = World()
+        async with running(world.log, MemoryStateStores()):
+            await world.furnish()
+            run = await world.request()
+            await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+            await world.until(run, RunClaimed)
+            history = [recorded.event for recorded in await world.read_model.history(stream_of(RUN, run))]
+            watch = LeaseWatch(15.0, 0.0)
+            watch.heard([beat(leaving=True)], 1.0)
+            (claim,) = watch.over([UnfinishedRun(run, 2, "executor-1", 1)], 1.0)
+            first, second = (expiry(claim, history, now_by(FakeClock())) for _ in range(2))
+            assert first and second and first.command_id == second.command_id
+            assert expiry(claim, [], now_by(FakeClock())) is None
+
+    simulated(story())

@@ -147,14 +147,14 @@ def scope_of(method: str, path: str, headers: dict[str, str], query: str = "") -
 
 
 @asynccontextmanager
-async def serving(folder: Path, with_owner: bool = True, **settings: Any) -> AsyncIterator[Server]:
-    """A server with its first administrator, signed in."""
+async def serving(folder: Path, url: str = "", **settings: Any) -> AsyncIterator[Server]:
+    """A server with its first administrator, signed in; its read models are on SQLite unless `url` says otherwise."""
     log, clock, ids, wakeups = MemoryLog(SHARDS), Clock(), Ids(), MemoryWakeups()
     database = folder / "models" / "read.db"
     database.parent.mkdir()
-    writer = open_engine(f"sqlite:///{database}")
+    url = url or f"sqlite:///{database}"
+    writer, reader = open_engine(url), open_reader(url)
     create_all(writer)
-    reader = open_reader(f"sqlite:///{database}")
     master = os.urandom(32)
     vault, store = SqlVault(writer, reader, vault_keys(master)), SqlReadStore(writer)
     vault.create_table()

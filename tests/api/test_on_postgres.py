@@ -1,0 +1,57 @@
+"""Are the queries answered alike by Postgres?"""
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from sqlalchemy import create_engine, make_url, text
+
+from tests.api import test_lists, test_runs, test_secrets, test_writes
+from tests.api.conftest import job, made
+from tests.api.server import Server, serving
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path, postgres_url: str) -> AsyncIterator[Server]:
+    name, shared = f"api_{uuid.uuid4().hex}", make_url(postgres_url).set(drivername="postgresql+psycopg")
+    maintenance = create_engine(shared, isolation_level="AUTOCOMMIT")
+    with maintenance.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    own = make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    async with serving(tmp_path, own) as running:
+        yield running
+    with maintenance.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    maintenance.dispose()
+
+
+async def test_lists_page_alike(server):
+    await test_lists.test_pages_have_no_gaps_and_no_repeats_in_any_order(server)
+
+
+async def test_selectors_mean_the_same(server):
+    await test_lists.test_selectors_mean_the_same_here_as_in_a_plan(server)
+
+
+async def test_the_audit_trail_is_searched_alike(server):
+    await test_lists.test_the_audit_trail_is_searched_by_who_what_when_and_words(server)
+
+
+async def test_runs_are_shown_and_followed_alike(server):
+    await test_runs.test_a_final_run_is_complete(server)
+
+
+async def test_writes_are_seen_alike(server):
+    await test_writes.test_read_your_own_writes_in_a_list(server)
+
+
+async def test_secrets_are_rotated_alike(server):
+    await test_secrets.test_rotating_seals_for_the_next_revision_also_when_another_was_first(server)
+
+
+async def test_a_nul_in_a_filter_or_a_name_is_never_a_5xx(server):
+    await made(server, "/jobs", job())
+    for path in ("/runs?job=a%00b", "/audit/events?q=a%00b", "/jobs/a%00b", "/targets?selector=a%3D%00", "/runs/a.%00"):
+        assert (await server.get(path)).status_code in (404, 422), path
+    assert (await server.sign_in("a\x00b", "x")).status_code == 401

@@ -1,6 +1,5 @@
 """How does the whole cluster run on one machine? Services natively, every role a process of its own, all ended together."""
 
-import asyncio
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from typing import IO
 import typer
 
 from infra.deploy.services.together import running
-from infra.kafka.topics import apply_topics
+from infra.kafka.topics import apply
 from infra.wiring.composition import kafka_settings
 from infra.wiring.settings import Settings
 
@@ -44,7 +43,7 @@ def cluster() -> None:
             shown = services[name.lower()].address
             _say(f"  {name.lower():10} {shown.split('@')[-1]}  pid {services[name.lower()].pid}")
         settings = Settings(log_url=environment["OPSCONDUCTOR_LOG_URL"], log_replication=1)
-        asyncio.run(apply_topics(kafka_settings(settings)))
+        apply(kafka_settings(settings))
         _supervise(folder, environment, own, stopping)
 
 

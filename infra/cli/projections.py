@@ -8,9 +8,17 @@ import typer
 from infra.cli.client import Client
 from infra.cli.context import CONTEXT, Output, exiting, show_list
 from infra.cli.render import Renderer
+from infra.cli.roles import start
 
-app = typer.Typer(no_args_is_help=True, help="Read models: how far they are, and building them anew.")
+app = typer.Typer(invoke_without_command=True, help="Read models: their role, how far they are, and building them anew.")
 COLUMNS = ["name", "state", "generation", "lag_events", "lag_seconds", "stopped_at", "error"]
+
+
+@app.callback()
+def role(context: typer.Context) -> None:
+    """Without a further command: run the role that keeps the read models up to date."""
+    if context.invoked_subcommand is None:
+        start("projections")
 
 
 @app.command()

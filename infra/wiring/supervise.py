@@ -1,7 +1,8 @@
 """What runs together in one process, and how does it stop?
 
-Every role gets one stop event. A role that ends by itself or with an error stops the whole process with a non-zero status: a
-supervisor outside restarts it, and state comes from the log.
+Roles stop one after the other, in the order in which they are given: who asks others for something stops before those others. A
+role that ends by itself or with an error stops the whole process with a non-zero status: a supervisor outside restarts it, and
+state comes from the log.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 Role = Callable[[asyncio.Event], Awaitable[None]]
 
-STOP_WITHIN_S = 15.0
+STOP_WITHIN_S = 12.0
 
 
 class RoleFailed(Exception):
@@ -22,27 +23,29 @@ class RoleFailed(Exception):
 
 
 async def run_roles(roles: Mapping[str, Role], stop: asyncio.Event | None = None) -> None:
-    """Run roles until a signal (or `stop`) ends them all, or one fails. Raises `RoleFailed`; stops within `STOP_WITHIN_S`."""
+    """Run roles until a signal (or `stop`) ends them all, or one fails; each within `STOP_WITHIN_S`. Raises `RoleFailed`."""
     stop = stop or asyncio.Event()
     _stop_on_signals(stop)
-    tasks: dict[asyncio.Task[Any], str] = {
-        asyncio.create_task(_named(name, role, stop), name=name): name for name, role in roles.items()
-    }
-    waiter: asyncio.Task[Any] = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({waiter, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    early = [tasks[task] for task in done if task in tasks]
-    asked = stop.is_set()
+    stops = {name: asyncio.Event() for name in roles}
+    tasks = {name: asyncio.create_task(_named(name, role, stops[name]), name=name) for name, role in roles.items()}
+    waiter = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiter, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+    early = None if stop.is_set() else next(name for name, task in tasks.items() if task.done())
+    waiter.cancel()
+    for name, task in tasks.items():
+        await _stop(name, task, stops[name])
+    if early is not None:
+        failure = tasks[early].exception()
+        raise RoleFailed(f"{early} ended" + (f": {failure}" if failure else "")) from failure
+
+
+async def _stop(name: str, task: asyncio.Task[None], stop: asyncio.Event) -> None:
     stop.set()
-    _, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
-    for task in late:
-        log.error("role did not stop in time", extra={"role": tasks[task]})
+    await asyncio.wait({task}, timeout=STOP_WITHIN_S)
+    if not task.done():
+        log.error("role did not stop in time", extra={"stopping": name})
         task.cancel()
-    await asyncio.gather(waiter, *tasks, return_exceptions=True)
-    failures = [task.exception() for task in tasks if not task.cancelled() and task.exception()]
-    if failures:
-        raise RoleFailed(str(failures[0])) from failures[0]
-    if early and not asked:
-        raise RoleFailed(f"{early[0]} ended")
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _named(name: str, role: Role, stop: asyncio.Event) -> None:
@@ -51,8 +54,21 @@ async def _named(name: str, role: Role, stop: asyncio.Event) -> None:
     except asyncio.CancelledError:
         raise
     except Exception:
-        log.exception("role failed", extra={"role": name})
+        log.exception("role failed", extra={"failed": name})
         raise
+
+
+async def until_stopped(work: Awaitable[Any], stop: asyncio.Event) -> None:
+    """Run what goes on for ever until `stop` is set, then cancel it. Raises what `work` raises."""
+    running = asyncio.ensure_future(work)
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        running.result()
+        return
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -1,0 +1,155 @@
+"""Which adapter stands behind which port? Decided here, once, from the settings."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.sessions import SessionStore
+from api.sign_in_limit import SignInAttempts
+from infra.kafka.log import KafkaLog
+from infra.kafka.settings import KafkaLogSettings
+from infra.memory.sessions import MemorySessions
+from infra.memory.sign_in_attempts import MemoryAttempts
+from infra.memory.wakeups import MemoryWakeups
+from infra.redis.connection import connect
+from infra.redis.sessions import RedisSessions
+from infra.redis.sign_in_attempts import RedisAttempts
+from infra.redis.wakeups import RedisWakeups
+from infra.sql.engine import create_all, open_engine, open_reader
+from infra.sqlite.log import SqliteLog
+from infra.vaults import master_key
+from infra.vaults.sql_vault import SqlVault
+from infra.wiring.outside import SystemClock, SystemIds
+from infra.wiring.settings import Settings
+from schemas.log import CommandSender, EventReader, Outcomes, OwnedShards, RecordSender
+from schemas.wakeups import Wakeups
+
+EMBEDDED_SHARDS = 4
+"""Shards of an embedded log: one process owns them all, so they only have to be enough to move to a cluster's habits."""
+
+
+class Log(Protocol):
+    """All ports of an opened log."""
+
+    @property
+    def sender(self) -> CommandSender:
+        """Puts commands on a lane."""
+        ...
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """Says what became of a command."""
+        ...
+
+    @property
+    def reader(self) -> EventReader:
+        """Reads what is committed."""
+        ...
+
+    @property
+    def records(self) -> RecordSender:
+        """Publishes finite records."""
+        ...
+
+    def owned_shards(self, instance: str) -> OwnedShards:
+        """A new member of the owners."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What every role is made from."""
+
+    settings: Settings
+    log: Log
+    writer: Engine
+    reader: Engine
+    master: bytes
+    vault: SqlVault
+    sessions: SessionStore
+    attempts: SignInAttempts
+    wakeups: Wakeups
+    clock: SystemClock
+    ids: SystemIds
+
+
+def kafka_settings(settings: Settings) -> KafkaLogSettings:
+    """The Kafka log that the settings mean."""
+    return KafkaLogSettings(
+        bootstrap=settings.bootstrap,
+        prefix=settings.log_prefix,
+        partitions=settings.log_partitions,
+        replication=settings.log_replication,
+        instance=settings.instance_name,
+    )
+
+
+async def open_log(settings: Settings) -> Log:
+    """The log. Raises `TopicsDiffer`, `FolderInUse`, `FolderUnsuitable` or `LogUnavailable`."""
+    if settings.is_embedded:
+        return await SqliteLog.open(settings.log_folder, EMBEDDED_SHARDS)
+    return await KafkaLog.open(kafka_settings(settings))
+
+
+class DatabaseUnavailable(Exception):
+    """The database of the read models cannot be opened."""
+
+
+@asynccontextmanager
+async def house(settings: Settings) -> AsyncIterator[House]:
+    """Open everything the roles share; closed in the opposite order. Raises what `open_log` raises, `DatabaseUnavailable`."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        log = await open_log(settings)
+        stack.push_async_callback(log.close)
+        writer = open_engine(settings.read_models_url)
+        stack.callback(writer.dispose)
+        given = settings.master_key
+        master = master_key.given(given.get_secret_value()) if given else master_key.kept_in(settings.home)
+        reader = open_reader(settings.read_models_url)
+        stack.callback(reader.dispose)
+        vault = SqlVault(writer, reader, master_key.vault_keys(master))
+        stack.push_async_callback(vault.close)
+        await asyncio.to_thread(_create_tables, writer, vault)
+        sessions, attempts, wakeups = await _session_adapters(settings, stack)
+        yield House(
+            settings=settings,
+            log=log,
+            writer=writer,
+            reader=reader,
+            master=master,
+            vault=vault,
+            sessions=sessions,
+            attempts=attempts,
+            wakeups=wakeups,
+            clock=SystemClock(),
+            ids=SystemIds(),
+        )
+
+
+def _create_tables(writer: Engine, vault: SqlVault) -> None:
+    try:
+        create_all(writer)
+        vault.create_table()
+    except SQLAlchemyError as error:
+        raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
+
+
+async def _session_adapters(settings: Settings, stack: AsyncExitStack) -> tuple[SessionStore, SignInAttempts, Wakeups]:
+    if not settings.redis_url:
+        return MemorySessions(), MemoryAttempts(), MemoryWakeups()
+    redis = connect(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    wakeups = RedisWakeups(redis, settings.log_prefix)
+    hearing = asyncio.create_task(wakeups.run())
+    stack.callback(hearing.cancel)
+    return RedisSessions(redis, settings.log_prefix), RedisAttempts(redis, settings.log_prefix), wakeups

@@ -1,0 +1,5 @@
+"""Which software is this?"""
+
+from importlib.metadata import version
+
+VERSION = version("opsconductor")

@@ -6,13 +6,14 @@ complete, and without it when the server stops: the client comes again with the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.call import Call
 from api.problem_details import Problem
@@ -22,7 +23,8 @@ from domain.run.state import FINAL
 from projections.position import has_reached
 
 _AT_ONCE = 100
-_SEND_WITHIN_S = 30.0
+SEND_WITHIN_S = 30.0
+"""How long a reader may take for one message."""
 
 
 def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
@@ -43,28 +45,26 @@ def _last_seen(text: str | None) -> int:
 class _Stream(StreamingResponse):
     """Server-sent events to one reader, who is let go when he takes nothing for a while."""
 
-    def __init__(self, call: Call, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, call: Call, events: AsyncGenerator[bytes]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(self._counted(call, events), headers=headers, media_type="text/event-stream")
-
-    @staticmethod
-    async def _counted(call: Call, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        with call.services.streams.opened(call.signed_in.actor.name):
-            async for event in events:
-                yield event
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._call, self._events = call, events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_within(message: Any) -> None:
-            async with asyncio.timeout(_SEND_WITHIN_S):
+        async def send_within(message: Message) -> None:
+            async with asyncio.timeout(SEND_WITHIN_S):
                 await send(message)
 
-        try:
-            await super().__call__(scope, receive, send_within)
-        except TimeoutError:
-            return  # the connection is dropped; the reader resumes with the last id it saw
+        with self._call.services.streams.opened(self._call.signed_in.actor.name):
+            try:
+                await super().__call__(scope, receive, send_within)
+            except (TimeoutError, ClientDisconnect):
+                return  # the reader is gone or takes nothing; it resumes with the last id it saw
+            finally:
+                await self._events.aclose()
 
 
-async def _events_of(call: Call, run: str, filters: Mapping[str, str], offset: int) -> AsyncIterator[bytes]:
+async def _events_of(call: Call, run: str, filters: Mapping[str, str], offset: int) -> AsyncGenerator[bytes]:
     settings, loop = call.given.settings, asyncio.get_running_loop()
     yield b"retry: 1000\n\n"
     heard = loop.time()

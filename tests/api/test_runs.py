@@ -77,12 +77,14 @@ async def test_cancelling_answers_200_until_the_run_is_final(server):
 class Follower:
     """Reads server-sent events as they come."""
 
-    def __init__(self, server, path, headers=None, query="follow=true"):
+    def __init__(self, server, path, headers=None, query="follow=true", begin=True):
         self.status, self.text, self.over = 0, "", False
         self._gone = asyncio.Event()
         head = {"Authorization": f"Bearer {server.token}", **(headers or {})}
-        self.task = asyncio.create_task(server.app(scope_of("GET", f"/api/v1{path}", head, query), self._receive, self._send))
         self._begun = False
+        if begin:
+            scope = scope_of("GET", f"/api/v1{path}", head, query)
+            self.task = asyncio.create_task(server.app(scope, self._receive, self._send))
 
     async def _receive(self):
         if not self._begun:
@@ -147,3 +149,27 @@ async def test_live_streams_end_when_the_server_stops_and_are_bounded(tmp_path):
         server.given.drain.stopping = True
         await asyncio.wait_for(follower.task, 2)
         assert "event: end" not in follower.text, "the client comes again"
+
+
+async def test_a_reader_who_takes_nothing_is_let_go_and_one_who_goes_leaves_nothing_behind(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("api.live.SEND_WITHIN_S", 0.2)
+    async with serving(tmp_path, max_streams_per_actor=1) as server:
+        run = await running_run(server)
+        await server.get(f"/runs/{run}", headers={"Ops-Min-Version": f"run/{run}@5"})
+        for spec_version in ("2.0", "2.4"):
+            stuck = Follower(server, f"/runs/{run}/output", begin=False)
+            scope = scope_of("GET", f"/api/v1/runs/{run}/output", {"Authorization": f"Bearer {server.token}"}, "follow=true")
+            scope["asgi"]["spec_version"] = spec_version
+
+            async def never(message):
+                if message["type"] == "http.response.body":
+                    await asyncio.Event().wait()
+
+            await asyncio.wait_for(server.app(scope, stuck._receive, never), 3)
+        gone = Follower(server, f"/runs/{run}/output")
+        await gone.until(lambda f: "retry" in f.text)
+        await gone.leave()
+        follower = Follower(server, f"/runs/{run}/output")
+        await follower.until(lambda f: f.status == 200)
+        await follower.leave()
+        assert server.given.wakeups._waiters == {} and not caplog.records

@@ -12,7 +12,7 @@ from sqlalchemy.exc import StatementError
 from projections.bookkeeping import set_status
 from projections.fact import Fact
 from projections.persistence import Persistent
-from projections.place import Place, PositionsMoved, advance
+from projections.place import Place, PositionsMoved, advance, have_arrived
 from schemas.position import Partition
 
 _LONGEST_REASON = 500
@@ -35,7 +35,11 @@ class Applier:
         return []
 
     async def _move(self, places: Sequence[Place], facts: Sequence[Fact], after: Mapping[Partition, int]) -> None:
-        await self._store.transact(partial(advance, places=places, facts=facts, after=after))
+        try:
+            await self._store.transact(partial(advance, places=places, facts=facts, after=after))
+        except PositionsMoved:
+            if not await self._store.transact(partial(have_arrived, places=places, after=after)):
+                raise  # else it was done before, by a commit whose answer was lost
         for place in places:
             place.positions.update({p: offset for p, offset in after.items() if place.reads(p)})
 

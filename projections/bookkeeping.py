@@ -100,6 +100,12 @@ def set_status(connection: Connection, projection: str, values: Mapping[str, Any
     connection.execute(update(projection_status).where(projection_status.c.projection == projection).values(values))
 
 
+def generation_of(connection: Connection, projection: str) -> int:
+    """The generation of the live tables."""
+    kept = projection_status.c
+    return int(connection.execute(select(kept.generation).where(kept.projection == projection)).scalar_one())
+
+
 def requested_rebuilds(connection: Connection) -> frozenset[str]:
     """The projections somebody wants rebuilt."""
     kept = projection_status.c

@@ -151,10 +151,10 @@ class _Session:
             await self._drop(name)
             return
         rebuilt = catching.place.name != catching.place.projection.name
-        if rebuilt:
-            await note_progress(catching.place, self._front, self._store)
         if catching.has_arrived(self._front):
             await (self._swap(name, catching) if rebuilt else self._join(name, catching.place))
+        elif rebuilt:
+            await note_progress(catching.place, self._front, self._store)
 
     async def _join(self, name: str, place: Place) -> None:
         live = {"state": "live", "stopped_at": None, "error": None}

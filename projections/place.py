@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sqlalchemy import Connection, Update, bindparam, update
+from sqlalchemy import Connection, Update, bindparam, select, update
 
 from projections.fact import Fact
 from projections.projection import Projection, Tables
@@ -56,6 +56,19 @@ def advance(connection: Connection, places: Sequence[Place], facts: Sequence[Fac
             for shape in place.projection.shapes:
                 shape.write(connection, place.tables, own)
     _note_times(connection, places, facts)
+
+
+def have_arrived(connection: Connection, places: Sequence[Place], after: Mapping[Partition, int]) -> bool:
+    """Whether all `places` stand at `after` in the database, wherever they stand in memory."""
+    kept = projection_positions.c
+    names = [place.name for place in places]
+    rows = connection.execute(select(projection_positions).where(kept.projection.in_(names))).all()
+    reached = {(row.projection, Partition(row.topic, row.shard)): row.next_offset for row in rows}
+    return all(
+        reached.get((place.name, partition)) == after.get(partition, offset)
+        for place in places
+        for partition, offset in place.positions.items()
+    )
 
 
 @lru_cache(maxsize=1)

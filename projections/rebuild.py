@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from projections.bookkeeping import forget_positions, partitions_of, positions_of, set_status, take_positions
+from projections.bookkeeping import forget_positions, generation_of, partitions_of, positions_of, set_status, take_positions
 from projections.generation import NEXT, create_next, drop_next, live_tables, swap
 from projections.persistence import Persistent
 from projections.place import Place, PositionsMoved
@@ -63,8 +63,11 @@ async def put_in_place(place: Place, generation: int, store: Persistent) -> Plac
     projection = place.projection
 
     def work(connection: Connection) -> Place:
+        live = Place(projection, projection.name, live_tables(projection), dict(place.positions))
+        if generation_of(connection, projection.name) == generation:
+            return live  # it was done before, by a commit whose answer was lost
         if positions_of(connection, place.name) != place.positions:
-            raise PositionsMoved(f"{place.name} is not where it was left; perhaps it is in place already")
+            raise PositionsMoved(f"{place.name} is not where it was left")
         swap(connection, projection)
         take_positions(connection, projection.name, place.positions)
         forget_positions(connection, place.name)
@@ -80,7 +83,7 @@ async def put_in_place(place: Place, generation: int, store: Persistent) -> Plac
                 **_NOT_REBUILDING,
             },
         )
-        return Place(projection, projection.name, live_tables(projection), dict(place.positions))
+        return live
 
     return await store.try_once(work)
 

@@ -1,11 +1,13 @@
 """Do all projections make the same tables of the same events, whatever the order of streams, and whenever?"""
 
 from random import Random
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from infra.memory.log import MemoryLog
+from projections import follow
 from tests.projections.histories import Writer, random_history
 from tests.projections.tables_seen import BY_POSITION, Database, project
 
@@ -18,13 +20,14 @@ _QUICK = settings(max_examples=8, deadline=None, suppress_health_check=list(Heal
 async def test_events_interleaved_anew_across_streams_give_equal_tables(database: Database, seed: int, shards: int) -> None:
     history = random_history(Random(seed), 400)
     seen = []
-    for order in (1, 2):
+    for order, batch in ((1, 500), (2, 7)):
         log = MemoryLog(shards)
         writer = Writer(log)
         writer.write(history.interleaved(Random(seed + order)))
         writer.write_output(history.output)
         database.wipe()
-        await project(log, database)
+        with patch.object(follow, "BATCH", batch):
+            await project(log, database)
         seen.append(database.rows(BY_POSITION))
     assert all(seen[0].values()) or seed != 0, "the first history is to fill every table"
     assert seen[0] == seen[1]

@@ -11,6 +11,7 @@ from domain.target import TargetRetitled
 from infra.memory.log import MemoryLog
 from projections.all import BY_NAME
 from schemas import event_types
+from schemas.event_envelope import hash_of
 from schemas.log import LogTruncated
 from schemas.position import Partition
 from schemas.wire import WireRecord, encode
@@ -128,7 +129,7 @@ async def test_a_gap_in_a_streams_versions_stops_every_reader_of_it_for_good(his
             assert f"version {last.version + 2} of {run} follows version {last.version}" in status.error
 
 
-@pytest.mark.parametrize("change", ["payload", "dropped", "reordered"])
+@pytest.mark.parametrize("change", ["payload", "dropped", "reordered", "inserted"])
 async def test_an_altered_dropped_or_moved_event_stops_every_reader(history: History, database: Database, change: str) -> None:
     log, writer = written(history)
     await project(log, database)
@@ -138,11 +139,13 @@ async def test_an_altered_dropped_or_moved_event_stops_every_reader(history: His
     second = writer.chained(
         next_event(history, "target/web-01", payload=b'{"title":"two"}', **{**title, "event_id": UUID(int=101)})
     )
+    forged = replace(next_event(history, "target/web-02", event_id=UUID(int=102)), previous_hash=first.previous_hash)
     partition = writer.partition("target/web-01")
     put = {
         "payload": [replace(first, payload=orjson.dumps({"title": "other"})), second],
         "dropped": [second],
         "reordered": [second, first],
+        "inserted": [replace(forged, hash=hash_of(forged)), first],
     }[change]
     for event in put:
         log.put(partition, encode(event))

@@ -14,7 +14,7 @@ from projections import catch_up, follow
 from projections.all import TABLE
 from projections.rebuild import ask_for_rebuild, request_rebuild
 from projections.tables import events, job_revisions, jobs, target_labels, targets
-from tests.projections.breaking import DyingStore, Killed
+from tests.projections.breaking import DyingStore, FlakyStore, Killed
 from tests.projections.histories import History, Writer, random_history
 from tests.projections.tables_seen import Database, following, project, run_follower
 from tests.support.eventually import eventually_async
@@ -155,17 +155,44 @@ async def test_a_rebuild_that_is_killed_anywhere_leaves_the_old_tables_serving_a
     assert all(database.status(log)[name].generation == 2 for name in ("run_steps", "targets"))
 
 
-async def test_changed_code_is_rebuilt_by_itself(log: MemoryLog, database: Database) -> None:
+async def test_a_swap_whose_answer_was_lost_is_not_made_twice(log: MemoryLog, database: Database) -> None:
     await project(log, database)
     wanted = database.rows()
-    changed = tuple(replace(p, revision=2) if p.name == "runs" else p for p in TABLE)
+    async with following(log, database, store=FlakyStore(database.writer)):
+        ask_for_all(database)
+
+        async def rebuilt() -> bool:
+            found = database.status(log).values()
+            return all(s.generation > 1 and s.state == "live" and s.rebuild_done is None for s in found)
+
+        await eventually_async(rebuilt, within=60)
+    assert database.rows() == wanted
+
+
+async def test_changed_code_is_rebuilt_by_itself_and_goes_on_from_there(history: History, database: Database) -> None:
+    ordered = history.interleaved(Random(8))
+    third = len(ordered) // 3
+    log = MemoryLog(2)
+    writer = Writer(log)
+    writer.write(ordered)
+    await project(log, database)
+    wanted = database.rows()
+    database.wipe()
+    log = MemoryLog(2)
+    writer = Writer(log)
+    writer.write(ordered[:third])
+    await project(log, database)
+    writer.write(ordered[third : 2 * third])
+    changed = tuple(replace(p, revision=2) if p.name == "job_results" else p for p in TABLE)
 
     async def rebuilt() -> bool:
         found = database.status(log)
-        return {name for name, s in found.items() if s.generation == 2 and s.state == "live"} == {"runs"}
+        return {name for name, s in found.items() if s.generation == 2 and s.state == "live"} == {"job_results"}
 
     async with following(log, database, changed):
         await eventually_async(rebuilt)
+        writer.write(ordered[2 * third :])
+        await eventually_async(partial(at_end, log, database))
     assert database.rows() == wanted
 
 

@@ -10,7 +10,7 @@ from infra.ssh.opening import Opened, Opener
 from infra.ssh.pool import Pool, key_of
 from infra.ssh.settings import SshSettings
 from infra.ssh.step import Machinery, StepRun, Stopper
-from infra.ssh.workers import Workers
+from infra.ssh.threads import Threads
 from processors.executor.connector import Ending, Endpoint, Invocation, Killed, Login, OutputSink, Reached, Unreachable
 
 _T = TypeVar("_T")
@@ -29,7 +29,7 @@ class SshConnector:
     def __init__(self, settings: SshSettings | None = None) -> None:
         self._settings = settings or SshSettings()
         self._machinery = Machinery(self._settings, Opener(self._settings), Pool(self._settings))
-        self._workers = Workers(self._settings.threads, "ops-ssh")
+        self._threads = Threads(self._settings.threads, "ops-ssh")
         self._closed = False
 
     @property
@@ -71,12 +71,12 @@ class SshConnector:
 
     def _close(self) -> None:
         self._machinery.pool.close()
-        self._workers.close(_CLOSES_WITHIN_S)
+        self._threads.close(_CLOSES_WITHIN_S)
 
     def _submitted(self, work: Callable[[], _T]) -> Future[_T]:
         if self._closed:
             raise Unreachable("connect_failed", "the connector is closed")
-        return self._workers.submit(work)
+        return self._threads.submit(work)
 
     def _reached(self, endpoint: Endpoint, login: Login) -> Reached:
         began = time.monotonic()

@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 _Job = Callable[[], None]
 
 
-class Workers:
+class Threads:
     """At most `most` threads; work beyond that waits in line. `close` lets each thread end after the work it is at."""
 
     def __init__(self, most: int, name: str) -> None:

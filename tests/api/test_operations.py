@@ -9,6 +9,7 @@ from api.app import create_app
 from api.first_start import generated_password, has_users, make_first_administrator
 from projections.tables import projection_status
 from schemas.log import LogUnavailable, ResultUnknown
+from schemas.position import Partition
 from schemas.vault import SecretUnavailable, VaultError
 from tests.api.conftest import credential, job, made, target
 from tests.api.server import Server, first_start
@@ -124,8 +125,14 @@ async def test_a_defect_of_ours_is_500_with_the_correlation_id_and_nothing_else(
 async def test_the_first_administrator_is_made_once_and_never_reset(server: Server):
     assert await has_users(server.log.reader)
     assert not await make_first_administrator(first_start(server.given), "admin", generated_password(server.given.ids))
-    assert not await make_first_administrator(first_start(server.given), "other", generated_password(server.given.ids))
+    assert not await make_first_administrator(first_start(server.given), "boss", generated_password(server.given.ids))
     assert (await server.sign_in()).status_code == 200
+    await made(server, "/jobs", job())
+    made_users = await server.get("/audit/events?type=UserCreated", headers={"Ops-Min-Version": "job/greet@1"})
+    assert [event["stream"] for event in made_users.json()["items"]] == ["user/admin"]
+    users = [Partition("users", shard) for shard in range(server.log.reader.shards)]
+    before = await server.log.reader.ends(users)
+    assert sorted(before.values()) == [0, 0, 3], "two events and their marker; nothing where boss would live"
 
 
 async def test_a_first_start_that_broke_off_is_finished_by_the_same_password(server: Server):

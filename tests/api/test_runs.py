@@ -3,8 +3,11 @@
 import asyncio
 import json
 
+from api.queries.runs import completeness
 from domain.run.messages import PlannedTarget, StepEnd, StepStart
 from domain.target import SshConnection
+from schemas.partitioning import shard_of
+from schemas.position import Partition
 from tests.api.conftest import job, made
 from tests.api.server import claimed_and_planned, reported, scope_of, serving, wrote
 
@@ -173,3 +176,12 @@ async def test_a_reader_who_takes_nothing_is_let_go_and_one_who_goes_leaves_noth
         await follower.until(lambda f: f.status == 200)
         await follower.leave()
         assert server.given.wakeups._waiters == {} and not caplog.records
+
+
+def test_a_final_run_is_complete_once_its_last_event_and_its_last_output_are_passed():
+    run = "greet.00000000-0000-7000-8000-000000000000"
+    row = {"id": run, "state": "succeeded", "offset": 41, "output_end": 7}
+    shard = shard_of(f"run/{run}", 3)
+    further = {**row, "offset": 50, "output_end": 3}
+    assert completeness([row, further], 3) == ({Partition("runs", shard): 51}, {Partition("run-output", shard): 7})
+    assert completeness([{**row, "state": "running"}], 3) == ({}, {})

@@ -1,6 +1,7 @@
 """The command `opsconductor`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from infra.cli import audit, credentials, jobs, projections, roles, runs, target
 from infra.cli import session as sessions
 from infra.cli.client import Client
 from infra.cli.context import CONTEXT, exiting
+from infra.cli.reference import write_reference
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +44,13 @@ def login(
         session = sessions.load(CONTEXT.url)
         Client(session).login(user, password)
     sys.stderr.write(f"signed in to {session.url} as {user}\n")
+
+
+@app.command(hidden=True)
+def reference(folder: Annotated[Path, typer.Option(help="The top of the repository.")] = Path(".")) -> None:
+    """Generate docs/reference and schemas/published anew from the tables in code."""
+    for changed in write_reference(folder):
+        sys.stdout.write(f"{changed}\n")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from domain.run.messages import (
     RunResumed,
     RunTimeExceeded,
     StepRule,
+    SupersedeRun,
 )
 from domain.run.progress import startable
 from domain.run.step_failure import MAX_LOST_ATTEMPTS
@@ -97,6 +98,15 @@ def test_nothing_is_tried_again_in_a_run_that_is_ending():
 
 def test_a_long_reason_is_refused():
     given(RUN, RUNNING).when(CancelRun("r" * 2001)).then_rejected("validation_failed", "reason")
+
+
+def test_a_run_that_another_replaces_is_cancelled_and_says_for_which():
+    asked = RunCancelRequested("replaced by run later")
+    given(RUN, [requested()]).when(SupersedeRun("later")).then([asked, finished("cancelled")])
+    given(RUN, RUNNING).when(SupersedeRun("later")).then([asked])
+    given(RUN, [*RUNNING, ASKED]).when(SupersedeRun("later")).then_nothing()
+    given(RUN, []).when(SupersedeRun("later")).then_rejected("run_not_found")
+    given(RUN, [*RUNNING, finished("failed", failed=3)]).when(SupersedeRun("later")).then_rejected("run_finished")
 
 
 # --- over its time --------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from domain.run.messages import (
     RequestRun,
     StepEnd,
     StepStart,
+    SupersedeRun,
 )
 from domain.run.progress import startable
 from domain.run.state import TRANSITIONS, Active, Requested, RunState, Unknown, fold, is_finished, visible
@@ -196,7 +197,7 @@ class RunMachine(RuleBasedStateMachine):
     @rule(one=SELDOM)
     def somebody_cancels(self, one):
         if one < 4:
-            self.told(CancelRun("enough"))
+            self.told(CancelRun("enough") if one else SupersedeRun("later"))
 
     @rule(executor=EXECUTORS, epoch=st.integers(0, 3))
     def executor_reports_late(self, executor, epoch):

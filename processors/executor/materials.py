@@ -144,11 +144,9 @@ class Materials:
                 return before[1].result()
             bound_to = bound_to_credential(entry.name, entry.revision)
             clear = await self._secret(entry.secret, bound_to, f"credential {name}", ASK_FOR_S)
-            return _login(entry, fingerprint, orjson.loads(clear))
+            return _login(entry, fingerprint, clear)
         except (InventoryUnavailable, VaultError):
             raise Unusable("credential_unavailable", f"credential {name} could not be looked up") from None
-        except (ValueError, KeyError, TypeError):
-            raise Unusable("credential_unavailable", f"the secret of credential {name} cannot be used") from None
         except Unusable as error:
             raise Unusable("credential_unavailable", error.message) from None
 
@@ -157,12 +155,16 @@ def _succeeded(task: asyncio.Task[T]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _login(entry: CredentialEntry, fingerprint: str, secret: Mapping[str, str]) -> Login:
-    match entry.kind:
-        case "ssh_key":
-            key, passphrase = secret["private_key"], secret.get("passphrase")
-            return Login(fingerprint, secret["username"], private_key=key, passphrase=passphrase)
-        case "password":
-            return Login(fingerprint, secret["username"], password=secret["password"])
-        case _:
-            raise Unusable("credential_unavailable", f"a credential of kind {entry.kind} opens no SSH target")
+def _login(entry: CredentialEntry, fingerprint: str, clear: str) -> Login:
+    try:
+        secret = orjson.loads(clear)
+        match entry.kind:
+            case "ssh_key":
+                key, passphrase = secret["private_key"], secret.get("passphrase")
+                return Login(fingerprint, secret["username"], private_key=key, passphrase=passphrase)
+            case "password":
+                return Login(fingerprint, secret["username"], password=secret["password"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message = f"the secret of credential {entry.name} is not as its kind wants it"
+        raise Unusable("credential_unavailable", message) from None
+    raise Unusable("credential_unavailable", f"a credential of kind {entry.kind} opens no SSH target")

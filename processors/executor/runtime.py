@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from domain.identity import RUN, stream_of
-from domain.run.messages import Failure
+from domain.run.messages import Failure, StepEnd
 from domain.selector import parse_selector
 from processors.delivery import Delivery, Sleep
 from processors.executor.actions import (
     Action,
     Answered,
     AskFinal,
+    CheckAbandoned,
     CheckTarget,
     FindTargets,
     ForgetRun,
@@ -43,7 +44,7 @@ from processors.executor.actions import (
 )
 from processors.executor.connector import Connector
 from processors.executor.core import ExecutorCore, Limits
-from processors.executor.held_run import Terms
+from processors.executor.held_run import NOT_KNOWN, Terms
 from processors.executor.inventory import Inventory, InventoryUnavailable
 from processors.executor.materials import Materials, Unusable
 from processors.executor.output import OutputPublisher
@@ -63,8 +64,12 @@ T = TypeVar("T")
 SWEEP_EVERY_S = 2.0
 KILL_WITHIN_S = 5.0
 SHORTEST_WAIT_S = 0.01
+AFTER_A_BUG_S = 1.0
 EMPTY_PLAN_AGAIN_S = 1.0
 """A selector that means nothing is asked for once more after this: the inventory may lag behind the log."""
+
+
+_Asynchronous = Send | ReadHistory | FindTargets | AskFinal | CheckTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,35 +175,48 @@ class ExecutorRuntime:
                     cancelled.set()
             case StartStep():
                 cancelled = self._cancelled.setdefault(action.run, {})[action.start.target] = asyncio.Event()
-                self._spawn(self._step(action, cancelled), "StartStep")
+                self._spawn(self._step(action, cancelled))
             case ForgetRun(run):
                 self._materials.forget(run)
             case _:
-                self._spawn(self._task(action), type(action).__name__)
+                self._spawn(self._supervised(action))
 
-    def _task(self, action: Send | ReadHistory | FindTargets | AskFinal | CheckTarget) -> Coroutine[Any, Any, None]:
-        match action:
-            case Send():
-                return self._send(action)
-            case ReadHistory(run):
-                return self._read_history(run)
-            case FindTargets():
-                return self._find_targets(action)
-            case AskFinal():
-                return self._ask_final(action)
-            case CheckTarget():
-                return self._check(action)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(self._supervised(work, name), name=name)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _supervised(self, work: Awaitable[None], name: str) -> None:
+    async def _supervised(self, action: _Asynchronous) -> None:
         try:
-            await work
-        except Exception as error:  # noqa: BLE001 - one task's bug must not end the others; the sweep or the lease repairs it
-            self._ports.crashed(name, error)
+            await self._done(action)
+        except Exception as error:  # noqa: BLE001 - one task's bug must neither end the others nor leave its run waiting
+            self._ports.crashed(type(action).__name__, error)
+            await self._ports.sleep(AFTER_A_BUG_S)
+            self._recover(action)
+
+    async def _done(self, action: _Asynchronous) -> None:
+        match action:
+            case Send():
+                await self._send(action)
+            case ReadHistory(run):
+                await self._read_history(run)
+            case FindTargets():
+                await self._find_targets(action)
+            case AskFinal():
+                await self._ask_final(action)
+            case CheckTarget():
+                self._give(await check_target(action, self._ports.inventory, self._ways, self._ports.sleep))
+
+    def _recover(self, action: _Asynchronous) -> None:
+        match action:
+            case Send():
+                self._do(action)  # the same command again: nothing is known of what became of it
+            case ReadHistory(run):
+                self._give(HistoryRead(run, None))
+            case FindTargets(run, epoch):
+                self._give(PlanFailed(run, epoch, Failure("internal_error", "the plan could not be made")))
+            case CheckTarget(target, check):
+                self._give(CheckAbandoned(target, check))
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -240,6 +258,10 @@ class ExecutorRuntime:
             end = await run_step(action, cancelled, self._ways)
         except HeldBack:
             self._give(StepHeldBack(action.run, action.epoch, action.start))
+        except Exception as error:  # noqa: BLE001 - a bug must end this step, not leave its run waiting for ever
+            self._ports.crashed(f"step {action.start.step} on {action.start.target}", error)
+            step, target, attempt = action.start.step, action.start.target, action.start.attempt
+            self._give(StepDone(action.run, action.epoch, StepEnd(step, target, attempt, "lost", error=NOT_KNOWN)))
         else:
             self._give(StepDone(action.run, action.epoch, end))
         finally:
@@ -251,9 +273,6 @@ class ExecutorRuntime:
         with suppress(InventoryUnavailable):
             if await self._ports.inventory.are_final(action.waits_for):
                 self._give(WaitedForFinal(action.run))
-
-    async def _check(self, action: CheckTarget) -> None:
-        self._give(await check_target(action, self._ports.inventory, self._ways, self._ports.sleep))
 
     # --- sweeps, heartbeats, the end --------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ async def _watched(
     try:
         ending = await ways.connector.run(endpoint_of(order.target), login, invocation, output.write, cancelled)
     except Unreachable as error:
-        return _ended(order, "unreachable", error=Failure(error.code, error.message[:MAX_MESSAGE]))
+        return _ended(order, "unreachable", error=Failure(error.code, error.message))
     except Exception as error:  # noqa: BLE001 - a connector's bug must end this step as lost, not the executor
         ways.crashed(f"step {order.start.step} on {order.target.name}", error)
         return _ended(order, "lost", error=Failure("result_unknown", "the connection failed in a way nobody foresaw"))
@@ -105,7 +105,7 @@ def _said(order: StartStep, ending: Ending) -> StepEnd:
         case Killed():
             return _ended(order, "cancelled")
         case Unconfirmed(message=message):
-            return _ended(order, "lost", error=Failure("result_unknown", message[:MAX_MESSAGE]))
+            return _ended(order, "lost", error=Failure("result_unknown", message))
 
 
 def endpoint_of(target: PlannedTarget) -> Endpoint:
@@ -121,10 +121,15 @@ def _without_secrets(end: StepEnd, opened: Opened, login: Login) -> StepEnd:
     """A target's answer can find its way into an error message; a secret must not."""
     if end.error is None:
         return end
-    message = end.error.message.replace("\x00", "\ufffd")
+    message = end.error.message
     for secret in (*opened.secrets, login.password, login.private_key, login.passphrase):
         message = message.replace(secret, MASK) if secret else message
-    return replace(end, error=Failure(end.error.code, message))
+    return replace(end, error=Failure(end.error.code, shown(message)))
+
+
+def shown(text: str) -> str:
+    """What the world says about a target, as text that can be stored, of a bounded length."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()[:MAX_MESSAGE]
 
 
 async def _published(end: StepEnd, output: StepOutput) -> StepEnd:

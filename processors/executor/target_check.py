@@ -8,7 +8,7 @@ from processors.executor.actions import CheckAbandoned, CheckDone, CheckTarget
 from processors.executor.connector import Unreachable
 from processors.executor.inventory import Inventory, InventoryUnavailable
 from processors.executor.materials import Unusable
-from processors.executor.step_runner import MAX_MESSAGE, Ways, endpoint_of
+from processors.executor.step_runner import Ways, endpoint_of, shown
 from schemas.event_envelope import EventEnvelope
 from schemas.event_types import event_of
 
@@ -53,13 +53,9 @@ async def _tried(order: CheckTarget, target: PlannedTarget, ways: Ways) -> Recor
         login = await ways.materials.login(target.connection.credential)
         reached = await ways.connector.check(endpoint_of(target), login)
     except (Unreachable, Unusable) as error:
-        return RecordTargetCheck(order.check, False, code=error.code, message=_shown(error.message))
+        return RecordTargetCheck(order.check, False, code=error.code, message=shown(error.message))
     except Exception as error:  # noqa: BLE001 - a connector's bug must end this check, not the executor
         ways.crashed(f"check of {target.name}", error)
         return RecordTargetCheck(order.check, False, code="check_failed", message="the check failed in a way nobody foresaw")
-    details = {_shown(key): _shown(value) for key, value in reached.details.items()}
+    details = {shown(key): shown(value) for key, value in reached.details.items()}
     return RecordTargetCheck(order.check, True, seconds=round(reached.seconds, 6), details=details)
-
-
-def _shown(text: str) -> str:
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()[:MAX_MESSAGE]

@@ -564,3 +564,37 @@ def test_read_models_that_cannot_be_asked_only_delay():
             assert (await world.finished(run)).state == "succeeded"
 
     simulated(story())
+
+
+class Buggy:
+    """Raises what nobody foresaw on the first call of every kind, and then goes on as it should."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.raised: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        async def called(*given: Any) -> Any:
+            if name not in self.raised:
+                self.raised.add(name)
+                raise KeyError(name)
+            return await getattr(self._inner, name)(*given)
+
+        return called
+
+
+def test_a_bug_in_one_task_leaves_no_run_waiting():
+    async def story() -> None:
+        world = World()
+        async with working(world, executors=0):
+            await world.furnish(steps=once(idempotent=True))
+            vault, sender = Buggy(world.vault), Buggy(world.log.sender)
+            executor = world.executor(vault=vault, sender=sender)
+            run = await world.request()
+            assert (await world.finished(run)).state == "succeeded"
+            (first, _) = of(StepFinished, await world.of(run))
+            assert (first.state, first.error.code) == ("lost", "result_unknown")
+            assert {what for what, _ in world.crashes} == {"Send", "step say on web-000"}
+            await executor.kill()
+
+    simulated(story())

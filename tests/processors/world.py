@@ -153,7 +153,8 @@ class Fleet:
             if isinstance(said, Exception):
                 raise said
             try:
-                await asyncio.wait_for(cancelled.wait(), min(self.seconds, step.timeout_s))
+                async with asyncio.timeout(min(self.seconds, step.timeout_s)):
+                    await cancelled.wait()
             except TimeoutError:
                 return Killed("timed_out") if self.seconds > step.timeout_s else said
             return Killed("cancelled")

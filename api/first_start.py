@@ -48,7 +48,7 @@ class FirstStart:
 
 
 def generated_password(randomness: Randomness) -> str:
-    """A password of 128 bits that is easy to copy."""
+    """A password of 140 bits that is easy to copy."""
     return base64.b32encode(randomness.random_bytes(20)).decode().lower()[:28]
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from api.call import Call, json_answer, list_answer
@@ -103,7 +104,7 @@ async def rebuild(call: Call) -> Response:
         raise Problem("projection_not_found")
     try:
         has_begun = await call.given.rebuild(name)
-    except StoreUnavailable:
+    except (StoreUnavailable, SQLAlchemyError):
         raise Problem("read_models_unavailable") from None
     if not has_begun:
         raise Problem("projection_lag", "the projections have not begun yet")

@@ -224,6 +224,35 @@ class RunMachine(RuleBasedStateMachine):
             report = ReportRun(*self.claim, tuple(startable(self.state)))
             decided(RUN, report, self.state)
 
+    @invariant()
+    def what_may_not_start_is_refused(self):
+        if not isinstance(self.state, Active) or self.state.claim.executor is None:
+            return
+        state, allowed = self.state, startable(self.state)
+        waiting = [
+            StepStart(state.rules.steps[p.step].name, name, p.attempt) for name, p in state.active.items() if not p.running
+        ]
+        rest = [StepStart("s0", name, 1) for name in state.order[state.begun :]]
+        for entry in waiting + rest:
+            alone = entry in allowed and (entry in waiting or entry == rest[0])
+            assert self.would_accept(ReportRun(*self.claim, (entry,))) is alone, entry
+
+    @invariant()
+    def no_plan_repeats_a_target_or_mixes_two_holders(self):
+        if isinstance(self.state, Requested) and self.state.claim.executor is not None:
+            one = PlannedTarget("z", 1, "z", {}, SshConnection("c"))
+            assert not self.would_accept(PlanRun(*self.claim, 1, 1, (one, one)))
+            begun = self.state.parts > 0 and self.witness.planned_under == self.claim[1]
+            assert self.would_accept(PlanRun(*self.claim, self.state.parts + 1, self.state.parts + 2, (one,)))
+            assert self.would_accept(PlanRun(*self.claim, 2, 2, (one,))) is (begun and self.state.parts == 1)
+
+    def would_accept(self, command) -> bool:
+        try:
+            decided(RUN, command, self.state)
+        except Rejection:
+            return False
+        return True
+
     def teardown(self):
         """Whatever happened: an executor that does its duty brings the run to its end."""
         if isinstance(self.state, Unknown):

@@ -211,4 +211,3 @@ class ForgetRun:
 
 
 Action = Send | ReadHistory | FindTargets | StartStep | KillSteps | AskFinal | CheckTarget | ForgetRun
-

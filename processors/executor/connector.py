@@ -1,9 +1,9 @@
 """What does the executor ask of a way to reach targets? Implemented by `infra.ssh` (and by a simulated fleet in tests).
 
-    Unreachable            nothing was started on the target; `code` says why
-    Exited                 the step ended by itself
-    Killed                 we ended it, and it is confirmed dead
-    Unconfirmed            it was started, and what became of it is not known: the step is `lost`
+Unreachable            nothing was started on the target; `code` says why
+Exited                 the step ended by itself
+Killed                 we ended it, and it is confirmed dead
+Unconfirmed            it was started, and what became of it is not known: the step is `lost`
 """
 
 import asyncio
@@ -105,9 +105,7 @@ class Reached:
 class Connector(Protocol):
     """Runs steps on targets; pools connections; every call ends within its stated bound, whatever the target does."""
 
-    async def run(
-        self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event
-    ) -> Ending:
+    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
         """Run one step to its end, or kill it when `cancelled` is set or its time is over. Raises `Unreachable`."""
         ...
 

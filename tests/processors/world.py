@@ -141,9 +141,7 @@ class Fleet:
     script: Callable[[Endpoint, Invocation, OutputSink], Ending | Exception] | None = None
     environments: list[dict[str, str]] = field(default_factory=list)
 
-    async def run(
-        self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event
-    ) -> Ending:
+    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
         self.starts[step.mark] += 1
         self.environments.append(dict(step.environment))
         self.running.add(step.mark)
@@ -310,4 +308,3 @@ async def working(world: World, executors: int = 1, **changed: Any):
         finally:
             for executor in started:
                 await executor.kill()
-

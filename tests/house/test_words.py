@@ -18,7 +18,7 @@ ALLOWED = {
 }
 
 THEIRS = re.compile(
-    r"context manager|utils\.Utils|contextmanager|AbstractAsyncContextManager|AbstractContextManager|package manager|faust\S*\.?worker|Worker\(",
+    r"context manager|utils\.Utils|contextmanager|package manager|faust\S*\.?worker|Worker\(",
     re.I,
 )
 """Names that others chose."""

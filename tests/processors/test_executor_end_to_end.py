@@ -566,6 +566,49 @@ def test_read_models_that_cannot_be_asked_only_delay():
     simulated(story())
 
 
+class Recording:
+    """Remembers what was sent."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.sent: list[tuple[float, Any]] = []
+
+    async def send(self, command: Any) -> None:
+        self.sent.append((self._world.clock.monotonic(), command))
+        await self._world.log.sender.send(command)
+
+
+class SlowVault:
+    """Takes twenty seconds to open a secret."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def open(self, secret_id: str, bound_to: str) -> bytes:
+        await asyncio.sleep(20)
+        return await self._world.vault.open(secret_id, bound_to)
+
+
+def test_a_step_whose_login_took_longer_than_a_lease_starts_only_after_a_fresh_report():
+    async def story() -> None:
+        world = World()
+        started: list[float] = []
+        world.fleet.script = lambda endpoint, step, sink: started.append(world.clock.monotonic()) or Exited(0)
+        async with working(world, executors=0):
+            await world.furnish()
+            sender = Recording(world)
+            executor = world.executor(sender=sender, vault=SlowVault(world))
+            run = await world.request()
+            assert (await world.finished(run)).state == "succeeded"
+            reports = [(at, command) for at, command in sender.sent if command.type == "ReportRun"]
+            (fresh,) = [at for at, command in reports if b'"entries":[]' in command.payload]
+            assert reports[0][0] + 20 <= fresh <= started[0] < fresh + 1
+            await world.sound(run)
+            await executor.kill()
+
+    simulated(story())
+
+
 class Buggy:
     """Raises what nobody foresaw on the first call of every kind, and then goes on as it should."""
 

@@ -25,7 +25,7 @@ from schemas.actor import system
 from schemas.log import LogUnavailable, ResultUnknown
 from schemas.vault import bound_to_run
 from tests.processors.fake_time import simulated
-from tests.processors.world import SECRET, World, working
+from tests.processors.world import LEASE_S, SECRET, World, working
 from tests.support.builders import ALICE, run_of
 
 Story = Callable[[], Awaitable[None]]
@@ -602,7 +602,7 @@ def test_a_step_whose_login_took_longer_than_a_lease_starts_only_after_a_fresh_r
             assert (await world.finished(run)).state == "succeeded"
             reports = [(at, command) for at, command in sender.sent if command.type == "ReportRun"]
             (fresh,) = [at for at, command in reports if b'"entries":[]' in command.payload]
-            assert reports[0][0] + 20 <= fresh <= started[0] < fresh + 1
+            assert reports[0][0] + LEASE_S < fresh <= started[0] < fresh + 1
             await world.sound(run)
             await executor.kill()
 

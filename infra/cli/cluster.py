@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 
 import typer
 
+from infra.cli.program import program
 from infra.deploy.services.together import running
 from infra.kafka.topics import apply
 from infra.wiring.composition import kafka_settings
@@ -90,7 +90,7 @@ class Processes:
     def start(self, role: str) -> int:
         """Start a role's process; its pid. It logs to `<role>.log` in the folder."""
         log = self._logs.setdefault(role, (self._folder / f"{role}.log").open("ab"))
-        command = [sys.argv[0], role]
+        command = [program(), role]
         # A session of its own: Ctrl-C reaches this process first, which then stops the roles in order.
         self._running[role] = Popen(command, env=dict(self._environment), stdout=log, stderr=log, start_new_session=True)
         return self._running[role].pid

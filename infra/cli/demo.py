@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import typer
 
+from infra.cli.program import program
 from infra.deploy.services.native_process import free_port
 from infra.deploy.services.sshd import SshServer
 
@@ -67,7 +67,7 @@ def _tour(folder: Path, sshd: SshServer, environment: Mapping[str, str]) -> int:
     ]
     for command in commands:
         typer.echo(f"\n$ opsconductor {' '.join(_quoted(word) for word in command)}")
-        done = subprocess.run([sys.argv[0], *command], cwd=folder, env=dict(environment))
+        done = subprocess.run([program(), *command], cwd=folder, env=dict(environment))
         if done.returncode:
             return done.returncode
     return 0
@@ -88,7 +88,7 @@ def _server(folder: Path) -> Iterator[Mapping[str, str]]:
         "XDG_CONFIG_HOME": str(folder / "config"),
     }
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen([sys.argv[0], "up"], env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen([program(), "up"], env=environment, stdout=log, stderr=log)
         try:
             _await_ready(environment["OPSCONDUCTOR_URL"], server, folder / "server.log")
             yield environment

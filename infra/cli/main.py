@@ -49,7 +49,7 @@ def login(
 @app.command(hidden=True)
 def reference(folder: Annotated[Path, typer.Option(help="The top of the repository.")] = Path(".")) -> None:
     """Generate docs/reference and schemas/published anew from the tables in code."""
-    for changed in write_reference(folder):
+    for changed in write_reference(folder, app):
         sys.stdout.write(f"{changed}\n")
 
 

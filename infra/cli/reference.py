@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import typer
+
+from infra.cli.manual import manual
 from schemas.export import PUBLISHED, documents
 
 
-def write_reference(folder: Path) -> list[Path]:
+def write_reference(folder: Path, app: typer.Typer) -> list[Path]:
     """Write every generated file below `folder`, remove published schemas that are no more, and name what changed."""
     changed = []
-    for path, text in documents().items():
+    for path, text in {**documents(), **manual(app)}.items():
         file = folder / path
         if not file.exists() or file.read_text() != text:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from commands.deciders import TABLE as DECIDERS
 from domain import credential, target, user
 from domain.job import decide as job
 from domain.run import messages as run
+from infra.cli.main import app
+from infra.cli.manual import manual
 from schemas.command_types import LANE_TOPIC
 from schemas.command_types import TABLE as COMMANDS
 from schemas.consequences import FOR_ALL
@@ -81,6 +83,11 @@ def test_every_code_a_rule_rejects_with_is_in_the_table_and_no_other():
 
 def test_every_code_the_owner_rejects_with_is_in_the_table():
     assert codes_in("commands/") <= set(FOR_ALL) | {"undecodable_command"}
+
+
+@pytest.mark.parametrize("path", manual(app))
+def test_generated_manual_pages_are_up_to_date(path: str) -> None:
+    assert (TOP / path).read_text() == manual(app)[path], "run: make reference"
 
 
 @pytest.mark.parametrize("path", documents())

@@ -1,0 +1,73 @@
+"""What do the command line, the settings and the REST contract look like on paper? Pages made from the code itself."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import typer
+
+from api.contract import openapi
+from infra.wiring.settings import Settings
+from schemas.problems import TABLE as PROBLEMS
+
+_GENERATED = "<!-- Generated from the code by `make reference`; do not edit. -->"
+
+
+def manual(app: typer.Typer) -> Mapping[str, str]:
+    """Path → text of every page that the schemas cannot make."""
+    return {
+        "docs/reference/cli.md": _cli(app),
+        "docs/reference/settings.md": _settings(),
+        "docs/reference/problems.md": _problems(),
+        "docs/reference/openapi.json": json.dumps(openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n",
+    }
+
+
+def _page(title: str, *paragraphs: str) -> str:
+    return "\n\n".join((f"# {title}", _GENERATED, *paragraphs)) + "\n"
+
+
+def _cli(app: typer.Typer) -> str:
+    sections = [_command(name, command) for name, command in _leaves("opsconductor", typer.main.get_command(app))]
+    statuses = (
+        "Exit status: 0 done (or the followed run succeeded), 1 failed, 2 wrong usage, 3 the run was cancelled, 4 it timed out, "
+        "5 it was lost, 6 the server refused, 7 no answer, 78 wrong configuration.\n\n"
+        "Lists are tables on a terminal and tab-separated lines in a pipe; `-o json` prints an item a line. "
+        "`opsconductor --install-completion` sets up the shell's completion."
+    )
+    return _page("Command line", statuses, *sections)
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if not children or getattr(command, "invoke_without_command", False):
+        yield name, command
+    for child, inner in (children or {}).items():
+        if not inner.hidden:
+            yield from _leaves(f"{name} {child}", inner)
+
+
+def _command(name: str, command: Any) -> str:
+    usage, rows = [name], []
+    for param in command.params:
+        if param.param_type_name == "argument":
+            usage.append(param.name.upper() if param.required else f"[{param.name.upper()}]")
+        elif param.name not in ("help", "install_completion", "show_completion"):
+            rows.append(f"| `{', '.join(param.opts)}` | {(param.help or '').replace('|', chr(92) + '|')} |")
+    table = "\n".join(["| option | meaning |", "| --- | --- |", *rows]) if rows else ""
+    text = (command.help or "").strip().split("\n\n")[0].replace("\n", " ")
+    return "\n\n".join(part for part in (f"## `{' '.join(usage)}`", text, table) if part)
+
+
+def _settings() -> str:
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        rows.append(f"| `OPSCONDUCTOR_{name.upper()}` | {default} | {field.description} |")
+    return _page("Settings", "Environment variables. Which adapters are used follows from URLs alone.", "\n".join(rows))
+
+
+def _problems() -> str:
+    rows = ["| code | status | meaning |", "| --- | --- | --- |"]
+    rows += [f"| `{code}` | {kind.status} | {kind.title} |" for code, kind in sorted(PROBLEMS.items())]
+    return _page("Problems", "Every error answer is RFC 9457 problem details with one of these codes.", "\n".join(rows))

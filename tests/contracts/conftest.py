@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-ADAPTERS = ("memory", "sqlite")
+ADAPTERS = ("memory", "sqlite", "kafka")
 
 
 @pytest.fixture(params=ADAPTERS)

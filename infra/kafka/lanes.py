@@ -1,0 +1,239 @@
+"""Which shards are ours, and which commands wait in them?
+
+The group consumer of both command lanes. Everything here runs on the one owning thread; the group's callbacks come only while
+it polls, and they only write down what happened.
+"""
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from infra.kafka.consuming import Offsets
+from infra.kafka.settings import KafkaLogSettings, lane_consumer
+from schemas.log import LogTruncated, LogUnavailable, OwnershipLost
+from schemas.position import Partition
+from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM
+
+_LOG = logging.getLogger(__name__)
+_LANES = (COMMANDS_PEOPLE, COMMANDS_SYSTEM)
+_AHEAD = 1000
+_HELD_BYTES = 67_108_864
+_ASK_S = 1.0
+_OUTSIDE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+class LanesApart(Exception):
+    """The two lanes of one shard went to different processes: the group does not use one eager range assignment."""
+
+
+class Lane:
+    """What was fetched of one lane and not yet taken, bounded by pausing its partitions."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Message] = deque()
+        self.held_bytes = 0
+        self.paused = False
+
+    def put(self, message: Message) -> None:
+        """Append a fetched message."""
+        self.waiting.append(message)
+        self.held_bytes += len(message)
+
+    def put_back(self, messages: Iterable[Message]) -> None:
+        """What was taken last comes first again, in its order."""
+        for message in messages:
+            self.waiting.appendleft(message)
+            self.held_bytes += len(message)
+
+    def pop(self) -> Message:
+        """The next message."""
+        message = self.waiting.popleft()
+        self.held_bytes -= len(message)
+        return message
+
+
+class Lanes:
+    """Both lanes of the shards that the group gave us."""
+
+    def __init__(self, settings: KafkaLogSettings, offsets: Offsets) -> None:
+        self._settings = settings
+        self._offsets = offsets
+        self._tenures: dict[int, int] = {}
+        self._next_tenure = itertools.count(1)
+        self._held: list[TopicPartition] = []
+        self._placed = True
+        self._position: dict[Partition, int] = {}
+        self._joined = False
+        self._membership = b""
+        self._lanes = {name: Lane() for name in _LANES}
+        self._consumer = Consumer({**lane_consumer(settings), "error_cb": self._on_error})
+
+    @property
+    def tenures(self) -> dict[int, int]:
+        """Every shard that is ours and whose first position is known, with its tenure."""
+        return dict(self._tenures)
+
+    def join(self) -> None:
+        """Become a member of the group; once."""
+        if not self._joined:
+            self._joined = True
+            self._consumer.subscribe(
+                [self._settings.topic(name) for name in _LANES],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+
+    def fill(self, within_s: float) -> None:
+        """Serve the group and fetch what is there; wait for something only when nothing waits here.
+
+        Raises `LanesApart`, and `LogTruncated` when the log ends before the committed position.
+        """
+        first = self._consumer.poll(0 if self._anything_waits() else within_s)
+        if first is not None:
+            for message in (first, *self._consumer.consume(_AHEAD, 0)):
+                self._accept(message)
+            self._bound()
+        if not self._placed:
+            self._place()
+
+    def pick(self, limit: int, size: int) -> list[Message]:
+        """Up to `limit` messages of about `size` bytes together, at least one if any waits; people's first."""
+        picked: list[Message] = []
+        for name in _LANES:
+            lane = self._lanes[name]
+            while lane.waiting and len(picked) < limit and (size > 0 or not picked):
+                message = lane.pop()
+                size -= len(message)
+                picked.append(message)
+        self._bound()
+        return picked
+
+    def give_back(self, messages: Sequence[Message]) -> None:
+        """What was picked last will be picked next."""
+        for message in reversed(messages):
+            self._lanes[self._settings.name(message.topic())].put_back([message])
+
+    def positions_after(self, messages: Sequence[Message], shards: Iterable[int]) -> list[TopicPartition]:
+        """What to commit as consumed: the offsets after these messages; for shards without any, where they stand.
+
+        The latter changes nothing, but carries the fence of the group's generation.
+        """
+        after = {(m.topic(), m.partition()): m.offset() + 1 for m in messages}
+        for shard in set(shards) - {shard for _, shard in after}:
+            after[self._settings.topic(COMMANDS_PEOPLE), shard] = self._position[Partition(COMMANDS_PEOPLE, shard)]
+        return [TopicPartition(topic, shard, offset) for (topic, shard), offset in after.items()]
+
+    def passed(self, positions: Iterable[TopicPartition]) -> None:
+        """These positions have been committed."""
+        self._position.update({Partition(self._settings.name(tp.topic), tp.partition): tp.offset for tp in positions})
+
+    def membership(self) -> bytes:
+        """The group's view of us, fresh, for fencing. Raises `OwnershipLost` when it is not the one our shards came with.
+
+        librdkafka's form is `CGMDv2:`, generation, group, member …; once the group has expelled us the member's name is empty,
+        and sent like that it would fence nothing (HAZARDS R8).
+        """
+        fresh: bytes = self._consumer.consumer_group_metadata()
+        if not self._consumer.memberid() or fresh != self._membership:
+            raise OwnershipLost("the group has gone on without this process")
+        return fresh
+
+    def forget(self) -> None:
+        """End every tenure; what the group still leaves to us begins anew at the committed positions."""
+        self._end_tenures()
+        if self._held:
+            self._consumer.assign([])
+            self._placed = False
+
+    def close(self) -> None:
+        """Leave the group, which passes the shards on at once."""
+        self._consumer.close()
+
+    def _anything_waits(self) -> bool:
+        return any(lane.waiting for lane in self._lanes.values())
+
+    def _accept(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            self._lanes[self._settings.name(message.topic())].put(message)
+        elif error.code() in _OUTSIDE:
+            _LOG.error("retention has overtaken the owner in %s/%s", message.topic(), message.partition())
+            self.forget()
+        elif error.code() != KafkaError._PARTITION_EOF:
+            self._on_error(error)
+
+    def _bound(self) -> None:
+        """Stop fetching a lane of which too much is held; fetch again once half of it is gone."""
+        for name, lane in self._lanes.items():
+            if not lane.paused and lane.held_bytes > _HELD_BYTES:
+                self._consumer.pause(self._assigned(name))
+                lane.paused = True
+            elif lane.paused and lane.held_bytes < _HELD_BYTES // 2:
+                self._consumer.resume(self._assigned(name))
+                lane.paused = False
+
+    def _assigned(self, name: str) -> list[TopicPartition]:
+        topic = self._settings.topic(name)
+        return [tp for tp in self._consumer.assignment() if tp.topic == topic]
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._end_tenures()
+        self._held, self._placed = list(partitions), False
+        consumer.assign([])  # nothing is fetched before the first positions are known
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._end_tenures()
+        self._held, self._placed = [], True
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        _LOG.warning("the group has given this process's shards to others")
+        self._on_revoke(consumer, partitions)
+
+    def _end_tenures(self) -> None:
+        self._tenures = {}
+        self._position = {}
+        self._membership = b""
+        self._lanes = {name: Lane() for name in _LANES}
+
+    def _place(self) -> None:
+        """Begin every held partition at its committed position, or at the low end of what the lane still holds.
+
+        When the brokers do not say yet (a predecessor's transaction is undecided) the next call tries again.
+        """
+        try:
+            start = self._first_positions()
+        except (KafkaException, LogUnavailable) as error:
+            _LOG.info("the first positions are not known yet: %s", error)
+            return
+        self._consumer.assign([TopicPartition(self._settings.topic(p.topic), p.shard, at) for p, at in start.items()])
+        self._position = start
+        self._membership = self._consumer.consumer_group_metadata()
+        self._tenures = {shard: next(self._next_tenure) for shard in sorted(self._shards_of_both_lanes(start))}
+        self._placed = True
+
+    def _shards_of_both_lanes(self, held: Iterable[Partition]) -> set[int]:
+        people, system = ({p.shard for p in held if p.topic == name} for name in _LANES)
+        if people != system:
+            raise LanesApart(f"people's commands of shards {sorted(people)}, the system's of {sorted(system)}")
+        return people
+
+    def _first_positions(self) -> dict[Partition, int]:
+        committed = self._consumer.committed(self._held, timeout=_ASK_S)
+        partitions = {Partition(self._settings.name(tp.topic), tp.partition): tp.offset for tp in committed}
+        lows, ends = self._offsets.lows(list(partitions)), self._offsets.ends(list(partitions))
+        return {p: _first(p, at, lows[p], ends[p]) for p, at in partitions.items()}
+
+    def _on_error(self, error: KafkaError) -> None:
+        _LOG.warning("the owner's consumer: %s", error)
+
+
+def _first(partition: Partition, committed: int, low: int, end: int) -> int:
+    if committed > end:
+        raise LogTruncated(f"{partition.topic}/{partition.shard} ends at {end}, {committed} was consumed")
+    if 0 <= committed < low:
+        _LOG.error("commands %s to %s of %s/%s expired before they were decided", committed, low, *partition)
+    return max(committed, low)

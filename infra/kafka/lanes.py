@@ -6,6 +6,7 @@ it polls, and they only write down what happened.
 
 import itertools
 import logging
+import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -22,6 +23,7 @@ _LANES = (COMMANDS_PEOPLE, COMMANDS_SYSTEM)
 _AHEAD = 1000
 _HELD_BYTES = 67_108_864
 _ASK_S = 1.0
+_CLOSE_S = 10.0
 _OUTSIDE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -150,8 +152,15 @@ class Lanes:
             self._placed = False
 
     def close(self) -> None:
-        """Leave the group, which passes the shards on at once."""
-        self._consumer.close()
+        """Leave the group, which passes the shards on at once; a client that hangs in it is left behind after a bound.
+
+        librdkafka's close has no time-out of its own and was seen to wait for ever for a rebalance that did not end.
+        """
+        closing = threading.Thread(target=self._consumer.close, name="kafka-leave", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        if closing.is_alive():
+            _LOG.error("the owner's consumer did not leave the group within %.0f s", _CLOSE_S)
 
     def _anything_waits(self) -> bool:
         return any(lane.waiting for lane in self._lanes.values())

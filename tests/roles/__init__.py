@@ -1,0 +1,1 @@
+"""Real processes, real services, real faults: what holds when roles are killed, services stop and people press Ctrl-C."""

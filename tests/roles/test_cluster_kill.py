@@ -1,0 +1,69 @@
+"""What does the cluster keep when each of its roles is killed in turn, under load, on real Kafka, Postgres and Redis?"""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.roles.fleet import (
+    Fleet,
+    FleetServer,
+    Load,
+    all_final,
+    caught_up,
+    finals,
+    nothing_doubled,
+    nothing_lost,
+    same_after_rebuild,
+    versions_are_gapless,
+)
+from tests.roles.harness import cluster
+from tests.support.eventually import eventually
+from tests.support.services import scratch_folder
+
+pytestmark = pytest.mark.services
+
+SHORT = ("executor-1", "api", "projections", "sweeper", "commands-1")
+LONG = ("executor-1", "api", "projections", "sweeper", "commands-1", "executor-2", "commands-2", "api", "executor-1", "commands-1")
+"""Whoever is killed; the owners last, since their shards wait until the group takes them for dead."""
+
+
+def test_any_role_killed_under_load_loses_nothing_acknowledged_and_starts_no_step_twice(
+    kafka: str, postgres_url: str, redis_url: str, fleet_servers: list[FleetServer]
+) -> None:
+    kill_and_check((kafka, postgres_url, redis_url), fleet_servers, runs=40, kills=SHORT)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_the_same_with_two_hundred_runs_and_every_role_killed_twice(
+    kafka: str, postgres_url: str, redis_url: str, fleet_servers: list[FleetServer]
+) -> None:
+    kill_and_check((kafka, postgres_url, redis_url), fleet_servers, runs=200, kills=LONG)
+
+
+def kill_and_check(
+    services: tuple[str, str, str], fleet_servers: list[FleetServer], runs: int, kills: tuple[str, ...]
+) -> None:
+    with scratch_folder() as folder, cluster(folder, *services) as installation:
+        fleet = Fleet(fleet_servers, folder / "traces")
+        rest = installation.rest()
+        fleet.register(rest)
+        load = Load(installation.rest, runs)
+        began = time.monotonic()
+        for name in kills:
+            before = len(fleet.lines())
+            eventually(lambda before=before: len(fleet.lines()) >= before + runs * 30 // len(kills), within=90)
+            installation.kill9(name)
+            print(f"{time.monotonic() - began:6.1f} s  {name} killed after {before} steps")
+            installation.start(name)
+        acknowledged = load.finish(120)
+        eventually(installation.is_ready, within=60)
+        eventually(lambda: all_final(rest, runs), within=150, every=0.5)
+        print(f"{time.monotonic() - began:6.1f} s  all {runs} runs final: {finals(rest)}")
+        eventually(lambda: caught_up(rest), within=30)
+        rows = installation.rows()
+        nothing_lost(rows, [*rest.acknowledged, *acknowledged])
+        versions_are_gapless(rows)
+        print(f"{len(rows['events'])} events, steps: {nothing_doubled(rows, fleet)}")
+        same_after_rebuild(installation)

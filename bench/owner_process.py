@@ -1,0 +1,178 @@
+"""The owner's process in a bench: ours or the bare loop. It tells of itself in one line of JSON when it ends.
+
+    python -m bench.owner_process ours|bare BOOTSTRAP PREFIX FOLDER BATCH UNTIL
+
+It ends after UNTIL commands, or, with 0, when its standard input closes. `commits` are [seconds, processor seconds, commands].
+"""
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from bench.sample import answer
+from commands.owner import Bounds, Owner, Ports
+from commands.state_form import fingerprint
+from infra.kafka.log import KafkaLog
+from infra.kafka.settings import KafkaLogSettings
+from infra.sqlite.state_store import SqliteStateStores
+from infra.wiring.garbage import look_seldom
+from schemas.event_envelope import EventEnvelope
+from schemas.log import OwnedShards, Taken
+from schemas.outcome import Outcome
+from schemas.position import Position
+
+SHARDS = 12
+
+
+def log_settings(bootstrap: str, prefix: str) -> KafkaLogSettings:
+    """The log of one bench: one replica, as many shards as a cluster has by default."""
+    return KafkaLogSettings(bootstrap=bootstrap, prefix=prefix, partitions=SHARDS, replication=1, instance="bench")
+
+
+@dataclass
+class Tally:
+    """When how many commands were committed."""
+
+    until: int
+    done: asyncio.Event | threading.Event
+    commits: list[tuple[float, float, int]] = field(default_factory=list)
+    total: int = 0
+
+    def committed(self, count: int) -> None:
+        """Note a transaction."""
+        self.total += count
+        self.commits.append((time.perf_counter(), time.process_time(), count))
+        if self.until and self.total >= self.until:
+            self.done.set()
+
+
+class Counted:
+    """Owned shards that note every commit."""
+
+    def __init__(self, inner: OwnedShards, tally: Tally) -> None:
+        self._inner, self._tally = inner, tally
+
+    async def take(self, limit: int, within_s: float) -> Taken:
+        return await self._inner.take(limit, within_s)
+
+    async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
+        positions = await self._inner.commit(taken, events, outcomes)
+        self._tally.committed(len(taken.commands))
+        return positions
+
+    async def abandon(self, taken: Taken) -> None:
+        await self._inner.abandon(taken)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def ours(settings: KafkaLogSettings, folder: Path, batch: int, until: int) -> Tally:
+    """The real owner on the real log, with its snapshots."""
+    stop = asyncio.Event()
+    tally = Tally(until, stop)
+    log = await KafkaLog.open(settings)
+    stores = SqliteStateStores(folder, fingerprint("bench"))
+    ports = Ports(
+        log=Counted(log.owned_shards(), tally), reader=log.reader, stores=stores, sleep=asyncio.sleep, monotonic=time.monotonic
+    )
+    loop = asyncio.get_running_loop()
+    if not until:
+        threading.Thread(target=_end_with_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
+    await Owner(ports, Bounds(batch=batch)).run(stop)
+    await stores.close()
+    await log.close()
+    return tally
+
+
+def _end_with_input(end: Any) -> None:
+    sys.stdin.read()
+    end()
+
+
+class BareLoop:
+    """Consume, then one transaction: produce as many bytes as the owner, flush, send offsets, commit."""
+
+    def __init__(self, settings: KafkaLogSettings, batch: int) -> None:
+        self._settings, self._batch, self._answer = settings, batch, answer()
+        shared = {"bootstrap.servers": settings.bootstrap, "socket.nagle.disable": True}
+        self.consumer = Consumer(
+            shared
+            | {
+                "group.id": settings.group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        self._producer = Producer(
+            shared
+            | {
+                "transactional.id": settings.transactional_id,
+                "acks": "all",
+                "compression.type": "lz4",
+                "linger.ms": 5,
+                "retry.backoff.ms": 10,
+            }
+        )
+        self._producer.init_transactions(30)
+        self.consumer.subscribe([settings.topic("commands.people")])
+
+    def turn(self) -> int:
+        """One transaction, if there is anything to consume; how many commands it held."""
+        first = self.consumer.poll(0.1)
+        if first is None:
+            return 0
+        messages: list[Message] = [first, *self.consumer.consume(self._batch - 1, 0)]
+        producer, written = self._producer, self._answer
+        events, outcomes = self._settings.topic("targets"), self._settings.topic("outcomes")
+        producer.begin_transaction()
+        for message in messages:
+            key, shard = message.key(), message.partition()
+            producer.produce(events, written.event.value, key, shard, headers=list(written.event.headers))
+            producer.produce(outcomes, written.outcome.value, key, shard)
+        producer.flush(10)
+        after = {m.partition(): m.offset() + 1 for m in messages}
+        offsets = [TopicPartition(self._settings.topic("commands.people"), p, o) for p, o in after.items()]
+        producer.send_offsets_to_transaction(offsets, self.consumer.consumer_group_metadata(), 10)
+        producer.commit_transaction(10)
+        return len(messages)
+
+
+def bare(settings: KafkaLogSettings, batch: int, until: int) -> Tally:
+    """The loop of a program that does nothing but move the same bytes under the same guarantees."""
+    done = threading.Event()
+    tally = Tally(until, done)
+    if not until:
+        threading.Thread(target=_end_with_input, args=(done.set,), daemon=True).start()
+    loop = BareLoop(settings, batch)
+    while not done.is_set():
+        if count := loop.turn():
+            tally.committed(count)
+    loop.consumer.close()
+    return tally
+
+
+def main() -> None:
+    """Run one of the two."""
+    which, bootstrap, prefix, folder, batch, until = sys.argv[1:]
+    settings = log_settings(bootstrap, prefix)
+    look_seldom()
+    if which == "ours":
+        tally = asyncio.run(ours(settings, Path(folder), int(batch), int(until)))
+    else:
+        tally = bare(settings, int(batch), int(until))
+    sys.stdout.write(json.dumps({"commits": tally.commits}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

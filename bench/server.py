@@ -1,0 +1,101 @@
+"""An embedded server in a process of its own, and a client for it."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from infra.deploy.services.native_process import free_port
+
+_START_WITHIN_S = 60.0
+_PROGRAM = str(Path(sys.executable).with_name("opsconductor"))
+_FINAL = frozenset({"succeeded", "failed", "cancelled", "timed_out", "lost", "refused"})
+
+
+class CallFailed(Exception):
+    """The server did not answer as it should."""
+
+
+@dataclass
+class Server:
+    """One running server; calls raise `CallFailed`."""
+
+    port: int
+    pid: int
+    token: str = ""
+    _kept: http.client.HTTPConnection | None = field(default=None, repr=False)
+
+    def call(self, method: str, path: str, body: Any = None, expected: tuple[int, ...] = (200, 201)) -> Any:
+        """The answer's JSON."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+        return self._exchanged(method, path, None if body is None else json.dumps(body), headers, expected)
+
+    def sign_in(self, password: str) -> None:
+        """As the first administrator."""
+        form = urlencode({"grant_type": "password", "username": "admin", "password": password})
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        self.token = self._exchanged("POST", "/api/v1/auth/token", form, headers, (200,))["access_token"]
+
+    def run(self, job: str) -> dict[str, Any]:
+        """Start a run and read it until it is final."""
+        run = self.call("POST", f"/api/v1/jobs/{job}/runs", {})["run_id"]
+        while True:
+            read: dict[str, Any] = self.call("GET", f"/api/v1/runs/{run}", expected=(200, 404))
+            if read.get("state") in _FINAL:
+                return read
+            time.sleep(0.02)
+
+    def cpu_s(self) -> float:
+        """The processor time the server has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _exchanged(self, method: str, path: str, body: str | None, headers: dict[str, str], expected: tuple[int, ...]) -> Any:
+        self._kept = self._kept or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        self._kept.request(method, path, body, headers)
+        answer = self._kept.getresponse()
+        told = answer.read()
+        if answer.status not in expected:
+            raise CallFailed(f"{method} {path}: {answer.status} {told[:500]!r}")
+        return json.loads(told) if told else None
+
+
+@contextlib.contextmanager
+def server(home: Path, **settings: str) -> Iterator[Server]:
+    """A server on this data folder, signed in to; ended in order with the block."""
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPSCONDUCTOR_")}
+    environment |= {"OPSCONDUCTOR_HOME": str(home), "OPSCONDUCTOR_LISTEN": f"127.0.0.1:{port}"} | settings
+    home.mkdir(parents=True, exist_ok=True)
+    with (home.parent / "server.log").open("ab") as log:
+        process = subprocess.Popen([_PROGRAM, "up"], env=environment, stdout=log, stderr=log)
+        try:
+            running = Server(port, process.pid)
+            _await_ready(running, home)
+            yield running
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _await_ready(running: Server, home: Path) -> None:
+    deadline = time.monotonic() + _START_WITHIN_S
+    while True:
+        try:
+            running.call("GET", "/health/ready")
+            running.sign_in((home / "admin-password").read_text().strip())
+            return
+        except (OSError, http.client.HTTPException, CallFailed):
+            running._kept = None
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.passwords import MIN_LENGTH
+
 
 class Settings(BaseSettings):
     """Everything that can be set; each is the environment variable `OPSCONDUCTOR_<NAME>`."""
@@ -36,6 +38,15 @@ class Settings(BaseSettings):
     @classmethod
     def _home_is_absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("admin_password")
+    @classmethod
+    def _password_is_long_enough(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is None or not password.get_secret_value():
+            return None  # set to nothing, as compose files do, is not set
+        if len(password.get_secret_value()) < MIN_LENGTH:
+            raise ValueError(f"must have at least {MIN_LENGTH} characters")
+        return password
 
     @property
     def is_embedded(self) -> bool:

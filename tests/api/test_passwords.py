@@ -1,9 +1,13 @@
-"""Does an unknown user cost what a wrong password costs?"""
+"""Does an unknown user cost what a wrong password costs, and is a weak first password refused?"""
 
 import time
 from statistics import median
 
+import pytest
+from pydantic import ValidationError
+
 from api.passwords import hashed, matches
+from infra.wiring.settings import Settings
 
 
 def test_the_right_password_matches_and_nothing_else():
@@ -23,3 +27,15 @@ def test_nobodys_hash_costs_as_much_as_a_real_one():
             matches(one, "wrong")
             times.append(time.process_time() - begin)
     assert 0.5 < median(nobody) / median(real) < 2, (real, nobody)
+
+
+def test_a_first_password_that_is_too_short_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setenv("OPSCONDUCTOR_ADMIN_PASSWORD", "seven77")
+    with pytest.raises(ValidationError, match="at least 8 characters") as refused:
+        Settings()
+    assert "seven77" not in str(refused.value.errors(include_input=False))
+    monkeypatch.setenv("OPSCONDUCTOR_ADMIN_PASSWORD", "eight888")
+    given = Settings().admin_password
+    assert given is not None and given.get_secret_value() == "eight888"
+    monkeypatch.setenv("OPSCONDUCTOR_ADMIN_PASSWORD", "")
+    assert Settings().admin_password is None, "set to nothing is not set"

@@ -7,15 +7,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api import conditions, contract, problem_details
+from api.awaited import Awaited
 from api.call import Call, Services
 from api.edge import Edge
 from api.freshness import Freshness
 from api.identity import caller_of
+from api.log_check import LogCheck
 from api.metrics import Metrics
 from api.permission import may
 from api.ports import ApiDependencies
@@ -36,18 +39,29 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     models = ReadModels(given.engine, given.threads, settings.read_s)
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
-    services = Services(given, models, freshness, metrics, streams, asyncio.Semaphore(_HASHES_AT_ONCE))
+    hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
+    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to replace it
-    for route in TABLE:
-        app.add_api_route(route.path, _endpoint(route, services), methods=[route.method], include_in_schema=False)
+    for path, routes in _by_path().items():
+        methods = [*routes, *(["HEAD"] if "GET" in routes else [])]
+        app.add_api_route(path, _endpoint(routes, services), methods=methods, include_in_schema=False)
     return Edge(app, given.ids, settings, given.drain, metrics)
 
 
-def _endpoint(route: Route, services: Services) -> Callable[[Request], Awaitable[Response]]:
+def _by_path() -> dict[str, dict[str, Route]]:
+    """The routes of each path by method, so that a method which is not there is told which ones are."""
+    paths: dict[str, dict[str, Route]] = {}
+    for route in TABLE:
+        paths.setdefault(route.path, {})[route.method] = route
+    return paths
+
+
+def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        route = routes["GET" if request.method == "HEAD" else request.method]
         caller = None
         if route.permission is not None:
             caller = await caller_of(request, services)
@@ -74,7 +88,7 @@ def _doubled(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
 
 
-async def _wait_until_fresh(route: Route, headers: Mapping[str, str], services: Services) -> None:
+async def _wait_until_fresh(route: Route, headers: Headers, services: Services) -> None:
     """Wait for what the caller has seen already. A write waits for the read models of what it speaks of."""
     if route.permission is None:
         return

@@ -9,7 +9,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.awaited import Awaited
 from api.freshness import Freshness
+from api.log_check import LogCheck
 from api.metrics import Metrics
 from api.paging import Order, Page, page_of
 from api.ports import ApiDependencies
@@ -28,6 +30,8 @@ class Services:
     freshness: Freshness
     metrics: Metrics
     streams: StreamCount
+    awaited: Awaited
+    log_check: LogCheck
     hashing: asyncio.Semaphore
 
 

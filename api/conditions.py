@@ -1,7 +1,8 @@
 """Under which conditions does the caller want this done? The headers of DESIGN §8, read strictly."""
 
 import re
-from collections.abc import Mapping
+
+from starlette.datastructures import Headers
 
 from api.problem_details import Problem
 from domain.identity import CREDENTIAL, JOB, RUN, TARGET, USER, is_run_id, is_slug
@@ -17,9 +18,15 @@ ANY_VERSION = -1
 """`If-Match: *`: the thing must exist, in whatever version."""
 
 
-def expected_version(headers: Mapping[str, str]) -> int | None:
+def all_of(headers: Headers, name: str) -> str | None:
+    """What a header says; one that is there more than once says it all, joined by commas (RFC 9110), never only the first."""
+    said = headers.getlist(name)
+    return ", ".join(said) if said else None
+
+
+def expected_version(headers: Headers) -> int | None:
     """The version in `If-Match`: None without one, `ANY_VERSION` for `*`. Raises `Problem` (400)."""
-    text = headers.get("if-match")
+    text = all_of(headers, "if-match")
     if text is None:
         return None
     if text.strip() == "*":
@@ -30,27 +37,28 @@ def expected_version(headers: Mapping[str, str]) -> int | None:
     return int(match[1])
 
 
-def idempotency_key(headers: Mapping[str, str]) -> str | None:
+def idempotency_key(headers: Headers) -> str | None:
     """The caller's own key for this command. Raises `Problem` (400)."""
-    key = headers.get("idempotency-key")
+    key = all_of(headers, "idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise Problem("malformed_header", "Idempotency-Key must be 1 to 200 visible ASCII characters")
     return key
 
 
-def wants_async(headers: Mapping[str, str]) -> bool:
+def wants_async(headers: Headers) -> bool:
     """Whether the caller does not want to wait for the outcome."""
-    return any(part.strip().lower() == "respond-async" for part in headers.get("prefer", "").split(","))
+    preferred = re.split("[,;]", all_of(headers, "prefer") or "")
+    return any(part.strip().lower() == "respond-async" for part in preferred)
 
 
-def min_versions(headers: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+def min_versions(headers: Headers) -> tuple[tuple[str, int], ...]:
     """The streams and versions in `Ops-Min-Version`. Raises `Problem` (400)."""
-    return tuple(_stream_at(part) for part in _listed(headers.get("ops-min-version"), "malformed_min_version"))
+    return tuple(_stream_at(part) for part in _listed(all_of(headers, "ops-min-version"), "malformed_min_version"))
 
 
-def min_positions(headers: Mapping[str, str], shards: int) -> tuple[Position, ...]:
+def min_positions(headers: Headers, shards: int) -> tuple[Position, ...]:
     """The positions in `Ops-Min-Position`. Raises `Problem` (400), also for a partition that is not there."""
-    return tuple(_position(part, shards) for part in _listed(headers.get("ops-min-position"), "malformed_min_position"))
+    return tuple(_position(part, shards) for part in _listed(all_of(headers, "ops-min-position"), "malformed_min_position"))
 
 
 def _listed(text: str | None, code: str) -> list[str]:

@@ -3,8 +3,10 @@
 import re
 from typing import Any
 
+from api import shapes
 from api.routes.all import TABLE
 from api.routes.route import Route
+from api.shapes import Shape
 from schemas.http.closed import closed
 from schemas.problems import TABLE as PROBLEMS
 
@@ -17,6 +19,7 @@ _DESCRIPTIONS = {
     "cursor": "`next_cursor` of the page before.",
     "sort": "The order; a leading `-` turns it round.",
     "selector": "Which targets: `env=prod,role!=db`.",
+    "as_of": "How it was: a version of the stream, or an RFC 3339 time; a list takes a time.",
     "follow": "`true`: server-sent events as they come.",
 }
 
@@ -42,13 +45,7 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": route.summary,
         "description": (route.answer.__doc__ or "").strip(),
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": {
-            str(route.status): {"description": "Done", "content": {_JSON: {"schema": {"type": "object"}}}},
-            "default": {
-                "description": "A problem",
-                "content": {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}},
-            },
-        },
+        "responses": _responses(route, schemas),
     }
     if route.permission is not None:
         operation["security"] = [{"bearer": []}]
@@ -58,11 +55,46 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
+def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    problem = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    responses = {str(route.status): _answer("Done", route.gives, schemas)}
+    if _is_write(route):
+        responses[str(route.status)]["headers"].update(_told("ETag", "Location"))
+        responses["202"] = _answer("Sent; what becomes of it is told at Location", shapes.PENDING, schemas)
+        responses["202"]["headers"].update(_told("Location"))
+    if route.path.endswith("/runs") and route.method == "POST":
+        responses["200"] = _answer("With dry_run: what the run would do", shapes.PLAN, schemas)
+    if "follow" in route.query:
+        responses[str(route.status)]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return {**responses, "default": {"description": "A problem", "headers": _told("X-Correlation-Id"), "content": problem}}
+
+
+def _is_write(route: Route) -> bool:
+    """Whether it becomes a command: then its answer names the command."""
+    return isinstance(route.gives, Shape) and route.method != "GET" and "command_id" in route.gives.example
+
+
+def _answer(description: str, gives: Shape | str, schemas: dict[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": description, "headers": _told("X-Correlation-Id")}
+    if isinstance(gives, str):
+        return {**said, "content": {gives: {"schema": {"type": "object" if gives == _JSON else "string"}}}}
+    for name, shape in shapes.shapes_in(gives).items():
+        schemas[name] = shapes.schema_of(shape.example)
+        if shape.always is not None:
+            schemas[name]["required"] = sorted(shape.always)
+    return {**said, "content": {_JSON: {"schema": shapes.schema_of(gives), "example": shapes.plain(gives)}}}
+
+
+def _told(*names: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": "string"}} for name in names}
+
+
 def _body(route: Route, schemas: dict[str, Any]) -> dict[str, Any] | None:
     if route.path.endswith("/auth/token"):
         fields = {name: {"type": "string"} for name in ("grant_type", "username", "password")}
         form = {"type": "object", "properties": fields, "required": list(fields)}
-        return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+        example = {"grant_type": "password", "username": "admin", "password": "correct-horse-battery"}
+        return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form, "example": example}}}
     if route.takes is None:
         return None
     schema = closed(route.takes).json_schema(ref_template=_REFERENCE)

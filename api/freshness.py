@@ -52,12 +52,15 @@ class Freshness:
             offsets[position.partition] = max(offsets.get(position.partition, 0), position.offset + 1)
         await self._until(lambda c: all(has_reached(c, name, offsets) for name in reads or MAIN.values()))
 
-    async def log_end(self, kinds: Iterable[str]) -> None:
-        """Wait until the main projections of these aggregate types have seen everything the log held when this was called."""
+    async def log_end(self, kinds: Iterable[str], projections: Iterable[str] = ()) -> None:
+        """Wait until these projections, or the main ones of these aggregate types, have seen everything of these types that the
+        log held when this was called. Raises `Problem`.
+        """
         chosen = list(kinds)
+        names = list(projections) or [MAIN[kind] for kind in chosen]
         partitions = [Partition(EVENT_TOPIC[kind], shard) for kind in chosen for shard in range(self._reader.shards)]
         ends = await self._reader.ends(partitions)
-        await self._until(lambda c: all(has_reached(c, MAIN[kind], ends) for kind in chosen))
+        await self._until(lambda c: all(has_reached(c, name, ends) for name in names))
 
     async def reached(self, projection: str, offsets: Mapping[Partition, int]) -> None:
         """Wait until `projection` has read everything before these offsets. Raises `Problem`."""

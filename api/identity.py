@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 from starlette.requests import Request
 
 from api.call import Caller, Services
+from api.conditions import all_of
 from api.problem_details import Problem
 from api.sessions import SessionsUnavailable
 from api.tokens import NotAuthentic
@@ -15,7 +16,7 @@ from schemas.actor import Actor
 
 async def caller_of(request: Request, services: Services) -> Caller:
     """The user whose token the request carries, with the roles they have now. Raises `Problem` (401)."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = (all_of(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Problem("unauthenticated")
     given = services.given

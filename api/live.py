@@ -1,12 +1,13 @@
-"""How is a run's output followed while it is written? Server-sent events, resumable by `Last-Event-ID` (HAZARDS R52, R56).
+"""How is something followed while it happens? Server-sent events, resumable by `Last-Event-ID` (HAZARDS R52, R56).
 
 A hint that there is something new only shortens the wait: the stream always reads on from its own place. Nothing is queued for a
-slow reader; the next pieces are read once the last ones were taken. A stream ends with `event: end` when the run is over and
-complete, and without it when the server stops: the client comes again with the last id it saw.
+slow reader; the next pieces are read once the last ones were taken. A run's output ends with `event: end` when the run is over
+and complete; a stream that ends without it was ended by the server stopping: the client comes again with the last id it saw.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,66 +17,118 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from api.call import Call
+from api.conditions import all_of
 from api.problem_details import Problem
-from api.queries import run_output, runs
+from api.queries import event_stream, run_output, runs
+from api.queries.event_stream import Place
 from domain.identity import RUN, stream_of
 from domain.run.state import FINAL
 from projections.position import has_reached
+from schemas.wakeups import RECENT_EVENTS
 
 _AT_ONCE = 100
 SEND_WITHIN_S = 30.0
 """How long a reader may take for one message."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What came next, each with the id to resume after it; `is_over` when nothing can come any more."""
+
+    items: Sequence[tuple[str, Mapping[str, Any]]]
+    is_over: bool = False
+
+
+Next = Callable[[Connection], Pieces]
+"""Reads on from its own place, which it moves: asked one after the other, never at once."""
+
+
 def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
     """A run's output from the place after `Last-Event-ID`, as it comes. Raises `Problem`."""
     call.services.streams.check(call.signed_in.actor.name)
-    offset = _last_seen(call.request.headers.get("last-event-id"))
-    return _Stream(call, _events_of(call, run, filters, offset))
+    offset = _last_seen(call)
+
+    def following(connection: Connection) -> Pieces:
+        nonlocal offset
+        is_over = _is_complete(connection, call, run)  # asked first, so that nothing can slip in between
+        found = run_output.after(connection, run, filters, offset, _AT_ONCE)
+        offset = found[-1][0] if found else offset
+        return Pieces([(str(at), item) for at, item in found], is_over)
+
+    return LongAnswer(call, _events_of(call, "output", stream_of(RUN, run), following))
 
 
-def _last_seen(text: str | None) -> int:
-    if text is None or text == "":
+def _last_seen(call: Call) -> int:
+    text = all_of(call.request.headers, "last-event-id")
+    if not text:
         return -1
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise Problem("malformed_header", "Last-Event-ID is not one of this stream")
     return int(text)
 
 
-class _Stream(StreamingResponse):
-    """Server-sent events to one reader, who is let go when he takes nothing for a while."""
+def _is_complete(connection: Connection, call: Call, run: str) -> bool:
+    row = runs.row_of(connection, run)
+    if row is None or row["state"] not in FINAL:
+        return False
+    _, output_at = runs.completeness([row], call.given.reader.shards)
+    return has_reached(connection, "run_output", output_at)
 
-    def __init__(self, call: Call, events: AsyncGenerator[bytes]) -> None:
+
+async def follow_events(call: Call, filters: Mapping[str, str]) -> Response:
+    """The events that come from now on, or after `Last-Event-ID`. Raises `Problem`."""
+    call.services.streams.check(call.signed_in.actor.name)
+    text = all_of(call.request.headers, "last-event-id")
+    place = Place.parsed(text) if text else await call.models.ask(event_stream.end)
+    if place is None:
+        raise Problem("malformed_header", "Last-Event-ID is not one of this stream")
+
+    def following(connection: Connection) -> Pieces:
+        return Pieces(event_stream.after(connection, filters, place, _AT_ONCE))
+
+    return LongAnswer(call, _events_of(call, "event", RECENT_EVENTS, following))
+
+
+class LongAnswer(StreamingResponse):
+    """An answer in pieces to one reader, who is let go when he takes nothing for a while; counted among the live streams."""
+
+    def __init__(self, call: Call, pieces: AsyncGenerator[bytes], media_type: str = "text/event-stream") -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._call, self._events = call, events
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._call, self._pieces = call, pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+
         async def send_within(message: Message) -> None:
             async with asyncio.timeout(SEND_WITHIN_S):
                 await send(message)
 
+        if scope["method"] == "HEAD":  # its headers are all there is
+            await self._pieces.aclose()
+            await Response(None, headers=dict(self.headers))(scope, receive, send)
+            return
         with self._call.services.streams.opened(self._call.signed_in.actor.name):
             try:
                 await super().__call__(scope, receive, send_within)
             except (TimeoutError, ClientDisconnect):
                 return  # the reader is gone or takes nothing; it resumes with the last id it saw
             finally:
-                await self._events.aclose()
+                await self._pieces.aclose()
 
 
-async def _events_of(call: Call, run: str, filters: Mapping[str, str], offset: int) -> AsyncGenerator[bytes]:
+async def _events_of(call: Call, name: str, hints: str, following: Next) -> AsyncGenerator[bytes]:
     settings, loop = call.given.settings, asyncio.get_running_loop()
     yield b"retry: 1000\n\n"
     heard = loop.time()
-    async with call.given.wakeups.listen(stream_of(RUN, run)) as waiter:
+    async with call.given.wakeups.listen(hints) as waiter:
         while not call.given.drain.stopping:
-            is_over, pieces = await call.models.ask(lambda connection, after=offset: _next(connection, call, run, filters, after))  # type: ignore[misc]
-            for offset, item in pieces:
-                yield b"id: %d\nevent: output\ndata: %s\n\n" % (offset, orjson.dumps(item))
-            if pieces:
+            pieces = await call.models.ask(following)
+            for ident, item in pieces.items:
+                yield b"id: %s\nevent: %s\ndata: %s\n\n" % (ident.encode(), name.encode(), orjson.dumps(item))
+            if pieces.items:
                 heard = loop.time()
-            elif is_over:
+            elif pieces.is_over:
                 yield b"event: end\ndata: {}\n\n"
                 return
             else:
@@ -83,15 +136,3 @@ async def _events_of(call: Call, run: str, filters: Mapping[str, str], offset: i
             if loop.time() - heard > settings.heartbeat_s:
                 heard = loop.time()
                 yield b": still here\n\n"
-
-
-def _next(
-    connection: Connection, call: Call, run: str, filters: Mapping[str, str], offset: int
-) -> tuple[bool, list[tuple[int, dict[str, Any]]]]:
-    """Whether the run was over and complete, and then what came after `offset`: in this order nothing can slip in between."""
-    row = runs.row_of(connection, run)
-    is_over = False
-    if row is not None and row["state"] in FINAL:
-        _, output_at = runs.completeness([row], call.given.reader.shards)
-        is_over = has_reached(connection, "run_output", output_at)
-    return is_over, run_output.after(connection, run, filters, offset, _AT_ONCE)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +50,18 @@ class Page:
         rows, total = list[Mapping[str, Any]](), 0
         for row in connection.execute(ordered.limit(self.limit + 1)).mappings():
             if len(rows) == self.limit or total >= heaviest:
-                return rows, self._cursor([rows[-1][str(column.key)] for column in columns])
+                return rows, self.cursor_after(rows[-1])
             rows.append(dict(row))
             total += weight(rows[-1])
         return rows, None
 
-    def _cursor(self, place: Sequence[Any]) -> str:
-        said = json.dumps(list(place), separators=(",", ":")).encode()
+    def place_of(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Where in the order a row stands."""
+        return tuple(row[str(column.key)] for column in self.order.columns)
+
+    def cursor_after(self, row: Mapping[str, Any]) -> str:
+        """The cursor of the page that begins after a row."""
+        said = json.dumps(list(self.place_of(row)), separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(_signature(self.key, self.bound, said) + said).rstrip(b"=").decode()
 
 

@@ -1,4 +1,4 @@
-"""Is what a write speaks of really absent? Not before the read model has seen all that the log held when the request came."""
+"""Is what a request speaks of really absent? Not before the read model has seen all that the log held when it came."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,12 +13,14 @@ from projections.tables import credentials
 T = TypeVar("T")
 
 
-async def found(call: Call, kind: str, question: Callable[[Connection], T | None]) -> T | None:
-    """The answer to `question`, asked again once the read model of `kind` has reached the log's end. Raises `Problem`."""
+async def found(call: Call, kind: str, question: Callable[[Connection], T | None], *reads: str) -> T | None:
+    """The answer to `question`; without one it is asked again once the read models it `reads`, or the main one of `kind`, have
+    reached the log's end. Raises `Problem`.
+    """
     first = await call.models.ask(question)
     if first is not None:
         return first
-    await call.services.freshness.log_end([kind])
+    await call.services.freshness.log_end([kind], reads)
     return await call.models.ask(question)
 
 

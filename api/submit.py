@@ -88,7 +88,7 @@ async def submit(write: Write, command: Any, said: Said, attempt: int = 1) -> Re
     try:
         accepted = await outcome_of(write, command, attempt)
     except Pending as pending:
-        return _pending(write, pending.command_id)
+        return _pending(write, said, pending.command_id)
     return accepted_answer(write, said, accepted, write.command_id(attempt))
 
 
@@ -108,6 +108,7 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
     except RecordTooLarge:
         raise Rejection("event_too_large") from None
     except ResultUnknown:
+        call.services.awaited.add(envelope.command_id, envelope.actor.name)
         counted.labels(name, "unknown").inc()
         headers = {"Location": f"{PREFIX}/commands/{envelope.command_id}"}
         raise Problem(
@@ -115,10 +116,12 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
         ) from None
     if conditions.wants_async(call.request.headers):
         counted.labels(name, "not awaited").inc()
+        call.services.awaited.add(envelope.command_id, envelope.actor.name)
         raise Pending(envelope.command_id)
     outcome = await call.given.outcomes.wait(envelope.command_id, call.given.settings.outcome_wait_s)
     if outcome is None:
         counted.labels(name, "pending").inc()
+        call.services.awaited.add(envelope.command_id, envelope.actor.name)
         raise Pending(envelope.command_id)
     result = result_for(envelope, outcome)
     counted.labels(name, "accepted" if isinstance(result, Accepted) else "rejected").inc()
@@ -167,9 +170,9 @@ def _envelope(write: Write, command: Any, attempt: int) -> CommandEnvelope:
     )
 
 
-def _pending(write: Write, command_id: UUID) -> Response:
+def _pending(write: Write, said: Said, command_id: UUID) -> Response:
     where = f"{PREFIX}/commands/{command_id}"
-    body = {"stream": write.stream, "command_id": str(command_id), "state": "unknown"}
+    body = {"stream": write.stream, "command_id": str(command_id), "state": "unknown", **said.key}
     headers = {"Location": where, "Retry-After": "1", "Preference-Applied": "respond-async"}
     if not conditions.wants_async(write.call.request.headers):
         del headers["Preference-Applied"]

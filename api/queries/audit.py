@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, literal, or_, select, tuple_
 
 from api.paging import Order, Page
 from projections.tables import events
@@ -12,11 +12,18 @@ from projections.tables import events
 _at = events.c
 _BY_TIME = (_at.time, _at.topic, _at.shard, _at.offset)
 
+Place = tuple[Any, ...]
+"""Where an event stands in the order of time."""
+
 ORDERS: dict[str, Order] = {"time": Order(_BY_TIME), "-time": Order(_BY_TIME, descending=True)}
 """Over all streams; events of one stream keep their order also where their times are equal."""
 
-STREAM_ORDERS: dict[str, Order] = {"version": Order((_at.version,)), "-version": Order((_at.version,), descending=True)}
-"""Within one stream."""
+_BY_VERSION, _BY_VERSION_DOWN = Order((_at.version,)), Order((_at.version,), descending=True)
+
+STREAM_ORDERS: dict[str, Order] = {
+    "version": _BY_VERSION, "-version": _BY_VERSION_DOWN, "time": _BY_VERSION, "-time": _BY_VERSION_DOWN,
+}  # fmt: skip
+"""Within one stream, where the order of versions is the order of time."""
 
 EXACT: Mapping[str, ColumnElement[Any]] = {
     "stream": _at.stream, "type": _at.type, "actor": _at.actor_name, "correlation_id": _at.correlation_id,
@@ -30,6 +37,18 @@ def listed(
     query = select(events).where(*(EXACT[name] == value for name, value in exact.items()), *conditions)
     rows, cursor = page.rows(connection, query, weight=lambda row: len(row["payload"]), heaviest=4_000_000)
     return [shown(row) for row in rows], cursor
+
+
+def following(
+    connection: Connection, exact: Mapping[str, str], conditions: list[ColumnElement[bool]], place: Place | None, limit: int
+) -> tuple[list[dict[str, Any]], Place | None]:
+    """The next events over all streams by time, and the place after them; None when these were the last."""
+    query = select(events).where(*(EXACT[name] == value for name, value in exact.items()), *conditions)
+    if place is not None:
+        query = query.where(tuple_(*_BY_TIME) > tuple_(*(literal(v, c.type) for v, c in zip(place, _BY_TIME, strict=True))))
+    rows = [dict(row) for row in connection.execute(query.order_by(*_BY_TIME).limit(limit)).mappings()]
+    after = tuple(rows[-1][str(column.key)] for column in _BY_TIME) if len(rows) == limit else None
+    return [shown(row) for row in rows], after
 
 
 def one(connection: Connection, event_id: str) -> dict[str, Any] | None:

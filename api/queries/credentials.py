@@ -5,7 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from api.as_of import Then
 from api.paging import Order, Page
+from domain.identity import CREDENTIAL
 from projections.tables import credentials
 
 _SHOWN = ("name", "title", "kind", "revision", "revoked", "created_at", "updated_at", "version")
@@ -18,17 +20,28 @@ ORDERS: dict[str, Order] = {
 }
 
 
+THEN_ORDERS = {name: ORDERS[name] for name in ("name", "-name")}
+"""Those of what never changes."""
+
+
+def then(revoked: bool, time: str) -> Then:
+    """The credentials there were then."""
+    query = select(credentials.c.name).where(credentials.c.created_at <= time)
+    return Then(CREDENTIAL, "name", query, lambda row: row["revoked"] == revoked)
+
+
 def listed(connection: Connection, page: Page, revoked: bool) -> tuple[list[dict[str, Any]], str | None]:
     """One page of credentials."""
     rows, cursor = page.rows(connection, select(credentials).where(credentials.c.revoked == revoked))
-    return [_shown(row) for row in rows], cursor
+    return [shown(row) for row in rows], cursor
 
 
 def one(connection: Connection, name: str) -> dict[str, Any] | None:
     """One credential, revoked or not."""
     row = connection.execute(select(credentials).where(credentials.c.name == name)).mappings().one_or_none()
-    return _shown(row) if row else None
+    return shown(row) if row else None
 
 
-def _shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A credential as everybody sees it."""
     return {name: row[name] for name in _SHOWN}

@@ -5,7 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from api.as_of import Then
 from api.paging import Order, Page
+from domain.identity import JOB
 from domain.job.definition import JobDefinition
 from projections.tables import job_revisions, jobs
 from schemas.payload import adapter
@@ -23,16 +25,26 @@ REVISION_ORDERS: dict[str, Order] = {
 }
 
 
+THEN_ORDERS = {name: ORDERS[name] for name in ("name", "-name")}
+"""Those of what never changes."""
+
+
+def then(archived: bool, time: str) -> Then:
+    """The jobs there were then."""
+    query = select(jobs.c.name).where(jobs.c.created_at <= time)
+    return Then(JOB, "name", query, lambda row: row["archived"] == archived)
+
+
 def listed(connection: Connection, page: Page, archived: bool) -> tuple[list[dict[str, Any]], str | None]:
     """One page of jobs, each with its current definition."""
     rows, cursor = page.rows(connection, select(jobs).where(jobs.c.archived == archived))
-    return [_job(row) for row in rows], cursor
+    return [shown(row) for row in rows], cursor
 
 
 def one(connection: Connection, name: str) -> dict[str, Any] | None:
     """One job with its current definition, archived or not."""
     row = connection.execute(select(jobs).where(jobs.c.name == name)).mappings().one_or_none()
-    return _job(row) if row else None
+    return shown(row) if row else None
 
 
 def current(connection: Connection, name: str) -> tuple[int, bool, JobDefinition] | None:
@@ -54,7 +66,8 @@ def revision(connection: Connection, name: str, number: int) -> dict[str, Any] |
     return _revision(row) if row else None
 
 
-def _job(row: Mapping[Any, Any]) -> dict[str, Any]:
+def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A job as everybody sees it."""
     kept = ("name", "revision", "archived", "created_at", "updated_at", "version")
     return {**{name: row[name] for name in kept}, **row["definition"]}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from api.as_of import Then
 from api.paging import Order, Page
 from domain.identity import RUN, stream_of
 from domain.run.state import FINAL
@@ -32,6 +33,13 @@ _SHOWN = (
 _STEP_SHOWN = ("step", "target", "attempt", "state", "exit_code", "started_at", "finished_at", "error")
 
 FILTERS = ("job", "state", "requested_by")
+
+
+def then(filters: Mapping[str, str], time: str) -> Then:
+    """The runs that were like this then."""
+    kept = (runs.c[name] == value for name, value in filters.items() if name != "state")
+    query = select(runs.c.id, runs.c.requested_at).where(runs.c.requested_at <= time, *kept)
+    return Then(RUN, "id", query, lambda row: filters.get("state", row["state"]) == row["state"])
 
 
 def listed(connection: Connection, page: Page, filters: Mapping[str, str]) -> tuple[list[Mapping[str, Any]], str | None]:

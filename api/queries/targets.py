@@ -5,8 +5,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, false, select
 
+from api.as_of import Then
 from api.paging import Order, Page
-from domain.selector import NAME_KEY, Requirement, Selector
+from domain.identity import TARGET
+from domain.selector import NAME_KEY, Requirement, Selector, matches
 from projections.tables import target_labels, targets
 
 _SHOWN = (
@@ -23,17 +25,27 @@ ORDERS: dict[str, Order] = {
 }
 
 
+THEN_ORDERS = {name: ORDERS[name] for name in ("name", "-name", "created_at", "-created_at")}
+"""Those of what never changes."""
+
+
+def then(selector: Selector, retired: bool, time: str) -> Then:
+    """The targets that matched then."""
+    query = select(targets.c.name, targets.c.created_at).where(targets.c.created_at <= time)
+    return Then(TARGET, "name", query, lambda row: row["retired"] == retired and matches(selector, row["name"], row["labels"]))
+
+
 def listed(connection: Connection, page: Page, selector: Selector, retired: bool) -> tuple[list[dict[str, Any]], str | None]:
     """One page of the targets that match."""
     query = select(targets).where(targets.c.retired == retired, *map(_condition, selector))
     rows, cursor = page.rows(connection, query)
-    return [_shown(row) for row in rows], cursor
+    return [shown(row) for row in rows], cursor
 
 
 def one(connection: Connection, name: str) -> dict[str, Any] | None:
     """One target, retired or not."""
     row = connection.execute(select(targets).where(targets.c.name == name)).mappings().one_or_none()
-    return _shown(row) if row else None
+    return shown(row) if row else None
 
 
 def names_matching(connection: Connection, selector: Selector) -> list[str]:
@@ -69,5 +81,6 @@ def _name_condition(requirement: Requirement) -> ColumnElement[bool]:
             return targets.c.name.is_(None)
 
 
-def _shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A target as everybody sees it."""
     return {name: row[name] for name in _SHOWN}

@@ -1,34 +1,83 @@
 """What happened, who did it, and what became of a command?"""
 
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
+import orjson
+from sqlalchemy import ColumnElement
 from starlette.responses import Response
 
+from api import shapes
 from api.call import Call, json_answer, list_answer
 from api.filters import chosen, moment
+from api.freshness import MAIN
+from api.live import LongAnswer, follow_events
 from api.problem_details import Problem
 from api.queries import audit
 from api.routes.history import history_of
 from api.routes.route import PAGED, Route
+from api.strict_json import optional_body_of
 from domain.identity import USER
-from projections.tables import events
+from projections.tables import events, stored_time
+from schemas.http import closed
+from schemas.http.run import NoBody
 from schemas.outcome import Accepted, Outcome
 
 _FILTERS = (*audit.EXACT, "from", "to", "q")
+_EXPORTED_AT_ONCE = 500
 
 
 async def listed(call: Call) -> Response:
     """Events of all streams, filtered."""
-    exact = chosen(call.query, audit.EXACT)
+    exact, conditions = _asked(call)
     page = call.page(audit.STREAM_ORDERS, "version") if "stream" in exact else call.page(audit.ORDERS, "time")
-    conditions = []
+    return list_answer(*await call.models.ask(lambda connection: audit.listed(connection, page, exact, conditions)))
+
+
+def _asked(call: Call) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
+    """The filters: columns that must equal something, and conditions. Raises `Problem`."""
+    exact, conditions = chosen(call.query, audit.EXACT), list[ColumnElement[bool]]()
     if (begin := moment(call.query, "from")) is not None:
         conditions.append(events.c.time >= begin)
     if (end := moment(call.query, "to")) is not None:
         conditions.append(events.c.time < end)
     if words := chosen(call.query, ("q",)):
         conditions.append(audit.containing(words["q"]))
-    return list_answer(*await call.models.ask(lambda connection: audit.listed(connection, page, exact, conditions)))
+    return exact, conditions
+
+
+async def export(call: Call) -> Response:
+    """Every event there is now and that passes the filters, by time, one JSON object a line."""
+    exact, conditions = _asked(call)
+    call.services.streams.check(call.signed_in.actor.name)
+    await call.services.freshness.log_end(MAIN, ("events",))
+    conditions.append(events.c.time <= stored_time(call.given.clock.now()))
+    return LongAnswer(call, _lines(call, exact, conditions), "application/x-ndjson")
+
+
+async def _lines(call: Call, exact: dict[str, str], conditions: list[ColumnElement[bool]]) -> AsyncGenerator[bytes]:
+    place: audit.Place | None = None
+    while True:
+        items, place = await call.models.ask(
+            lambda connection, after=place: audit.following(connection, exact, conditions, after, _EXPORTED_AT_ONCE)  # type: ignore[misc]
+        )
+        yield b"".join(orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE) for item in items)
+        if place is None:
+            return
+
+
+async def verify(call: Call) -> Response:
+    """Read the whole log and check every event's hash and its tie to the event before it; names the first bad one."""
+    body = await optional_body_of(call.request)
+    closed.read(NoBody, body.raw, body.plain)
+    if call.services.log_check.under_way.locked():
+        raise Problem("overloaded", "the log is being checked already")
+    return json_answer(await call.services.log_check.run())
+
+
+async def stream(call: Call) -> Response:
+    """New events of all streams as they come, or those after `Last-Event-ID` (SSE)."""
+    return await follow_events(call, chosen(call.query, audit.EXACT))
 
 
 async def show(call: Call) -> Response:
@@ -51,9 +100,19 @@ async def command(call: Call) -> Response:
         return json_answer(_shown(outcome))
     event = await call.models.ask(lambda connection: audit.of_command(connection, command_id))
     if event is None:
-        return json_answer({"command_id": command_id, "state": "unknown"}, headers={"Retry-After": "1"})
+        return _not_known(call, command_id)
     _must_be_mine(call, event["actor_name"])
     return json_answer({"command_id": command_id, "state": "accepted", "stream": event["stream"], "version": event["version"]})
+
+
+def _not_known(call: Call, command_id: str) -> Response:
+    """What this server sent itself is not known yet; of anything else nothing is known here (yet, or any more)."""
+    again = {"Retry-After": "1"}
+    sender = call.services.awaited.sender_of(UUID(command_id))
+    if sender is None:
+        raise Problem("command_not_found", "no outcome is known under this id (yet, or any more)", headers=again)
+    _must_be_mine(call, sender)
+    return json_answer({"command_id": command_id, "state": "unknown"}, headers=again)
 
 
 def _shown(outcome: Outcome) -> dict[str, object]:
@@ -87,16 +146,61 @@ def _uuid(text: str) -> str | None:
 
 ROUTES = (
     Route(
-        method="GET", path="/api/v1/audit/events", answer=listed, permission="audit.read", summary="Search the audit trail",
-        query=PAGED | set(_FILTERS), reads=("events",),
-    ),
-    Route(
-        method="GET", path="/api/v1/audit/events/{event}", answer=show, permission="audit.read", summary="Show an event",
+        method="GET",
+        path="/api/v1/audit/events",
+        gives=shapes.listed(shapes.EVENT),
+        answer=listed,
+        permission="audit.read",
+        summary="Search the audit trail",
+        query=PAGED | set(_FILTERS),
         reads=("events",),
     ),
     Route(
-        method="GET", path="/api/v1/commands/{command}", answer=command, permission="commands.read",
+        method="GET",
+        path="/api/v1/audit/events/{event}",
+        gives=shapes.EVENT,
+        answer=show,
+        permission="audit.read",
+        summary="Show an event",
+        reads=("events",),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/audit/export",
+        gives="application/x-ndjson",
+        answer=export,
+        permission="audit.read",
+        summary="Export the audit trail (NDJSON)",
+        query=frozenset(_FILTERS),
+        reads=("events",),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/audit/verify",
+        gives=shapes.CHECK,
+        answer=verify,
+        permission="audit.read",
+        summary="Check the log's hash chains",
+        takes=NoBody,
+        example={},
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/events/stream",
+        gives="text/event-stream",
+        answer=stream,
+        permission="audit.read",
+        summary="Follow new events (SSE)",
+        query=frozenset(audit.EXACT),
+        reads=("events",),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/commands/{command}",
+        gives=shapes.OUTCOME,
+        answer=command,
+        permission="commands.read",
         summary="What became of a command",
     ),
     history_of("users", USER, "users.read"),
-)  # fmt: skip
+)

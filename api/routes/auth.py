@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
-from api import passwords
+from api import passwords, shapes
 from api.call import Call, json_answer
 from api.identity import user_row
 from api.permission import permissions_of
@@ -160,15 +160,49 @@ async def me(call: Call) -> Response:
 
 
 ROUTES = (
-    Route(method="POST", path="/api/v1/auth/token", answer=token, permission=None, summary="Sign in (OAuth2 password form)"),
     Route(
-        method="POST", path="/api/v1/auth/refresh", answer=refresh, permission=None, summary="Renew the tokens",
-        takes=RefreshBody, example={"refresh_token": "0190….kJ3…"},
+        method="POST",
+        path="/api/v1/auth/token",
+        gives=shapes.TOKENS,
+        answer=token,
+        permission=None,
+        summary="Sign in (OAuth2 password form)",
     ),
     Route(
-        method="POST", path="/api/v1/auth/logout", answer=logout, permission="self.read", summary="Sign out",
-        takes=LogoutBody, example={},
+        method="POST",
+        path="/api/v1/auth/refresh",
+        gives=shapes.TOKENS,
+        answer=refresh,
+        permission=None,
+        summary="Renew the tokens",
+        takes=RefreshBody,
+        example={"refresh_token": "0190….kJ3…"},
     ),
-    Route(method="GET", path="/.well-known/jwks.json", answer=keys, permission=None, summary="Public signing keys"),
-    Route(method="GET", path="/api/v1/me", answer=me, permission="self.read", summary="Who is signed in", reads=("users",)),
-)  # fmt: skip
+    Route(
+        method="POST",
+        path="/api/v1/auth/logout",
+        gives=shapes.SIGNED_OUT,
+        answer=logout,
+        permission="self.read",
+        summary="Sign out",
+        takes=LogoutBody,
+        example={},
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/jwks.json",
+        gives=shapes.KEYS,
+        answer=keys,
+        permission=None,
+        summary="Public signing keys",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/me",
+        gives=shapes.ME,
+        answer=me,
+        permission="self.read",
+        summary="Who is signed in",
+        reads=("users",),
+    ),
+)

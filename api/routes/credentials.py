@@ -7,6 +7,8 @@ import orjson
 from sqlalchemy import Connection, select
 from starlette.responses import Response
 
+from api import shapes
+from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
 from api.filters import flag
 from api.problem_details import wrong
@@ -120,14 +122,21 @@ async def revoke(call: Call) -> Response:
 
 async def listed(call: Call) -> Response:
     """Credentials, without their secrets."""
-    page, revoked = call.page(credentials.ORDERS, "name"), flag(call.query, "revoked")
+    revoked, time = flag(call.query, "revoked"), time_of_list(call)
+    if time is not None:
+        page, then = call.page(credentials.THEN_ORDERS, "name"), credentials.then(revoked, time)
+        rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
+        return list_answer([credentials.shown(row) for row in rows], cursor)
+    page = call.page(credentials.ORDERS, "name")
     return list_answer(*await call.models.ask(lambda connection: credentials.listed(connection, page, revoked)))
 
 
 async def show(call: Call) -> Response:
     """One credential, without its secret."""
     name = slug(call, CREDENTIAL)
-    row = await call.models.ask(lambda connection: credentials.one(connection, name))
+    if PARAMETER in call.query:
+        return versioned(credentials.shown(await row_then(call, CREDENTIAL, name)))
+    row = await found(call, CREDENTIAL, lambda connection: credentials.one(connection, name))
     if row is None:
         raise absent(CREDENTIAL)
     return versioned(row)
@@ -137,25 +146,53 @@ _SECRET = {"username": "deploy", "private_key": "-----BEGIN OPENSSH PRIVATE KEY-
 
 ROUTES = (
     Route(
-        method="POST", path="/api/v1/credentials", answer=create, permission="credentials.write", status=201,
-        summary="Create a credential", takes=NewCredential,
+        method="POST",
+        path="/api/v1/credentials",
+        gives=shapes.written("credential", name="deploy-key"),
+        answer=create,
+        permission="credentials.write",
+        status=201,
+        summary="Create a credential",
+        takes=NewCredential,
         example={"name": "deploy-key", "kind": "ssh_key", "secret": _SECRET},
     ),
     Route(
-        method="GET", path="/api/v1/credentials", answer=listed, permission="credentials.read", summary="List credentials",
-        query=PAGED | {"revoked"}, reads=("credentials",),
+        method="GET",
+        path="/api/v1/credentials",
+        gives=shapes.listed(shapes.CREDENTIAL),
+        answer=listed,
+        permission="credentials.read",
+        summary="List credentials",
+        query=PAGED | {"revoked", PARAMETER},
+        reads=("credentials",),
     ),
     Route(
-        method="GET", path="/api/v1/credentials/{name}", answer=show, permission="credentials.read",
-        summary="Show a credential, never its secret", reads=("credentials",),
+        method="GET",
+        path="/api/v1/credentials/{name}",
+        gives=shapes.CREDENTIAL,
+        answer=show,
+        permission="credentials.read",
+        summary="Show a credential, never its secret",
+        query=frozenset({PARAMETER}),
+        reads=("credentials",),
     ),
     Route(
-        method="PUT", path="/api/v1/credentials/{name}/secret", answer=rotate, permission="credentials.write",
-        summary="Replace a credential's secret", takes=NewSecret, example={"secret": _SECRET},
+        method="PUT",
+        path="/api/v1/credentials/{name}/secret",
+        gives=shapes.written("credential", name="deploy-key"),
+        answer=rotate,
+        permission="credentials.write",
+        summary="Replace a credential's secret",
+        takes=NewSecret,
+        example={"secret": _SECRET},
     ),
     Route(
-        method="DELETE", path="/api/v1/credentials/{name}", answer=revoke, permission="credentials.write",
+        method="DELETE",
+        path="/api/v1/credentials/{name}",
+        gives=shapes.written("credential", name="deploy-key"),
+        answer=revoke,
+        permission="credentials.write",
         summary="Revoke a credential",
     ),
     history_of("credentials", CREDENTIAL, "credentials.read"),
-)  # fmt: skip
+)

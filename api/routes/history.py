@@ -1,9 +1,14 @@
 """What happened to one thing? Its events, from the first on."""
 
+from typing import Any
+
+from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api import shapes
 from api.call import Call, list_answer
 from api.queries import audit
+from api.references import found
 from api.routes.names import absent, run_of, slug
 from api.routes.route import PAGED, Route
 from domain.identity import RUN, stream_of
@@ -16,10 +21,15 @@ def history_of(folder: str, kind: str, permission: str) -> Route:
         name = run_of(call) if kind == RUN else slug(call, kind)
         page = call.page(audit.STREAM_ORDERS, "version")
         exact = {"stream": stream_of(kind, name)}
-        items, cursor = await call.models.ask(lambda connection: audit.listed(connection, page, exact, []))
-        if not items and page.after is None:
+
+        def asked(connection: Connection) -> tuple[list[dict[str, Any]], str | None] | None:
+            items, cursor = audit.listed(connection, page, exact, [])
+            return (items, cursor) if items or page.after is not None else None
+
+        listed = await found(call, kind, asked, "events")
+        if listed is None:
             raise absent(kind)
-        return list_answer(items, cursor)
+        return list_answer(*listed)
 
     part = "{run}" if kind == RUN else "{name}"
     return Route(
@@ -27,6 +37,7 @@ def history_of(folder: str, kind: str, permission: str) -> Route:
         path=f"/api/v1/{folder}/{part}/history",
         answer=history,
         permission=permission,
+        gives=shapes.listed(shapes.EVENT),
         summary=f"What happened to a {kind}",
         query=PAGED,
         reads=("events",),

@@ -1,11 +1,17 @@
 """What can be done with jobs? (Starting a run of one is in `api.routes.start_run`.)"""
 
+from typing import Any
+
+from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api import shapes
+from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, json_answer, list_answer, versioned
 from api.filters import flag
 from api.problem_details import Problem
 from api.queries import jobs
+from api.references import found
 from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
@@ -46,27 +52,39 @@ async def archive(call: Call) -> Response:
 
 async def listed(call: Call) -> Response:
     """Jobs with their current definitions."""
-    page, archived = call.page(jobs.ORDERS, "name"), flag(call.query, "archived")
+    archived, time = flag(call.query, "archived"), time_of_list(call)
+    if time is not None:
+        page, then = call.page(jobs.THEN_ORDERS, "name"), jobs.then(archived, time)
+        rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
+        return list_answer([jobs.shown(row) for row in rows], cursor)
+    page = call.page(jobs.ORDERS, "name")
     return list_answer(*await call.models.ask(lambda connection: jobs.listed(connection, page, archived)))
 
 
 async def show(call: Call) -> Response:
     """One job with its current definition."""
     name = slug(call, JOB)
-    found = await call.models.ask(lambda connection: jobs.one(connection, name))
-    if found is None:
+    if PARAMETER in call.query:
+        return versioned(jobs.shown(await row_then(call, JOB, name)))
+    job = await found(call, JOB, lambda connection: jobs.one(connection, name))
+    if job is None:
         raise absent(JOB)
-    return versioned(found)
+    return versioned(job)
 
 
 async def revisions(call: Call) -> Response:
     """Every revision of a job."""
     name = slug(call, JOB)
     page = call.page(jobs.REVISION_ORDERS, "revision")
-    items, cursor = await call.models.ask(lambda connection: jobs.revisions(connection, page, name))
-    if not items and page.after is None:
+
+    def asked(connection: Connection) -> tuple[list[dict[str, Any]], str | None] | None:
+        items, cursor = jobs.revisions(connection, page, name)
+        return (items, cursor) if items or page.after is not None else None
+
+    listed = await found(call, JOB, asked)
+    if listed is None:
         raise absent(JOB)
-    return list_answer(items, cursor)
+    return list_answer(*listed)
 
 
 async def revision(call: Call) -> Response:
@@ -74,10 +92,10 @@ async def revision(call: Call) -> Response:
     name, text = slug(call, JOB), call.path("revision")
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise Problem("revision_not_found")
-    found = await call.models.ask(lambda connection: jobs.revision(connection, name, int(text)))
-    if found is None:
+    revised = await found(call, JOB, lambda connection: jobs.revision(connection, name, int(text)))
+    if revised is None:
         raise Problem("revision_not_found")
-    return json_answer(found)
+    return json_answer(revised)
 
 
 _EXAMPLE = {
@@ -94,26 +112,72 @@ _EXAMPLE = {
 
 ROUTES = (
     Route(
-        method="POST", path="/api/v1/jobs", answer=create, permission="jobs.write", summary="Define a job", status=201,
-        takes=JobDefinition, example=_EXAMPLE,
+        method="POST",
+        path="/api/v1/jobs",
+        gives=shapes.written("job", name="rotate-logs"),
+        answer=create,
+        permission="jobs.write",
+        summary="Define a job",
+        status=201,
+        takes=JobDefinition,
+        example=_EXAMPLE,
     ),
     Route(
-        method="GET", path="/api/v1/jobs", answer=listed, permission="jobs.read", summary="List jobs",
-        query=PAGED | {"archived"}, reads=("jobs",),
-    ),
-    Route(method="GET", path="/api/v1/jobs/{name}", answer=show, permission="jobs.read", summary="Show a job", reads=("jobs",)),
-    Route(
-        method="PUT", path="/api/v1/jobs/{name}", answer=revise, permission="jobs.write", summary="Revise a job",
-        takes=JobDefinition, example=_EXAMPLE,
-    ),
-    Route(method="DELETE", path="/api/v1/jobs/{name}", answer=archive, permission="jobs.write", summary="Archive a job"),
-    Route(
-        method="GET", path="/api/v1/jobs/{name}/revisions", answer=revisions, permission="jobs.read",
-        summary="List a job's revisions", query=PAGED, reads=("jobs",),
+        method="GET",
+        path="/api/v1/jobs",
+        gives=shapes.listed(shapes.JOB),
+        answer=listed,
+        permission="jobs.read",
+        summary="List jobs",
+        query=PAGED | {"archived", PARAMETER},
+        reads=("jobs",),
     ),
     Route(
-        method="GET", path="/api/v1/jobs/{name}/revisions/{revision}", answer=revision, permission="jobs.read",
-        summary="Show a revision of a job", reads=("jobs",),
+        method="GET",
+        path="/api/v1/jobs/{name}",
+        gives=shapes.JOB,
+        answer=show,
+        permission="jobs.read",
+        summary="Show a job",
+        query=frozenset({PARAMETER}),
+        reads=("jobs",),
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/jobs/{name}",
+        gives=shapes.written("job", name="rotate-logs"),
+        answer=revise,
+        permission="jobs.write",
+        summary="Revise a job",
+        takes=JobDefinition,
+        example=_EXAMPLE,
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/jobs/{name}",
+        gives=shapes.written("job", name="rotate-logs"),
+        answer=archive,
+        permission="jobs.write",
+        summary="Archive a job",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/jobs/{name}/revisions",
+        gives=shapes.listed(shapes.REVISION),
+        answer=revisions,
+        permission="jobs.read",
+        summary="List a job's revisions",
+        query=PAGED,
+        reads=("jobs",),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/jobs/{name}/revisions/{revision}",
+        gives=shapes.REVISION,
+        answer=revision,
+        permission="jobs.read",
+        summary="Show a revision of a job",
+        reads=("jobs",),
     ),
     history_of("jobs", JOB, "jobs.read"),
-)  # fmt: skip
+)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
+from api import shapes
 from api.call import Call, json_answer, list_answer
 from api.problem_details import Problem
 from api.routes.route import Route
@@ -117,17 +118,35 @@ async def contract(call: Call) -> Response:
 
 
 ROUTES = (
-    Route(method="GET", path="/health/live", answer=live, permission=None, summary="Does the process answer?"),
-    Route(method="GET", path="/health/ready", answer=ready, permission=None, summary="Can requests be answered?"),
-    Route(method="GET", path="/health", answer=health, permission=None, summary="How is the server?"),
-    Route(method="GET", path="/metrics", answer=metrics, permission=None, summary="Counters for Prometheus"),
-    Route(method="GET", path="/openapi.json", answer=contract, permission=None, summary="This document"),
+    Route(method="GET", path="/health/live", gives=shapes.LIVE, answer=live, permission=None, summary="Does the process answer?"),
     Route(
-        method="GET", path="/api/v1/projections", answer=projections, permission="projections.read",
+        method="GET",
+        path="/health/ready",
+        gives=shapes.HEALTH,
+        answer=ready,
+        permission=None,
+        summary="Can requests be answered?",
+    ),
+    Route(method="GET", path="/health", gives=shapes.HEALTH, answer=health, permission=None, summary="How is the server?"),
+    Route(method="GET", path="/metrics", gives="text/plain", answer=metrics, permission=None, summary="Counters for Prometheus"),
+    Route(
+        method="GET", path="/openapi.json", gives="application/json", answer=contract, permission=None, summary="This document"
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/projections",
+        gives=shapes.listed(shapes.PROJECTION),
+        answer=projections,
+        permission="projections.read",
         summary="How far the read models are",
     ),
     Route(
-        method="POST", path="/api/v1/projections/{name}/rebuild", answer=rebuild, permission="projections.rebuild",
-        summary="Rebuild a read model beside the live one", status=202,
+        method="POST",
+        path="/api/v1/projections/{name}/rebuild",
+        gives=shapes.REBUILD,
+        answer=rebuild,
+        permission="projections.rebuild",
+        summary="Rebuild a read model beside the live one",
+        status=202,
     ),
-)  # fmt: skip
+)

@@ -1,12 +1,13 @@
 """What is a route? One row of the table: method, path, who may, what it takes and what answers."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from starlette.responses import Response
 
 from api.call import Call
+from api.shapes import Shape
 
 PAGED = frozenset({"limit", "cursor", "sort"})
 """The query parameters of every list."""
@@ -15,7 +16,8 @@ PAGED = frozenset({"limit", "cursor", "sort"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """`permission` is None where no token is needed. `reads` are the projections that the answer is made from: they are waited
-    for when the caller says how fresh they must be. `takes` is the dataclass that describes the body in the OpenAPI document.
+    for when the caller says how fresh they must be. In the OpenAPI document `takes` is the dataclass that describes the body,
+    and `gives` what the answer looks like, by its media type where that is not JSON.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -28,4 +30,4 @@ class Route:
     reads: tuple[str, ...] = ()
     takes: type[Any] | None = None
     example: Mapping[str, Any] | None = None
-    answers: Mapping[str, Any] = field(default_factory=dict)
+    gives: Shape | str

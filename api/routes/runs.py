@@ -5,11 +5,14 @@ from typing import Any
 
 from starlette.responses import Response
 
+from api import shapes
+from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
-from api.filters import chosen, flag
+from api.filters import chosen, flag, one_of
 from api.live import follow_run
 from api.problem_details import wrong
 from api.queries import run_output, runs
+from api.references import found
 from api.routes.history import history_of
 from api.routes.names import absent, run_of
 from api.routes.route import PAGED, Route
@@ -17,22 +20,32 @@ from api.strict_json import optional_body_of
 from api.submit import Said, submit, write_of
 from domain.identity import RUN, stream_of
 from domain.run.messages import CancelRun
+from domain.run.state import FINAL
 from schemas.http import closed
 
 _STEP_FILTERS = ("target", "step", "state")
+STATES = ("requested", "planned", "awaiting_approval", "running", *FINAL, "refused")
+STEP_STATES = (
+    "pending", "running", "succeeded", "failed", "skipped", "cancelled", "timed_out", "lost", "unreachable",
+)  # fmt: skip
 
 
 async def listed(call: Call) -> Response:
     """Runs, newest first."""
     page, filters = call.page(runs.ORDERS, "-requested_at"), chosen(call.query, runs.FILTERS)
-    rows, cursor = await call.models.ask(lambda connection: runs.listed(connection, page, filters))
+    one_of(filters, "state", STATES)
+    if (time := time_of_list(call)) is not None:
+        then = runs.then(filters, time)
+        rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
+    else:
+        rows, cursor = await call.models.ask(lambda connection: runs.listed(connection, page, filters))
     await _complete(call, *rows)
     return list_answer([runs.shown(row) for row in rows], cursor)
 
 
 async def show(call: Call) -> Response:
     """One run; a final one is shown once its steps and output are complete."""
-    row = await _row(call)
+    row = await (row_then(call, RUN, run_of(call)) if PARAMETER in call.query else _row(call))
     await _complete(call, row)
     return versioned(runs.shown(row))
 
@@ -41,6 +54,7 @@ async def steps(call: Call) -> Response:
     """What became of a run's steps on its targets."""
     row = await _row(call)
     page, filters = call.page(runs.STEP_ORDERS, "target"), chosen(call.query, _STEP_FILTERS)
+    one_of(filters, "state", STEP_STATES)
     return list_answer(*await call.models.ask(lambda connection: runs.steps(connection, page, row["id"], filters)))
 
 
@@ -48,6 +62,7 @@ async def output(call: Call) -> Response:
     """What a run's steps wrote; with `follow=true` as it comes (SSE)."""
     row = await _row(call)
     filters = chosen(call.query, run_output.FILTERS)
+    one_of(filters, "stream", ("stdout", "stderr"))
     if flag(call.query, "follow"):
         for name in PAGED & set(call.query):
             raise wrong(name, "does not go with follow")
@@ -66,7 +81,7 @@ async def cancel(call: Call) -> Response:
 
 async def _row(call: Call) -> Mapping[str, Any]:
     run = run_of(call)
-    row = await call.models.ask(lambda connection: runs.row_of(connection, run))
+    row = await found(call, RUN, lambda connection: runs.row_of(connection, run))
     if row is None:
         raise absent(RUN)
     return row
@@ -81,22 +96,54 @@ async def _complete(call: Call, *rows: Mapping[str, Any]) -> None:
 
 ROUTES = (
     Route(
-        method="GET", path="/api/v1/runs", answer=listed, permission="runs.read", summary="List runs",
-        query=PAGED | set(runs.FILTERS), reads=("runs",),
+        method="GET",
+        path="/api/v1/runs",
+        gives=shapes.listed(shapes.RUN),
+        answer=listed,
+        permission="runs.read",
+        summary="List runs",
+        query=PAGED | set(runs.FILTERS) | {PARAMETER},
+        reads=("runs",),
     ),
-    Route(method="GET", path="/api/v1/runs/{run}", answer=show, permission="runs.read", summary="Show a run", reads=("runs",)),
     Route(
-        method="GET", path="/api/v1/runs/{run}/steps", answer=steps, permission="runs.read", summary="List a run's steps",
-        query=PAGED | set(_STEP_FILTERS), reads=("runs", "run_steps"),
+        method="GET",
+        path="/api/v1/runs/{run}",
+        gives=shapes.RUN,
+        answer=show,
+        permission="runs.read",
+        summary="Show a run",
+        query=frozenset({PARAMETER}),
+        reads=("runs",),
     ),
     Route(
-        method="GET", path="/api/v1/runs/{run}/output", answer=output, permission="runs.read",
-        summary="Read or follow a run's output", query=PAGED | set(run_output.FILTERS) | {"follow"},
+        method="GET",
+        path="/api/v1/runs/{run}/steps",
+        gives=shapes.listed(shapes.STEP),
+        answer=steps,
+        permission="runs.read",
+        summary="List a run's steps",
+        query=PAGED | set(_STEP_FILTERS),
+        reads=("runs", "run_steps"),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/runs/{run}/output",
+        gives=shapes.listed(shapes.OUTPUT),
+        answer=output,
+        permission="runs.read",
+        summary="Read or follow a run's output",
+        query=PAGED | set(run_output.FILTERS) | {"follow"},
         reads=("runs", "run_output"),
     ),
     Route(
-        method="POST", path="/api/v1/runs/{run}/cancel", answer=cancel, permission="runs.cancel", summary="Cancel a run",
-        takes=CancelRun, example={"reason": "wrong day"},
+        method="POST",
+        path="/api/v1/runs/{run}/cancel",
+        gives=shapes.written("run", run_id=shapes.RUN_ID),
+        answer=cancel,
+        permission="runs.cancel",
+        summary="Cancel a run",
+        takes=CancelRun,
+        example={"reason": "wrong day"},
     ),
     history_of("runs", RUN, "runs.read"),
-)  # fmt: skip
+)

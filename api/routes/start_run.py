@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api import shapes
 from api.call import Call, json_answer
 from api.problem_details import Problem
 from api.queries import jobs
@@ -165,8 +166,14 @@ async def _plan(call: Call, job: _Job, asked: StartRun) -> Response:
 
 ROUTES = (
     Route(
-        method="POST", path="/api/v1/jobs/{name}/runs", answer=start, permission="runs.start", status=201,
-        summary="Start a run, or show its plan (dry_run)", takes=StartRun,
+        method="POST",
+        path="/api/v1/jobs/{name}/runs",
+        gives=shapes.written("run", run_id=shapes.RUN_ID),
+        answer=start,
+        permission="runs.start",
+        status=201,
+        summary="Start a run, or show its plan (dry_run)",
+        takes=StartRun,
         example={"parameters": {"days": 7}, "targets": "zone=a", "reason": "disk is full"},
     ),
-)  # fmt: skip
+)

@@ -2,10 +2,12 @@
 
 from starlette.responses import Response
 
+from api import shapes
+from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
 from api.filters import flag
 from api.queries import targets
-from api.references import check_credential
+from api.references import check_credential, found
 from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
@@ -35,17 +37,24 @@ async def create(call: Call) -> Response:
 async def listed(call: Call) -> Response:
     """Targets, also by a selector."""
     selector = parse_selector(call.query["selector"]) if "selector" in call.query else ()
-    page, retired = call.page(targets.ORDERS, "name"), flag(call.query, "retired")
+    retired, time = flag(call.query, "retired"), time_of_list(call)
+    if time is not None:
+        page, then = call.page(targets.THEN_ORDERS, "name"), targets.then(selector, retired, time)
+        rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
+        return list_answer([targets.shown(row) for row in rows], cursor)
+    page = call.page(targets.ORDERS, "name")
     return list_answer(*await call.models.ask(lambda connection: targets.listed(connection, page, selector, retired)))
 
 
 async def show(call: Call) -> Response:
     """One target."""
     name = slug(call, TARGET)
-    found = await call.models.ask(lambda connection: targets.one(connection, name))
-    if found is None:
+    if PARAMETER in call.query:
+        return versioned(targets.shown(await row_then(call, TARGET, name)))
+    target = await found(call, TARGET, lambda connection: targets.one(connection, name))
+    if target is None:
         raise absent(TARGET)
-    return versioned(found)
+    return versioned(target)
 
 
 async def change(call: Call) -> Response:
@@ -90,27 +99,63 @@ _EXAMPLE = {
 
 ROUTES = (
     Route(
-        method="POST", path="/api/v1/targets", answer=create, permission="targets.write", summary="Register a target",
-        status=201, takes=RegisterTarget, example=_EXAMPLE,
+        method="POST",
+        path="/api/v1/targets",
+        gives=shapes.written("target", name="web-01"),
+        answer=create,
+        permission="targets.write",
+        summary="Register a target",
+        status=201,
+        takes=RegisterTarget,
+        example=_EXAMPLE,
     ),
     Route(
-        method="GET", path="/api/v1/targets", answer=listed, permission="targets.read", summary="List targets",
-        query=PAGED | {"selector", "retired"}, reads=("targets",),
-    ),
-    Route(
-        method="GET", path="/api/v1/targets/{name}", answer=show, permission="targets.read", summary="Show a target",
+        method="GET",
+        path="/api/v1/targets",
+        gives=shapes.listed(shapes.TARGET),
+        answer=listed,
+        permission="targets.read",
+        summary="List targets",
+        query=PAGED | {"selector", "retired", PARAMETER},
         reads=("targets",),
     ),
     Route(
-        method="PATCH", path="/api/v1/targets/{name}", answer=change, permission="targets.write", summary="Change a target",
-        takes=TargetPatch, example={"labels": {"env": "test", "role": None}},
+        method="GET",
+        path="/api/v1/targets/{name}",
+        gives=shapes.TARGET,
+        answer=show,
+        permission="targets.read",
+        summary="Show a target",
+        query=frozenset({PARAMETER}),
+        reads=("targets",),
     ),
     Route(
-        method="DELETE", path="/api/v1/targets/{name}", answer=retire, permission="targets.write", summary="Retire a target",
+        method="PATCH",
+        path="/api/v1/targets/{name}",
+        gives=shapes.written("target", name="web-01"),
+        answer=change,
+        permission="targets.write",
+        summary="Change a target",
+        takes=TargetPatch,
+        example={"labels": {"env": "test", "role": None}},
     ),
     Route(
-        method="POST", path="/api/v1/targets/{name}/check", answer=check, permission="targets.check",
-        summary="Check that a target can be reached", takes=NoBody, example={},
+        method="DELETE",
+        path="/api/v1/targets/{name}",
+        gives=shapes.written("target", name="web-01"),
+        answer=retire,
+        permission="targets.write",
+        summary="Retire a target",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/targets/{name}/check",
+        gives=shapes.written("target", name="web-01", check=shapes.EVENT_ID),
+        answer=check,
+        permission="targets.check",
+        summary="Check that a target can be reached",
+        takes=NoBody,
+        example={},
     ),
     history_of("targets", TARGET, "targets.read"),
-)  # fmt: skip
+)

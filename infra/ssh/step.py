@@ -130,11 +130,11 @@ class StepRun:
     def _followed(self, command: RemoteCommand, deadline: float) -> Ending | Stop:
         """Hand on output until the step has ended, or must be."""
         while True:
-            finished, code = command.over, command.exit_code
+            closed, code = command.closed, command.exit_code  # in this order: a status comes before the end of its channel
             self._hand_on(command)
             if code is not None:
                 return self._exited(command, code)
-            if finished and command.closed:
+            if closed:
                 return Unconfirmed("the connection was lost while the step ran")
             if self.stopper.stopped.is_set():
                 return "cancelled"

@@ -67,6 +67,7 @@ class ExecutorCore:
         self._terms = terms
         self._limits = limits
         self._runs: dict[str, HeldRun] = {}
+        self._adoptions = 0
         self._left: dict[str, _Left] = {}
         self._noticed: set[str] = set()
         self._checks: dict[tuple[str, str], float] = {}
@@ -167,7 +168,8 @@ class ExecutorCore:
         return self._adopt(name_of(event.stream))
 
     def _adopt(self, name: str) -> HeldRun:
-        run = self._runs[name] = HeldRun(name, self._terms)
+        self._adoptions += 1
+        run = self._runs[name] = HeldRun(name, self._terms, self._adoptions)
         return run
 
     @property

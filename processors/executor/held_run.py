@@ -81,9 +81,13 @@ class _Pending:
 
 
 class HeldRun:
-    """One run as this executor knows it. Methods return what is to be done; nothing here waits or reads a clock."""
+    """One run as this executor knows it. Methods return what is to be done; nothing here waits or reads a clock.
 
-    def __init__(self, run: str, terms: Terms) -> None:
+    `adoption` is another number each time the executor takes a run up. It keeps the ids of commands apart: an event that is
+    brought again makes a run that is over be taken up anew, and its claim must not get the remembered answer of the first.
+    """
+
+    def __init__(self, run: str, terms: Terms, adoption: int) -> None:
         self.run = run
         self.stream = stream_of(RUN, run)
         self.state: RunState = Unknown()
@@ -97,6 +101,7 @@ class HeldRun:
         self.late: int | None = None
         self.gone = False
         self._terms = terms
+        self._adoption = adoption
         self._cause: Cause | None = None
         self._targets: dict[str, PlannedTarget] = {}
         self._pending: _Pending | None = None
@@ -534,7 +539,7 @@ class HeldRun:
         assert self._cause
         self._commands += 1
         epoch = getattr(command, "epoch", 0)
-        cause = f"{self.run} held by {self._terms.executor} under {epoch}"
+        cause = f"{self.run} held by {self._terms.executor} under {epoch}, adopted {self._adoption}"
         command_id = system_command_id(ROLE, cause, self._commands)
         envelope = system_command(ROLE, self.stream, command, command_id, self._cause, now.wall)
         self._pending = _Pending(command_id, command, self.version, events, now.monotonic)

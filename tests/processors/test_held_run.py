@@ -32,6 +32,7 @@ from domain.target import SshConnection
 from processors.executor.actions import (
     Answered,
     FindTargets,
+    ForgetRun,
     HistoryRead,
     KillSteps,
     ReadHistory,
@@ -182,6 +183,17 @@ def test_every_command_of_a_run_has_an_id_of_its_own_that_depends_on_nothing_but
     assert [c.command_id for c in first.sent] == [c.command_id for c in second.sent]
     assert len({c.command_id for c in first.sent}) == len(first.sent)
     assert [c.causation_id for c in first.sent] == [event_id(1), event_id(2), event_id(3)]
+
+
+def test_an_event_brought_again_after_its_run_is_over_asks_under_a_new_id_and_not_for_the_answer_of_old():
+    story = Story(targets=1).running()
+    (last,) = story.tell(done("web-0"))
+    assert isinstance(last, ReportRun)
+    assert ForgetRun(RUN_ID) in story.accepted(2)
+    first = story.sent[0]
+    assert story.tell(Seen(story.history[0])) == [ClaimRun(ME, 1)]
+    assert story.sent[-1].command_id != first.command_id
+    assert story.rejected("run_finished") == [ForgetRun(RUN_ID)]
 
 
 def test_an_acceptance_that_comes_a_lease_late_starts_nothing_before_a_fresh_report_is_accepted():

@@ -222,4 +222,3 @@ def cluster(folder: Path, kafka: str, postgres_url: str, redis_url: str) -> Iter
         assert applied.returncode == 0, applied.stderr
         with _kept(installation):
             yield installation
-

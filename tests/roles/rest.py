@@ -43,7 +43,9 @@ class Rest:
         if not self._token:
             self.sign_in()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._http.request(method, f"/api/v1{path}", json=body, headers={**named, "Authorization": f"Bearer {self._token}"})
+        return self._http.request(
+            method, f"/api/v1{path}", json=body, headers={**named, "Authorization": f"Bearer {self._token}"}
+        )
 
     def get(self, path: str, **headers: str) -> Any:
         answer = self.ask("GET", path, **headers)

@@ -1,7 +1,6 @@
 """What does the cluster keep when each of its roles is killed in turn, under load, on real Kafka, Postgres and Redis?"""
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,18 @@ from tests.support.services import scratch_folder
 pytestmark = pytest.mark.services
 
 SHORT = ("executor-1", "api", "projections", "sweeper", "commands-1")
-LONG = ("executor-1", "api", "projections", "sweeper", "commands-1", "executor-2", "commands-2", "api", "executor-1", "commands-1")
+LONG = (
+    "executor-1",
+    "api",
+    "projections",
+    "sweeper",
+    "commands-1",
+    "executor-2",
+    "commands-2",
+    "api",
+    "executor-1",
+    "commands-1",
+)
 """Whoever is killed; the owners last, since their shards wait until the group takes them for dead."""
 
 
@@ -42,9 +52,7 @@ def test_the_same_with_two_hundred_runs_and_every_role_killed_twice(
     kill_and_check((kafka, postgres_url, redis_url), fleet_servers, runs=200, kills=LONG)
 
 
-def kill_and_check(
-    services: tuple[str, str, str], fleet_servers: list[FleetServer], runs: int, kills: tuple[str, ...]
-) -> None:
+def kill_and_check(services: tuple[str, str, str], fleet_servers: list[FleetServer], runs: int, kills: tuple[str, ...]) -> None:
     with scratch_folder() as folder, cluster(folder, *services) as installation:
         fleet = Fleet(fleet_servers, folder / "traces")
         rest = installation.rest()

@@ -1,0 +1,217 @@
+"""Does every command of the command line work against a live server, in a pipe, as JSON, and on a terminal?"""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.roles.fleet import FleetServer
+from tests.roles.harness import PROGRAM, Installation
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.services
+
+OPENS_CLIPBOARD = "\\033]52;c;aGVsbG8=\\007"
+SETS_TITLE = "\\033]0;title\\007"
+MOVES = "\\033[2J\\033[1;1H"
+COLOUR = "\\033[31mred\\033[0m"
+
+
+def job(name: str, run: str, **more: Any) -> dict[str, Any]:
+    step = {"name": "only", "kind": "command", "run": run, "timeout_s": 30}
+    return {"name": name, "targets": "main=yes", "steps": [step], **more}
+
+
+@pytest.fixture(scope="module")
+def jobs(server: Installation, fleet_servers: list[FleetServer]) -> Iterator[Callable[..., Path]]:
+    """Applies a job; one target carries the label that these jobs ask for."""
+    rest = server.rest()
+    rest.write("PATCH", "/targets/a-01", {"labels": {"main": "yes"}})
+    rest.get("/targets/a-01", Ops_Min_Version="target/a-01@2")
+    folder = server.home.parent
+
+    def applied(name: str, run: str, **more: Any) -> Path:
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(job(name, run, **more)))
+        ok(server, "job", "apply", "-f", str(file))
+        return file
+
+    yield applied
+
+
+def ok(server: Installation, *words: str, status: int = 0, **more: Any) -> str:
+    """What the command wrote on standard output; its exit status must be as said."""
+    done = server.command(*words, **more)
+    assert done.returncode == status, f"{words}: {done.returncode} {done.stdout} {done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def as_json(server: Installation, *words: str) -> list[Any]:
+    """The same with `-o json`: one document a line."""
+    return [json.loads(line) for line in ok(server, *words, "-o", "json").splitlines()]
+
+
+def test_targets_and_credentials_by_the_command_line(
+    server: Installation, tmp_path: Path, fleet_servers: list[FleetServer]
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(fleet_servers[0].private_key)
+    (made,) = as_json(server, "credential", "create", "cli-key", "--username", fleet_servers[0].user, "--key-file", str(key))
+    assert made["stream"] == "credential/cli-key"
+    ok(server, "credential", "rotate", "cli-key", "--username", fleet_servers[0].user, "--key-file", str(key))
+    where = ["--host", "127.0.0.1", "--port", str(fleet_servers[0].port), "--credential", "cli-key"]
+    pin = tmp_path / "host.pub"
+    pin.write_text(fleet_servers[0].host_key + " a comment\n")
+    (added,) = as_json(server, "target", "add", "cli-01", *where, "--host-key-file", str(pin), "--label", "made=cli")
+    assert added["stream"] == "target/cli-01"
+    patch = tmp_path / "patch.yaml"
+    patch.write_text("title: Changed\n")
+    assert as_json(server, "target", "change", "cli-01", "-f", str(patch))[0]["version"] == 2
+    ok(server, "target", "check", "cli-01")
+
+    def reachable() -> bool:
+        return as_json(server, "target", "show", "cli-01")[0]["reachable"] is True
+
+    eventually(reachable, within=20, every=0.5)
+    assert [t["name"] for t in as_json(server, "target", "list", "--selector", "made=cli")] == ["cli-01"]
+    lines = ok(server, "target", "list", "--selector", "made=cli").splitlines()
+    assert lines == ["cli-01\tChanged\t127.0.0.1\tmade=cli\tssh\tyes\t" + lines[0].rpartition("\t")[2]]
+    assert "private_key" not in ok(server, "credential", "show", "cli-key")
+    assert {c["name"] for c in as_json(server, "credential", "list")} >= {"cli-key", "key-a"}
+    ok(server, "target", "retire", "cli-01")
+    ok(server, "credential", "revoke", "cli-key")
+    refused = server.command("target", "show", "no-such")
+    assert refused.returncode == 6 and refused.stderr.startswith("target_not_found"), refused.stderr
+
+
+def test_a_job_applied_twice_is_one_job_with_two_revisions(server: Installation, jobs: Callable[..., Path]) -> None:
+    jobs("twice", "echo one")
+    jobs("twice", "echo two")
+    (shown,) = as_json(server, "job", "show", "twice")
+    assert shown["revision"] == 2
+    (first,) = as_json(server, "job", "show", "twice", "--revision", "1")
+    assert first["steps"][0]["run"] == "echo one"
+    assert "twice" in {j["name"] for j in as_json(server, "job", "list")}
+    ok(server, "job", "archive", "twice")
+
+
+@pytest.mark.parametrize(("name", "run", "status"), [("good", "echo fine", 0), ("bad", "echo no >&2; exit 9", 1)])
+def test_following_a_run_ends_with_its_result(
+    server: Installation, jobs: Callable[..., Path], name: str, run: str, status: int
+) -> None:
+    jobs(name, run)
+    said = ok(server, "run", "start", name, "--follow", "--reason", "because", status=status)
+    assert said == ("a-01 | fine\n" if status == 0 else "a-01 ! no\n")
+
+
+def test_following_a_run_that_is_cancelled_ends_with_3(server: Installation, jobs: Callable[..., Path]) -> None:
+    jobs("endless", "echo begun; sleep 60")
+    with subprocess.Popen(
+        [PROGRAM, "run", "start", "endless", "--follow"], env=server.environment, stdout=subprocess.PIPE, text=True
+    ) as following:
+        assert following.stdout and following.stdout.readline() == "a-01 | begun\n"
+        (run,) = (r["id"] for r in as_json(server, "run", "list", "--job", "endless", "--limit", "1"))
+        ok(server, "run", "cancel", run, "--reason", "enough")
+        assert following.wait(20) == 3
+    assert as_json(server, "run", "list", "--job", "endless", "--state", "cancelled")[0]["id"] == run
+
+
+def test_a_run_and_its_trail_read_back(server: Installation, jobs: Callable[..., Path]) -> None:
+    jobs("greet", "echo hello {{ parameters.who }}", parameters=[{"name": "who", "type": "integer"}])
+    plan = as_json(server, "run", "start", "greet", "-p", "who=7", "--dry-run")[0]
+    assert plan["targets"] == ["a-01"]
+    wrong = server.command("run", "start", "greet", "-p", "who=seven")
+    assert wrong.returncode == 6 and "parameters.who" in wrong.stderr
+    (started,) = as_json(server, "run", "start", "greet", "-p", "who=7", "--targets", "main=yes")
+    run = started["run_id"]
+    assert ok(server, "run", "output", run, "--follow") == "a-01 | hello 7\n"
+    assert ok(server, "run", "output", run) == "hello 7\n"
+    assert as_json(server, "run", "output", run, "--target", "a-01", "--stream", "stdout")[0]["text"] == "hello 7\n"
+    assert as_json(server, "run", "show", run)[0]["state"] == "succeeded"
+    assert as_json(server, "run", "steps", run)[0]["exit_code"] == 0
+    types = [event["type"] for event in as_json(server, "audit", "--stream", f"run/{run}")]
+    assert types[0] == "RunRequested" and types[-1] == "RunFinished"
+    assert all(line.count("\t") == 6 for line in ok(server, "audit", "--type", "RunRequested", "--limit", "3").splitlines())
+
+
+def test_followed_as_json_every_line_is_a_document_and_the_last_is_the_run(
+    server: Installation, jobs: Callable[..., Path]
+) -> None:
+    jobs("documents", "echo one; echo two")
+    *items, final = as_json(server, "run", "start", "documents", "--follow")
+    assert "".join(item["text"] for item in items) == "one\ntwo\n"
+    assert final["state"] == "succeeded"
+
+
+def test_read_models_by_the_command_line(server: Installation) -> None:
+    names = {p["name"] for p in as_json(server, "projections", "status")}
+    assert {"targets", "runs", "events"} <= names or len(names) >= 7, names
+    done = server.command("projections", "rebuild", "targets")
+    assert done.returncode == 0 and "rebuilt" in done.stderr
+    assert server.command("projections", "rebuild").returncode == 2
+    assert server.command("topics", "check").returncode == 2
+
+
+def test_the_shell_is_told_how_to_complete(server: Installation) -> None:
+    assert "opsconductor" in ok(server, "--show-completion", "bash")
+    environment = {
+        **server.environment,
+        "_OPSCONDUCTOR_COMPLETE": "complete_bash",
+        "COMP_WORDS": "opsconductor ru",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.split() == ["run"]
+
+
+def test_no_server_no_session_and_a_bad_file_each_have_their_status_and_a_line(server: Installation, tmp_path: Path) -> None:
+    nowhere = server.command("--url", "http://127.0.0.1:9", "target", "list")
+    assert nowhere.returncode == 7 and nowhere.stderr.startswith("no answer")
+    stranger = {**server.environment, "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run([PROGRAM, "target", "list"], env=stranger, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 6 and "opsconductor login" in done.stderr
+    bomb = tmp_path / "bomb.yaml"
+    bomb.write_text("a: &a [x]\nb: *a\n")
+    assert server.command("job", "apply", "-f", str(bomb)).returncode == 2
+
+
+def test_on_a_terminal_what_drives_it_is_taken_out_and_colours_stay(server: Installation, jobs: Callable[..., Path]) -> None:
+    jobs("hostile", f"printf '{OPENS_CLIPBOARD}{SETS_TITLE}{MOVES}{COLOUR} text\\n'")
+    shown = on_terminal(server, "run", "start", "hostile", "--follow")
+    assert b"text" in shown and b"red" in shown
+    for hostile in (b"\x1b]52", b"\x1b]0;", b"\x1b[2J", b"\x1b[1;1H"):
+        assert hostile not in shown, shown
+    (run,) = (r["id"] for r in as_json(server, "run", "list", "--job", "hostile", "--limit", "1"))
+    later = on_terminal(server, "run", "output", run)
+    assert b"\x1b]" not in later and b"\x1b[2J" not in later and b"\x1b[31mred" in later
+    assert b"\x1b]52" in on_terminal(server, "run", "output", run, "--raw")
+    table = on_terminal(server, "run", "list", "--job", "hostile")
+    assert b"succeeded" in table and b"state" in table
+
+
+def on_terminal(server: Installation, *words: str) -> bytes:
+    """What the command writes when its output is a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {**server.environment, "TERM": "xterm-256color", "COLUMNS": "200"}
+    with subprocess.Popen([PROGRAM, *words], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown, until = b"", time.monotonic() + 60
+        while time.monotonic() < until:
+            if select.select([ours], [], [], 0.2)[0]:
+                try:
+                    shown += os.read(ours, 65536)
+                except OSError:  # the terminal's other side is closed
+                    break
+            elif process.poll() is not None:
+                break
+        assert process.wait(10) == 0, shown
+    os.close(ours)
+    return shown

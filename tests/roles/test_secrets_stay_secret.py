@@ -1,0 +1,176 @@
+"""Where can a secret be found in clear after it was used? Nowhere: not in files, tables, topics, logs, arguments or answers."""
+
+import base64
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from sqlalchemy import MetaData, create_engine, make_url, select
+
+from tests.roles.fleet import Fleet, FleetServer
+from tests.roles.harness import Installation
+from tests.roles.rest import Rest
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.services
+
+Finds = list[str]
+
+
+def forms(canaries: Mapping[str, str]) -> dict[str, bytes]:
+    """Every canary as it is, and as it would look in base64 (whole), hex and a URL."""
+    found: dict[str, bytes] = {}
+    for name, text in canaries.items():
+        plain = text.encode()
+        found |= {
+            name: plain,
+            f"{name} in base64": base64.b64encode(plain)[:-4],
+            f"{name} in hex": plain.hex().encode(),
+            f"{name} in a URL": quote(text, safe="").encode(),
+        }
+    return found
+
+
+def use_secrets(rest: Rest, key: str) -> tuple[dict[str, str], str]:
+    """Put secrets through everything that takes some, and print one on a target; the secrets, and the run."""
+    canaries = {
+        "password": "Canary-" + secrets.token_urlsafe(18),
+        "parameter": "Canary+/" + secrets.token_urlsafe(18),
+        "signing-in": rest.password,
+        "private key": "".join(key.splitlines()[1:3])[20:110],
+    }
+    rest.write("POST", "/credentials", {"name": "with-canary", "kind": "password", "secret": {"username": "u", "password": "x"}})
+    rotated = {"secret": {"username": "u", "password": canaries["password"]}}
+    rest.write("PUT", "/credentials/with-canary/secret", rotated)
+    steps = [
+        {"name": "used", "kind": "command", "run": "echo {{ parameters.token }} | tee /dev/stderr; sleep 1; exit 3"},
+        {"name": "script", "kind": "script", "shell": "sh", "body": "echo $OPS_PARAM_TOKEN; kill -9 $$"},
+    ]
+    steps[0]["on_failure"] = "continue"
+    parameters = [{"name": "token", "type": "secret"}]
+    rest.write("POST", "/jobs", {"name": "leaky", "targets": "set=fleet", "parameters": parameters, "steps": steps})
+    run = rest.write("POST", "/jobs/leaky/runs", {"parameters": {"token": canaries["parameter"]}}).body["run_id"]
+    too_long = rest.ask("POST", "/jobs/leaky/runs", {"parameters": {"token": canaries["parameter"] * 9000}})
+    wrong = rest.ask("POST", "/jobs/leaky/runs", {"parameters": {"token": [canaries["parameter"]]}, canaries["password"]: 1})
+    assert (too_long.status_code, wrong.status_code) == (422, 422), (too_long.text[:300], wrong.text[:300])
+    assert canaries["parameter"] not in too_long.text + wrong.text
+    return canaries, run
+
+
+def arguments() -> bytes:
+    """The arguments of every process on this machine."""
+    found = b""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += process.read_bytes() + b"\n"
+        except OSError:
+            continue
+    return found
+
+
+def files(*folders: Path, leave_out: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+    for folder in folders:
+        for file in folder.rglob("*"):
+            if file.is_file() and file.name not in leave_out:
+                yield str(file), file.read_bytes()
+
+
+def clear(where: str, content: bytes, wanted: Mapping[str, bytes]) -> Finds:
+    return [f"{name}: in clear in {where}" for name, form in wanted.items() if form in content]
+
+
+def watched(rest: Rest, run: str) -> bytes:
+    """All processes' arguments, again and again until the run is over."""
+    seen = b""
+
+    def over() -> bool:
+        nonlocal seen
+        seen += arguments()
+        return rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")["state"] == "failed"
+
+    eventually(over, within=60, every=0.1)
+    return seen
+
+
+def answers(rest: Rest, run: str) -> bytes:
+    """Everything people can read that may speak of it."""
+    paths = [f"/runs/{run}", f"/runs/{run}/output", f"/runs/{run}/steps?", f"/runs/{run}/history", "/credentials/with-canary"]
+    said = "".join(str(rest.items(p) if p.endswith(("output", "?", "history")) else rest.get(p)) for p in paths)
+    return (said + str(rest.items("/audit/events"))).encode()
+
+
+def test_embedded_no_secret_is_in_clear_in_any_file_answer_or_argument(
+    server: Installation, fleet_servers: list[FleetServer]
+) -> None:
+    rest = server.rest()
+    canaries, run = use_secrets(rest, fleet_servers[0].private_key)
+    wanted = forms(canaries)
+    found = clear("a process's arguments", watched(rest, run), wanted)
+    said = answers(rest, run)
+    assert said.count(b"***") >= 40, "the masks are not where the secret was printed"
+    found += clear("answers", said, wanted)
+    # The password is told once on the terminal and kept in its file: that is what people sign in with.
+    for name, content in files(server.home, server.logs, leave_out=frozenset({"admin-password", "up.log"})):
+        found += clear(name, content, wanted)
+    log = b"\n".join(line for line in server.log("up").read_bytes().splitlines() if b"first administrator made" not in line)
+    assert not found + clear("the server's log", log, wanted)
+
+
+def test_cluster_no_secret_is_in_clear_in_topics_tables_logs_or_arguments(house: tuple[Installation, Rest, Fleet]) -> None:
+    installation, rest, fleet = house
+    canaries, run = use_secrets(rest, fleet.servers[0].private_key)
+    wanted = forms(canaries)
+    found = clear("a process's arguments", watched(rest, run), wanted) + clear("answers", answers(rest, run), wanted)
+    for where, content in (*_records(installation), *_tables(installation)):
+        found += clear(where, content, wanted)
+    for name, content in files(installation.home, installation.logs, leave_out=frozenset({"admin-password"})):
+        lines = b"\n".join(line for line in content.split(b"\n") if b"first administrator made" not in line)
+        found += clear(name, lines, wanted)
+    assert not found
+
+
+def _records(installation: Installation) -> Iterator[tuple[str, bytes]]:
+    """Keys, headers and values of every topic of the installation, aborted transactions included."""
+    address = installation.environment["OPSCONDUCTOR_LOG_URL"].removeprefix("kafka://")
+    prefix = installation.environment["OPSCONDUCTOR_LOG_PREFIX"]
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": f"{prefix}-look",
+            "isolation.level": "read_uncommitted",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        topics = {name: t for name, t in consumer.list_topics(timeout=10).topics.items() if name.startswith(f"{prefix}.")}
+        assert len(topics) >= 8
+        left = {(name, number) for name, topic in topics.items() for number in topic.partitions}
+        consumer.assign([TopicPartition(name, number, 0) for name, number in left])
+        while left:
+            message = consumer.poll(10)
+            assert message is not None, f"nothing comes of {left}"
+            if message.error():
+                left.discard((message.topic(), message.partition()))
+            else:
+                headers = b"".join(value or b"" for _, value in message.headers() or ())
+                yield message.topic(), (message.key() or b"") + headers + (message.value() or b"")
+    finally:
+        consumer.close()
+
+
+def _tables(installation: Installation) -> Iterator[tuple[str, bytes]]:
+    """Every row of every table, the vault's included: what it keeps is sealed."""
+    engine = create_engine(make_url(installation.database_url).set(drivername="postgresql+psycopg"))
+    try:
+        found = MetaData()
+        found.reflect(engine)
+        assert len(found.tables) >= 10
+        with engine.connect() as connection:
+            for name, table in found.tables.items():
+                for row in connection.execute(select(table)):
+                    yield name, b"\x00".join(bytes(c) if isinstance(c, bytes | memoryview) else str(c).encode() for c in row)
+    finally:
+        engine.dispose()

@@ -35,20 +35,22 @@ def _enveloped(command: CommandEnvelope, event: Any, ordinal: int, version: int,
     payload = to_json(event)
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Rejection("event_too_large", f"{kind} would take {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are stored")
-    fields: dict[str, Any] = {
-        "event_id": uuid5(command.command_id, str(ordinal)),
-        "type": kind,
-        "schema_version": TABLE[kind][0],
-        "stream": command.stream,
-        "version": version,
-        "payload": payload,
-        "actor": command.actor,
-        "on_behalf_of": command.on_behalf_of,
-        "time": command.time,
-        "command_id": command.command_id,
-        "correlation_id": command.correlation_id,
-        "causation_id": command.causation_id,
-        "traceparent": command.traceparent,
-        "previous_hash": previous,
-    }
-    return EventEnvelope(**fields, hash=hash_of(EventEnvelope(**fields, hash="")))
+    envelope = EventEnvelope(
+        event_id=uuid5(command.command_id, str(ordinal)),
+        type=kind,
+        schema_version=TABLE[kind][0],
+        stream=command.stream,
+        version=version,
+        payload=payload,
+        actor=command.actor,
+        on_behalf_of=command.on_behalf_of,
+        time=command.time,
+        command_id=command.command_id,
+        correlation_id=command.correlation_id,
+        causation_id=command.causation_id,
+        traceparent=command.traceparent,
+        previous_hash=previous,
+        hash="",
+    )
+    object.__setattr__(envelope, "hash", hash_of(envelope))  # before anybody has seen it; a second envelope costs as much again
+    return envelope

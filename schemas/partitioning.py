@@ -4,7 +4,15 @@ One function for every producer we have: librdkafka partitions by CRC32 and Java
 partition is always computed here and passed explicitly.
 """
 
+from functools import lru_cache
+
 from domain.identity import partition_key
+
+_REMEMBERED = 16_384
+"""Streams whose shard is remembered: one command asks for it several times on its way, and a run's reports name it again."""
+
+_LONGEST = 200
+"""Longer than any stream that a command is accepted for; what a hostile record names is not remembered."""
 
 
 def murmur2(data: bytes) -> int:
@@ -24,4 +32,11 @@ def murmur2(data: bytes) -> int:
 
 def shard_of(stream: str, shards: int) -> int:
     """The shard of `stream` in a log of `shards` partitions: Kafka's default rule, `toPositive(murmur2(key)) % n`."""
+    return _remembered(stream, shards) if len(stream) <= _LONGEST else _computed(stream, shards)
+
+
+def _computed(stream: str, shards: int) -> int:
     return (murmur2(partition_key(stream).encode()) & 0x7FFFFFFF) % shards
+
+
+_remembered = lru_cache(maxsize=_REMEMBERED)(_computed)

@@ -5,12 +5,14 @@ and numbers that are not finite are refused. Events are history and are only giv
 dropped are passed over.
 """
 
+import re
 from dataclasses import dataclass, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_core import to_json as to_plain_json
 
 from domain.rejection import FieldError, Invalid
 from schemas.text import unstorable
@@ -20,6 +22,10 @@ T = TypeVar("T")
 CLOSED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """How commands and requests are read."""
 
+
+_SIGNS = (b"\\u0000", b"NaN", b"Infinity")
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+"""An escaped U+0000, a number that is not finite, digits enough for an integer beyond 2^53; or text that looks like one."""
 
 _OPEN: dict[Any, TypeAdapter[Any]] = {}
 _CLOSED: dict[Any, TypeAdapter[Any]] = {}
@@ -47,9 +53,18 @@ def to_json(value: object) -> bytes:
     """The JSON object of a command's or event's dataclass. Raises `Invalid` for text that cannot be stored."""
     kind = adapter(type(value))
     plain = kind.dump_python(value, mode="python")
-    if errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain)):
+    if _may_be_unstorable(plain) and (errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain))):
         raise Invalid(*errors, code="unstorable_text")
     return kind.dump_json(value)
+
+
+def _may_be_unstorable(plain: Any) -> bool:
+    """Whether a value has to be looked through: its JSON, which is made far faster, shows a sign of what cannot be stored."""
+    try:
+        shown = to_plain_json(plain, inf_nan_mode="constants")
+    except ValueError:  # a lone surrogate, or a number that is beyond JSON altogether
+        return True
+    return any(sign in shown for sign in _SIGNS) or _LONG_NUMBER.search(shown) is not None
 
 
 def from_json(kind: type[T], payload: bytes) -> T:

@@ -16,10 +16,5 @@ _DOMAIN = b"opsconductor.event.v1\n"
 
 def chained_hash(previous: str, fields: Iterable[bytes]) -> str:
     """The SHA-256 (hex) of one event: `previous` is the hash before it, `fields` its stored fields in their fixed order."""
-    digest = hashlib.sha256(_DOMAIN)
-    digest.update(previous.encode())
-    for field in fields:
-        digest.update(b"%d:" % len(field))
-        digest.update(field)
-        digest.update(b",")
-    return digest.hexdigest()
+    netstrings = b"".join([b"%d:%b," % (len(field), field) for field in fields])
+    return hashlib.sha256(_DOMAIN + previous.encode() + netstrings).hexdigest()

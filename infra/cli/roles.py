@@ -20,6 +20,7 @@ from infra.telemetry.probe import serve_probe
 from infra.vaults.master_key import BadMasterKey
 from infra.wiring import roles
 from infra.wiring.composition import DatabaseUnavailable, House, house
+from infra.wiring.garbage import look_seldom
 from infra.wiring.settings import Settings, address
 from infra.wiring.supervise import Role, RoleFailed, run_roles
 from projections.follow import Follower
@@ -99,6 +100,7 @@ def start(name: str) -> None:
     if name != "up" and settings.is_embedded:
         _say(f"the role {name} needs a log on Kafka: set OPSCONDUCTOR_LOG_URL=kafka://…; or run `opsconductor up`")
         raise typer.Exit(2)
+    look_seldom()
     try:
         asyncio.run(_run(name, settings))
     except (InstanceInUse, TopicsDiffer, BadMasterKey) as wrong:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.consuming import Offsets
 from infra.kafka.settings import KafkaLogSettings, lane_consumer
@@ -145,10 +145,14 @@ class Lanes:
         return fresh
 
     def forget(self) -> None:
-        """End every tenure; what the group still leaves to us begins anew at the committed positions."""
+        """End every tenure; what the group still leaves to us begins anew at the committed positions.
+
+        An `assign` here, while a rebalance waits to be told, would make the client take it for settled; its close was then seen
+        to hang for ever, and the whole process with it. So partitions are assigned in the callback alone, and moved by seeking.
+        """
         self._end_tenures()
         if self._held:
-            self._consumer.assign([])
+            self._consumer.pause(self._held)
             self._placed = False
 
     def close(self) -> None:
@@ -168,7 +172,8 @@ class Lanes:
     def _accept(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            self._lanes[self._settings.name(message.topic())].put(message)
+            if self._placed:
+                self._lanes[self._settings.name(message.topic())].put(message)
         elif error.code() in _OUTSIDE:
             _LOG.error("retention has overtaken the owner in %s/%s", message.topic(), message.partition())
             self.forget()
@@ -192,7 +197,8 @@ class Lanes:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._end_tenures()
         self._held, self._placed = list(partitions), False
-        consumer.assign([])  # nothing is fetched before the first positions are known
+        consumer.assign([TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions])
+        consumer.pause(partitions)  # nothing is fetched before the first positions are known
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._end_tenures()
@@ -213,15 +219,20 @@ class Lanes:
 
         When the brokers do not say yet (a predecessor's transaction is undecided) the next call tries again.
         """
+        if not self._consumer.memberid():
+            return  # expelled; the callback is on its way
         try:
             start = self._first_positions()
+            shards = self._shards_of_both_lanes(start)
+            for p, at in start.items():
+                self._consumer.seek(TopicPartition(self._settings.topic(p.topic), p.shard, at))
+            self._consumer.resume(self._held)
         except (KafkaException, LogUnavailable) as error:
             _LOG.info("the first positions are not known yet: %s", error)
             return
-        self._consumer.assign([TopicPartition(self._settings.topic(p.topic), p.shard, at) for p, at in start.items()])
         self._position = start
         self._membership = self._consumer.consumer_group_metadata()
-        self._tenures = {shard: next(self._next_tenure) for shard in sorted(self._shards_of_both_lanes(start))}
+        self._tenures = {shard: next(self._next_tenure) for shard in sorted(shards)}
         self._placed = True
 
     def _shards_of_both_lanes(self, held: Iterable[Partition]) -> set[int]:

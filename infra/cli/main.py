@@ -10,7 +10,6 @@ from infra.cli import audit, credentials, jobs, projections, roles, runs, target
 from infra.cli import session as sessions
 from infra.cli.client import Client
 from infra.cli.context import CONTEXT, exiting
-from infra.cli.reference import write_reference
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +48,8 @@ def login(
 @app.command(hidden=True)
 def reference(folder: Annotated[Path, typer.Option(help="The top of the repository.")] = Path(".")) -> None:
     """Generate docs/reference and schemas/published anew from the tables in code."""
+    from infra.cli.reference import write_reference  # it knows the whole house
+
     for changed in write_reference(folder, app):
         sys.stdout.write(f"{changed}\n")
 

@@ -1,0 +1,115 @@
+"""How does one process start with its role, or with all of them, and with which status does it end?"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+
+from commands.owner import Owner
+from infra.kafka.topics import TopicsDiffer
+from infra.kafka.verdict import InstanceInUse
+from infra.telemetry.logs import set_up_logs
+from infra.telemetry.owner_metrics import OwnerMetrics
+from infra.telemetry.probe import serve_probe
+from infra.vaults.master_key import BadMasterKey
+from infra.wiring import roles
+from infra.wiring.composition import DatabaseUnavailable, House, house
+from infra.wiring.garbage import look_seldom
+from infra.wiring.settings import Settings, address
+from infra.wiring.supervise import Role, RoleFailed, run_roles
+from projections.follow import Follower
+from schemas.log import LogError
+
+FAILED, MISCONFIGURED = 1, 78
+
+
+class Process:
+    """What the roles of this process have told of themselves; the probe and the metrics read it."""
+
+    def __init__(self) -> None:
+        self.owner: Owner | None = None
+        self.follower: Follower | None = None
+        self.registry = CollectorRegistry()
+        self.registry.register(OwnerMetrics(lambda: self.owner))
+
+    def owns(self, owner: Owner) -> None:
+        """This process decides commands."""
+        self.owner = owner
+
+    def follows(self, follower: Follower) -> None:
+        """This process keeps the read models."""
+        self.follower = follower
+
+    def unready(self) -> str | None:
+        """Why the process is not ready, or None."""
+        if self.owner is not None and not self.owner.tenures:
+            return "no shard is owned (yet)"
+        return self.follower.trouble if self.follower is not None else None
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(message + "\n")
+
+
+def _roles_of(name: str, opened: House, process: Process) -> Mapping[str, Role]:
+    every: dict[str, Role] = {
+        "api": partial(roles.api_role, opened, _say),
+        "executor": partial(roles.executor_role, opened),
+        "sweeper": partial(roles.sweeper_role, opened),
+        "commands": partial(roles.commands_role, opened, process.owns),
+        "projections": partial(roles.projections_role, opened, process.follows),
+    }
+    chosen = every if name == "up" else {name: every[name]}
+    if not opened.settings.metrics_listen:
+        return chosen
+    listen = address(opened.settings.metrics_listen)
+
+    async def probe(stop: asyncio.Event) -> None:
+        await serve_probe(listen, process.unready, process.registry, stop)
+
+    return {**chosen, "probe": probe}
+
+
+async def _run(name: str, settings: Settings) -> None:
+    process = Process()
+    async with house(settings) as opened:
+        if name in ("up", "api"):
+            _say(f"listening on http://{settings.listen} (data in {settings.home})")
+            _say(f"sign in: opsconductor login --user admin --password-file {settings.home}/admin-password")
+        await run_roles(_roles_of(name, opened, process))
+
+
+def start(name: str) -> None:
+    """Run one role, or all with `up`, until a signal; the exit status says whether it ended well."""
+    try:
+        settings = Settings()
+        set_up_logs(settings.log_level, name)
+        settings.listen_address  # noqa: B018 - read now: a wrong address is a setting's error
+    except (ValidationError, ValueError) as wrong:
+        _say(f"wrong setting: {_told(wrong)}")
+        raise SystemExit(2) from None
+    if name == "up" and not settings.is_embedded:
+        _say("`up` runs everything in one process on the embedded log; with Kafka start one process a role")
+        raise SystemExit(2)
+    if name != "up" and settings.is_embedded:
+        _say(f"the role {name} needs a log on Kafka: set OPSCONDUCTOR_LOG_URL=kafka://…; or run `opsconductor up`")
+        raise SystemExit(2)
+    look_seldom()
+    try:
+        asyncio.run(_run(name, settings))
+    except (InstanceInUse, TopicsDiffer, BadMasterKey) as wrong:
+        _say(str(wrong))
+        raise SystemExit(MISCONFIGURED) from None
+    except (LogError, DatabaseUnavailable, RoleFailed, OSError) as failed:
+        _say(f"{name} cannot run: {failed}")
+        status = MISCONFIGURED if isinstance(failed.__cause__, InstanceInUse) else FAILED
+        raise SystemExit(status) from None
+
+
+def _told(wrong: Exception) -> str:
+    if isinstance(wrong, ValidationError):
+        return "; ".join(f"OPSCONDUCTOR_{str(e['loc'][0]).upper()}: {e['msg']}" for e in wrong.errors(include_input=False))
+    return str(wrong)

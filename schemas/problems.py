@@ -22,6 +22,7 @@ class Kind:
 
 TABLE: dict[str, Kind] = {
     # the request cannot be read
+    "malformed_request": Kind(400, "This is no HTTP request"),
     "malformed_json": Kind(400, "The body is not JSON"),
     "malformed_form": Kind(400, "The body is not a form"),
     "malformed_header": Kind(400, "A header is malformed"),

@@ -18,6 +18,7 @@ from infra.sql.read_store import SqlReadStore
 from infra.sqlite.state_store import SqliteStateStores
 from infra.ssh.connector import SshConnector
 from infra.ssh.settings import SshSettings
+from infra.telemetry.bounded_http import BoundedHttp
 from infra.telemetry.serving import serve_until
 from infra.vaults.master_key import derived
 from infra.wiring.composition import House, kafka_settings
@@ -153,7 +154,7 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
         create_app(given),
         host=host,
         port=port,
-        http="h11",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -99,6 +99,8 @@ EVENT_ID = "4fb0bdd3-87bd-5b73-9aa0-89dee7037682"
 _ERROR = Shape("Failure", {"code": "host_key_changed", "message": "the target shows another host key than the pinned one"})
 _AUTHOR = Shape("Actor", {"kind": "user", "name": "admin"})
 
+USER = Shape("User", {"name": "admin", "roles": ["administrator"], "created_at": TIME, "updated_at": LATER, "version": 2})
+
 CREDENTIAL = Shape("Credential", {
     "name": "deploy-key", "title": "Deploy", "kind": "ssh_key", "revision": 2, "revoked": False,
     "created_at": TIME, "updated_at": LATER, "version": 2,

@@ -1,10 +1,11 @@
 """Which routes are there? One table."""
 
-from api.routes import audit, auth, credentials, jobs, operations, runs, start_run, targets
+from api.routes import audit, auth, credentials, jobs, operations, runs, start_run, targets, users
 from api.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
     *auth.ROUTES,
+    *users.ROUTES,
     *credentials.ROUTES,
     *targets.ROUTES,
     *jobs.ROUTES,

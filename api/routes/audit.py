@@ -14,10 +14,8 @@ from api.freshness import MAIN
 from api.live import LongAnswer, follow_events
 from api.problem_details import Problem
 from api.queries import audit
-from api.routes.history import history_of
 from api.routes.route import PAGED, Route
 from api.strict_json import optional_body_of
-from domain.identity import USER
 from projections.tables import events, stored_time
 from schemas.http import closed
 from schemas.http.run import NoBody
@@ -202,5 +200,4 @@ ROUTES = (
         permission="commands.read",
         summary="What became of a command",
     ),
-    history_of("users", USER, "users.read"),
 )

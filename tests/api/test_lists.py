@@ -128,3 +128,15 @@ async def test_a_dry_run_shows_the_plan_and_records_nothing(server):
     assert plan["targets"] == [f"web-0{n}" for n in range(4)] and (plan["job"], plan["revision"]) == ("greet", 1)
     assert plan["batches"] == [["web-00", "web-01"], ["web-02", "web-03"]] and plan["steps"][0]["run"] == "echo hello"
     assert (await server.get("/runs")).json()["items"] == []
+
+
+async def test_users_are_shown_with_their_roles_and_never_with_a_password(server):
+    listed = (await server.get("/users")).json()
+    assert [(user["name"], user["roles"]) for user in listed["items"]] == [("admin", ["administrator"])]
+    shown = await server.get("/users/admin")
+    assert shown.json() == listed["items"][0] and shown.headers["etag"] == f'"{shown.json()["version"]}"'
+    assert set(shown.json()) == {"name", "roles", "created_at", "updated_at", "version"}
+    assert (await server.get("/users/admin?as_of=1")).json()["roles"] == []
+    assert (await server.get("/users?as_of=2001-01-01T00:00:00Z")).json()["items"] == []
+    assert len((await server.get(f"/users?as_of={shown.json()['updated_at']}")).json()["items"]) == 1
+    assert (await server.get("/users/nobody")).json()["code"] == "user_not_found"

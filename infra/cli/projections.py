@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.client import Client
-from infra.cli.context import CONTEXT, Output, exiting, show_list
+from infra.cli.context import CONTEXT, Output, exiting
 from infra.cli.render import Renderer
 from infra.cli.roles import start
 
@@ -24,7 +24,8 @@ def role(context: typer.Context) -> None:
 @app.command()
 def status(output: Output = "table") -> None:
     """Show each projection's state and lag, in events and seconds."""
-    show_list("/projections", COLUMNS, output, None)
+    with exiting():
+        Renderer(output).many(CONTEXT.client().get("/projections")["items"], COLUMNS)
 
 
 @app.command()

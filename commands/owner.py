@@ -14,7 +14,7 @@ What cannot be helped by any of them (a broken log, a shard that cannot be recov
 
 import logging
 import traceback
-from asyncio import Event
+from asyncio import Event, gather
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from commands.counters import Counters
 from commands.recovery import Recovery, recover
 from commands.settle import Settled, settle
 from commands.shard_state import ShardState
-from commands.state_store import StateStore, StateStoreFailed, StateStores
+from commands.state_store import Needs, StateStore, StateStoreFailed, StateStores
 from commands.transaction import Transaction, fill
 from schemas.log import CommitAborted, EventReader, LogUnavailable, OwnedShards, OwnershipLost, Taken, TakenCommand, Undecodable
 from schemas.position import Partition, Position
@@ -53,7 +53,7 @@ class Bounds:
     transaction_bytes: int = 8_388_608
     take_s: float = 0.5
     recovery_s: float = 100
-    save_every_commands: int = 1_000
+    save_every_commands: int = 5_000
     save_every_s: float = 2
     cached_streams: int = 5_000
     least_pause_s: float = 0.02
@@ -213,12 +213,16 @@ class Owner:
         by_shard: dict[int, list[TakenCommand]] = {}
         for command in commands:
             by_shard.setdefault(command.position.shard, []).append(command)
+        asked: list[tuple[_Owned, Needs]] = []
         for shard, mine in by_shard.items():
             owned = self._shards[shard]
             bodies = [command.body for command in mine if not isinstance(command.body, Undecodable)]
             needs = owned.state.needs([body.stream for body in bodies], [body.command_id for body in bodies])
             if needs:
-                owned.state.admit(needs, await owned.store.load(needs))
+                asked.append((owned, needs))
+        # All at once: one after the other each shard would cost the way to another thread and back.
+        for (owned, needs), found in zip(asked, await gather(*(o.store.load(n) for o, n in asked)), strict=True):
+            owned.state.admit(needs, found)
 
     def _settle(self, command: TakenCommand) -> Settled:
         state = self._shards[command.position.shard].state
@@ -252,8 +256,8 @@ class Owner:
 
     async def _save(self) -> None:
         dirty = {shard: owned for shard, owned in self._shards.items() if owned.state.is_dirty}
+        await gather(*(owned.store.save(owned.state.changes()) for owned in dirty.values()))
         for owned in dirty.values():
-            await owned.store.save(owned.state.changes())
             owned.state.saved()
         self._unsaved = 0
         self._saved_at = self._ports.monotonic()

@@ -32,13 +32,7 @@ class KafkaLog:
         """Open the log. Raises `TopicsDiffer` with the list when its topics are not as they should be, `LogUnavailable`."""
         if different := await asyncio.to_thread(differences, settings):
             raise TopicsDiffer(different)
-        log = cls(settings)
-        try:
-            await log.outcomes.open()
-        except BaseException:
-            await log.close()
-            raise
-        return log
+        return cls(settings)
 
     def owned_shards(self, instance: str | None = None) -> KafkaOwnedShards:
         """A new member of the owners' group, under the settings' instance name unless another is given."""

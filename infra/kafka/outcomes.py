@@ -26,7 +26,8 @@ _AGAIN_S = 0.5
 class KafkaOutcomes:
     """Remembers the last `remembered_outcomes` outcomes of all shards together, and wakes who waits for one.
 
-    The first outcome of a command id counts; a later one only repeats it. Runs on the loop it was opened on.
+    The first outcome of a command id counts; a later one only repeats it. Runs on the loop it was made on. It begins to follow
+    when it is asked for the first time: an owner's process, say, never asks.
     """
 
     def __init__(self, settings: KafkaLogSettings, offsets: Offsets) -> None:
@@ -38,22 +39,12 @@ class KafkaOutcomes:
         self._waiters: dict[UUID, set[asyncio.Future[Outcome]]] = {}
         self._positions: dict[Partition, int] = {}
         self._moved = asyncio.Event()
+        self._beginning: asyncio.Task[None] | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="kafka-outcomes", daemon=True)
 
-    async def open(self) -> None:
-        """Read the window; return when its end as of now has been reached. Raises `LogUnavailable`."""
-        ends = await asyncio.to_thread(self._offsets.ends, self._partitions)
-        share = self._settings.remembered_outcomes // self._settings.partitions
-        start = {p: max(0, end - share) for p, end in ends.items()}
-        self._consumer = await asyncio.to_thread(AssignedConsumer, self._settings, self._offsets, start)
-        self._positions = self._consumer.positions
-        self._thread.start()
-        if not await self._reached(ends, _CAUGHT_UP_S):
-            _LOG.warning("outcomes up to %s are not all decided yet", ends)
-
     async def wait(self, command_id: UUID, within_s: float) -> Outcome | None:
-        """The outcome as soon as it is known, or None after `within_s` seconds."""
+        """The outcome as soon as it is known, or None after `within_s` seconds. Raises `LogUnavailable`."""
         if known := self._known.get(command_id):
             return known
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
@@ -61,6 +52,7 @@ class KafkaOutcomes:
         waiters.add(waiter)
         try:
             async with asyncio.timeout(within_s):
+                await self._begun()
                 return await waiter
         except TimeoutError:
             return None
@@ -70,8 +62,12 @@ class KafkaOutcomes:
                 del self._waiters[command_id]
 
     async def find(self, command_id: UUID) -> Outcome | None:
-        """The outcome if it is among the remembered ones; what was decided before the call is seen, within a bound."""
+        """The outcome if it is among the remembered ones; what was decided before the call is seen, within a bound.
+
+        Raises `LogUnavailable`.
+        """
         if command_id not in self._known:
+            await self._begun()
             with contextlib.suppress(LogUnavailable):
                 await self._reached(await asyncio.to_thread(self._offsets.ends, self._partitions), _FIND_S)
         return self._known.get(command_id)
@@ -79,8 +75,29 @@ class KafkaOutcomes:
     async def close(self) -> None:
         """Stop following."""
         self._closing.set()
+        if self._beginning is not None:
+            await asyncio.gather(self._beginning, return_exceptions=True)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
+
+    async def _begun(self) -> None:
+        """Follow from now on; whoever comes while the window is read waits for it too. Raises `LogUnavailable`."""
+        if self._closing.is_set():
+            raise LogUnavailable("closed")
+        if self._beginning is None or (self._beginning.done() and self._beginning.exception()):
+            self._beginning = asyncio.create_task(self._begin())
+        await asyncio.shield(self._beginning)
+
+    async def _begin(self) -> None:
+        """Read the window; return when its end as of now has been reached."""
+        ends = await asyncio.to_thread(self._offsets.ends, self._partitions)
+        share = self._settings.remembered_outcomes // self._settings.partitions
+        start = {p: max(0, end - share) for p, end in ends.items()}
+        self._consumer = await asyncio.to_thread(AssignedConsumer, self._settings, self._offsets, start)
+        self._positions = self._consumer.positions
+        self._thread.start()
+        if not await self._reached(ends, _CAUGHT_UP_S):
+            _LOG.warning("outcomes up to %s are not all decided yet", ends)
 
     async def _reached(self, ends: dict[Partition, int], within_s: float) -> bool:
         try:

@@ -159,7 +159,13 @@ async def _our_trips(settings: KafkaLogSettings, in_flight: int, count: int, war
 def _bare_trips(settings: KafkaLogSettings, in_flight: int, count: int, warm: int) -> list[float]:
     """Produce, and follow the outcomes; the same durability and isolation, and nothing else."""
     producer = Producer(
-        {"bootstrap.servers": settings.bootstrap, "acks": "all", "enable.idempotence": True, "socket.nagle.disable": True, "linger.ms": 0}
+        {
+            "bootstrap.servers": settings.bootstrap,
+            "acks": "all",
+            "enable.idempotence": True,
+            "socket.nagle.disable": True,
+            "linger.ms": 0,
+        }
     )
     consumer = _outcomes_from_now(settings)
     left = commands(count + warm)

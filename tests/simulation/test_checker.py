@@ -1,0 +1,278 @@
+"""Does the checker name exactly the invariant that a history breaks? Each time a sound history is broken in one way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from domain.audit.hash_chain import GENESIS
+from domain.identity import name_of
+from schemas.event_envelope import EventEnvelope, RecordedEvent, hash_of
+from schemas.event_types import event_of
+from schemas.outcome import Accepted, Outcome, Rejected
+from schemas.position import Partition
+from tests.support.checker import INVARIANTS, Evidence, Told, mark_of, violations
+from tests.support.simulation import simulate
+
+NOBODY = UUID(int=0)
+SEEDS = range(50)
+
+
+def is_rich(evidence: Evidence) -> bool:
+    """Whether everything that is broken below is in this history."""
+    retried = [e for e in of_type(evidence, "StepStarted") if said(e.event)["attempt"] == 2]
+    last = {recorded.event.stream: recorded.event for recorded in evidence.events}.values()
+    checked = [e for e in last if e.type in ("TargetChecked", "LateReportReceived")]
+    ended = [e for e in last if e.type == "RunFinished" and e.actor.kind == "system"]
+    return bool(retried and checked and ended and len(of_type(evidence, "RunClaimed")) > 1)
+
+
+@pytest.fixture(scope="module")
+def sound() -> Evidence:
+    """A history with everything in it that the cases need, found by seed."""
+    return next(run.evidence for run in map(simulate, SEEDS) if not run.violations and is_rich(run.evidence))
+
+
+# --- how histories are broken -----------------------------------------------------------------------------------------
+
+
+def said(event: EventEnvelope) -> Any:
+    return orjson.loads(event.payload)
+
+
+def of_type(evidence: Evidence, kind: str) -> list[RecordedEvent]:
+    return [recorded for recorded in evidence.events if recorded.event.type == kind]
+
+
+def chained(events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
+    """The same events with hashes that fit."""
+    heads: dict[Partition, str] = {}
+    fitting = []
+    for recorded in events:
+        event = replace(recorded.event, previous_hash=heads.get(recorded.position.partition, GENESIS))
+        event = replace(event, hash=hash_of(event))
+        heads[recorded.position.partition] = event.hash
+        fitting.append(RecordedEvent(event, recorded.position))
+    return fitting
+
+
+def altered(evidence: Evidence, old: RecordedEvent, fields: dict[str, Any] | None = None, **more: Any) -> Evidence:
+    """One event says something else; whoever altered it could compute hashes."""
+    if fields:
+        more["payload"] = orjson.dumps({**said(old.event), **fields})
+    new = RecordedEvent(replace(old.event, **more), old.position)
+    return replace(evidence, events=chained([new if recorded == old else recorded for recorded in evidence.events]))
+
+
+def answered(evidence: Evidence, command_id: UUID, change: Callable[[Outcome], Outcome | None]) -> Evidence:
+    """The outcomes of one command say something else, or are gone."""
+    kept = [change(outcome) if outcome.command_id == command_id else outcome for outcome in evidence.outcomes]
+    return replace(evidence, outcomes=[outcome for outcome in kept if outcome])
+
+
+def accepted(evidence: Evidence) -> Told:
+    return next(told for told in evidence.told if isinstance(told.result, Accepted) and told.result.event_ids)
+
+
+def alone(evidence: Evidence) -> RecordedEvent:
+    """A system's event that is the last of its stream and the only one of its command; raises `StopIteration`."""
+    last = {recorded.event.stream: recorded for recorded in evidence.events}
+    commands = [recorded.event.command_id for recorded in evidence.events]
+    return next(e for e in last.values() if e.event.actor.kind == "system" and commands.count(e.event.command_id) == 1)
+
+
+def step_finished(evidence: Evidence, started: RecordedEvent) -> RecordedEvent:
+    at = ("step", "target", "attempt")
+    wanted = [said(started.event)[name] for name in at]
+    ends = [e for e in of_type(evidence, "StepFinished") if e.event.stream == started.event.stream]
+    return next(e for e in ends if [said(e.event)[name] for name in at] == wanted)
+
+
+def unseen(evidence: Evidence, step: RecordedEvent) -> Evidence:
+    """No target saw this attempt."""
+    mark = mark_of(name_of(step.event.stream), event_of(step.event))
+    return replace(evidence, starts=[start for start in evidence.starts if start.mark != mark])
+
+
+# --- one way to break each --------------------------------------------------------------------------------------------
+
+
+def told_another_version(evidence: Evidence) -> Evidence:
+    told = accepted(evidence)
+    lie = Accepted(told.result.version + 1, told.result.event_ids)
+    evidence = answered(evidence, told.command.command_id, lambda outcome: replace(outcome, result=lie))
+    changed = [Told(t.command, lie) if t.result == told.result else t for t in evidence.told]
+    return replace(evidence, told=changed)
+
+
+def told_rejected(evidence: Evidence) -> Evidence:
+    command = replace(accepted(evidence).command, fingerprint="somebody else's")
+    return replace(evidence, told=[*evidence.told, Told(command, Rejected("version_conflict", "no"))])
+
+
+def told_otherwise_the_second_time(evidence: Evidence) -> Evidence:
+    first = next(outcome for outcome in evidence.outcomes if isinstance(outcome.result, Rejected))
+    return replace(evidence, outcomes=[*evidence.outcomes, replace(first, result=Rejected("other", "other"))])
+
+
+def one_command_in_two_streams(evidence: Evidence) -> Evidence:
+    one, other = of_type(evidence, "RunClaimed")[:2]
+    ids = (one.event.event_id, other.event.event_id)
+    evidence = altered(evidence, other, command_id=one.event.command_id)
+    evidence = answered(evidence, other.event.command_id, lambda outcome: None)
+    both = Accepted(other.event.version, ids)
+    return answered(evidence, one.event.command_id, lambda outcome: replace(outcome, result=both))
+
+
+def no_outcome(evidence: Evidence) -> Evidence:
+    return answered(evidence, alone(evidence).event.command_id, lambda outcome: None)
+
+
+def outcome_without_events(evidence: Evidence) -> Evidence:
+    kept = next(o for o in evidence.outcomes if isinstance(o.result, Accepted))
+    return replace(evidence, outcomes=[*evidence.outcomes, replace(kept, command_id=NOBODY)])
+
+
+def skipped_version(evidence: Evidence) -> Evidence:
+    last = alone(evidence)
+    return altered(evidence, last, version=last.event.version + 1)
+
+
+def wrong_hash(evidence: Evidence) -> Evidence:
+    last = evidence.events[-1]
+    return replace(evidence, events=[*evidence.events[:-1], RecordedEvent(replace(last.event, hash="0" * 64), last.position)])
+
+
+def unknown_cause(evidence: Evidence) -> Evidence:
+    return altered(evidence, alone(evidence), causation_id=NOBODY)
+
+
+def no_cause(evidence: Evidence) -> Evidence:
+    return altered(evidence, alone(evidence), causation_id=None)
+
+
+def other_correlation(evidence: Evidence) -> Evidence:
+    return altered(evidence, alone(evidence), correlation_id="another")
+
+
+def started_twice(evidence: Evidence) -> Evidence:
+    second = next(e for e in of_type(evidence, "StepStarted") if said(e.event)["attempt"] == 2)
+    evidence = unseen(evidence, second)
+    evidence = altered(evidence, step_finished(evidence, second), {"exit_code": None})
+    return altered(evidence, next(e for e in evidence.events if e.position == second.position), {"attempt": 1})
+
+
+def began_twice(evidence: Evidence) -> Evidence:
+    return replace(evidence, starts=[*evidence.starts, evidence.starts[0]])
+
+
+def began_unintended(evidence: Evidence) -> Evidence:
+    return replace(evidence, starts=[*evidence.starts, replace(evidence.starts[0], mark="ops-0")])
+
+
+def began_too_early(evidence: Evidence) -> Evidence:
+    early = replace(evidence.starts[0], visible=dict.fromkeys(evidence.starts[0].visible, 0))
+    return replace(evidence, starts=[early, *evidence.starts[1:]])
+
+
+def ended_but_never_began(evidence: Evidence) -> Evidence:
+    ended = next(e for e in of_type(evidence, "StepFinished") if said(e.event)["exit_code"] == 0)
+    return unseen(evidence, ended)
+
+
+def still_there(evidence: Evidence) -> Evidence:
+    ended = next(e for e in of_type(evidence, "StepFinished") if said(e.event)["state"] == "succeeded")
+    return replace(evidence, still_running={mark_of(name_of(ended.event.stream), event_of(ended.event))})
+
+
+def never_ended(evidence: Evidence) -> Evidence:
+    last = {recorded.event.stream: recorded for recorded in evidence.events}
+    system = (e for e in last.values() if e.event.type == "RunFinished" and e.event.actor.kind == "system")
+    end = next(system).event
+    evidence = replace(evidence, events=chained([e for e in evidence.events if e.event.event_id != end.event_id]))
+
+    def without(outcome: Outcome) -> Outcome:
+        assert isinstance(outcome.result, Accepted)
+        return replace(outcome, result=Accepted(outcome.result.version - 1, outcome.result.event_ids[:-1]))
+
+    return answered(evidence, end.command_id, without)
+
+
+def check_without_a_result(evidence: Evidence) -> Evidence:
+    asked = of_type(evidence, "TargetCheckRequested")[0]
+    return altered(evidence, asked, {"check": "another"})
+
+
+def does_not_fit(evidence: Evidence) -> Evidence:
+    return altered(evidence, of_type(evidence, "StepFinished")[0], {"target": "nowhere", "exit_code": None})
+
+
+def another_row(evidence: Evidence) -> Evidence:
+    rows = [{**evidence.live["targets"][0], "title": "another"}, *evidence.live["targets"][1:]]
+    return replace(evidence, live={**evidence.live, "targets": rows})
+
+
+def a_row_less(evidence: Evidence) -> Evidence:
+    return replace(evidence, live={**evidence.live, "run_output": evidence.live["run_output"][:-1]})
+
+
+def another_result(evidence: Evidence) -> Evidence:
+    rows = {"runs": [{**evidence.live["runs"][0], "state": "refused"}, *evidence.live["runs"][1:]]}
+    return replace(evidence, live={**evidence.live, **rows}, rebuilt={**evidence.rebuilt, **rows})
+
+
+def no_run_in_any_row(evidence: Evidence) -> Evidence:
+    return replace(evidence, live={**evidence.live, "runs": []}, rebuilt={**evidence.rebuilt, "runs": []})
+
+
+def stopped(evidence: Evidence) -> Evidence:
+    return replace(evidence, stopped_projections=["runs: poison"])
+
+
+def unforeseen(evidence: Evidence) -> Evidence:
+    return replace(evidence, unforeseen=["owner-a ended: KeyError"])
+
+
+CASES: list[tuple[str, Callable[[Evidence], Evidence]]] = [
+    ("ok_is_there_once", told_another_version),
+    ("rejected_is_never_there", told_rejected),
+    ("told_alike", told_otherwise_the_second_time),
+    ("unknown_is_one_or_none", one_command_in_two_streams),
+    ("outcomes_agree_with_events", no_outcome),
+    ("outcomes_agree_with_events", outcome_without_events),
+    ("versions_are_gapless", skipped_version),
+    ("chain_is_unbroken", wrong_hash),
+    ("causes_are_complete", unknown_cause),
+    ("causes_are_complete", no_cause),
+    ("causes_are_complete", other_correlation),
+    ("attempts_start_once", started_twice),
+    ("targets_saw_each_attempt_once", began_twice),
+    ("targets_saw_only_intents", began_unintended),
+    ("targets_saw_only_intents", began_too_early),
+    ("what_succeeded_was_seen", ended_but_never_began),
+    ("what_is_told_dead_is_dead", still_there),
+    ("runs_end", never_ended),
+    ("checks_end", check_without_a_result),
+    ("events_fold", does_not_fit),
+    ("read_models_are_the_log", another_row),
+    ("read_models_are_the_log", a_row_less),
+    ("read_models_are_the_log", another_result),
+    ("read_models_are_the_log", no_run_in_any_row),
+    ("read_models_are_the_log", stopped),
+    ("nothing_unforeseen", unforeseen),
+]
+
+
+@pytest.mark.parametrize(("invariant", "break_it"), CASES, ids=lambda value: getattr(value, "__name__", value))
+def test_what_breaks_one_invariant_is_named_by_it_alone(
+    sound: Evidence, invariant: str, break_it: Callable[[Evidence], Evidence]
+) -> None:
+    broken = break_it(sound)
+    assert {found.invariant for found in violations(broken)} == {invariant}
+
+
+def test_every_invariant_is_broken_once() -> None:
+    assert {invariant for invariant, _ in CASES} == set(INVARIANTS)

@@ -1,0 +1,131 @@
+"""What do simulated targets do? They run steps whatever becomes of the executor, fail, hang, die, come back, and bear witness.
+
+A step that was begun goes on when its executor dies or loses the connection: only its end is not heard by anybody.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from infra.memory.log import MemoryLog
+from processors.executor.connector import (
+    Ending,
+    Endpoint,
+    Exited,
+    Invocation,
+    Killed,
+    Login,
+    OutputSink,
+    Reached,
+    Unconfirmed,
+    Unreachable,
+)
+from schemas.position import Partition
+from tests.support.checker import Start
+from tests.support.simulated_process import SimulationLoop
+
+
+@dataclass(eq=False)
+class _Remote:
+    mark: str
+    target: str
+    exit_code: int
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = False
+
+
+class SimulatedFleet:
+    """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer."""
+
+    def __init__(self, loop: SimulationLoop, log: MemoryLog, dice: Random) -> None:
+        self.starts: list[Start] = []
+        self.down: set[str] = set()
+        self.faults: Counter[str] = Counter()
+        self.calm = False
+        self._loop, self._log, self._dice = loop, log, dice
+        self._running: dict[_Remote, None] = {}
+
+    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
+        dice = self._dice
+        await asyncio.sleep(dice.uniform(2, 9) if dice.random() < 0.02 else dice.uniform(0.005, 0.3))
+        if endpoint.target in self.down or self._happens("step unreachable", 0.03):
+            await asyncio.sleep(dice.uniform(0, 1))
+            raise Unreachable("connect_failed", "the target does not answer")
+        remote = self._begin(endpoint.target, step)
+        until = self._loop.time() + step.timeout_s
+        sink("stdout", b"begun\n")
+        await _first(remote.over, cancelled, step.timeout_s)
+        if not remote.over.is_set():
+            return await self._kill(remote, "cancelled" if self._loop.time() < until else "timed_out")
+        if remote.lost:
+            await asyncio.sleep(dice.uniform(0, 5))
+            return Unconfirmed("the connection was lost")
+        sink("stdout", f"done {step.mark}\n".encode())
+        return Exited(remote.exit_code)
+
+    async def check(self, endpoint: Endpoint, login: Login) -> Reached:
+        await asyncio.sleep(self._dice.uniform(0.01, 1))
+        if endpoint.target in self.down:
+            raise Unreachable("connect_failed", "the target does not answer")
+        return Reached(0.25, {"server": "simulated"})
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    @property
+    def still_running(self) -> frozenset[str]:
+        """The marks of what runs right now."""
+        return frozenset(remote.mark for remote in self._running)
+
+    def die(self, target: str) -> None:
+        """The target stops answering and everything that runs on it ends; whoever is connected finds out later."""
+        self.down.add(target)
+        for remote in [r for r in self._running if r.target == target]:
+            self._lose(remote)
+            self._end(remote)
+
+    def _begin(self, target: str, step: Invocation) -> _Remote:
+        runs = [Partition("runs", shard) for shard in range(self._log.shards)]
+        self.starts.append(Start(step.mark, target, {p: self._log.storage.stable_end(p) for p in runs}))
+        remote = _Remote(step.mark, target, 1 if self._happens("step fails", 0.08) else 0)
+        self._running[remote] = None
+        if self._happens("step hangs", 0.04):
+            return remote
+        if self._happens("connection lost", 0.03):
+            self._loop.later(self._dice.uniform(0.02, 3), self._lose, remote)
+        self._loop.later(self._dice.uniform(0.02, 3), self._end, remote)
+        return remote
+
+    def _end(self, remote: _Remote) -> None:
+        self._running.pop(remote, None)
+        remote.over.set()
+
+    def _lose(self, remote: _Remote) -> None:
+        """The connection is lost; what runs there goes on."""
+        if not remote.over.is_set():
+            remote.lost = True
+            remote.over.set()
+
+    async def _kill(self, remote: _Remote, why: str) -> Ending:
+        await asyncio.sleep(self._dice.uniform(0.05, 1))
+        if remote.target in self.down or remote.lost or self._happens("kill unconfirmed", 0.1):
+            return Unconfirmed("it could not be confirmed that the step is dead")
+        self._end(remote)
+        return Killed(why)  # type: ignore[arg-type]
+
+    def _happens(self, what: str, chance: float) -> bool:
+        if self._dice.random() >= chance or (self.calm and what != "step fails"):
+            return False
+        self.faults[what] += 1
+        return True
+
+
+async def _first(one: asyncio.Event, other: asyncio.Event, within_s: float) -> None:
+    """Return when one of both is set, or after `within_s` seconds."""
+    waiting = [asyncio.ensure_future(each.wait()) for each in (one, other)]
+    try:
+        await asyncio.wait(waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -1,0 +1,164 @@
+"""How do many processes live in one event loop, and die as if by kill -9?
+
+The loop's time jumps to the next thing that is due, and which of the ready callbacks comes next is drawn from a seed. Everything
+a process begins runs in its context, so the loop knows whose callback it has in hand: those of a dead process are dropped (not
+even a `finally` of it runs), those of a paused one are kept until it goes on. What is left of the dead is buried at the end.
+"""
+
+import asyncio
+import contextvars
+import heapq
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+WORLD = contextvars.Context()
+"""The context of what belongs to no process: targets, the network, timers of the log."""
+
+MOST_TURNS = 5_000_000
+SLOW_DATABASE = 0.02
+
+
+class Stuck(Exception):
+    """Nothing will ever happen any more, or nothing ends."""
+
+
+class Process:
+    """A process of the simulation: alive, paused (SIGSTOP) or dead; `cut` off from the log or not."""
+
+    def __init__(self, loop: "SimulationLoop", name: str, died: Callable[["Process"], None]) -> None:
+        self.name = name
+        self.dead = False
+        self.paused = False
+        self.cut = False
+        self.skew_s = 0.0
+        self.fuse: int | None = None
+        self.tasks: list[asyncio.Task[Any]] = []
+        self._loop = loop
+        self._died = died
+        self._held: list[asyncio.Handle] = []
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `work` in this process."""
+        context = contextvars.copy_context()
+        context.run(PROCESS.set, self)
+        return self._loop.create_task(work, context=context)
+
+    def lets(self, handle: asyncio.Handle) -> bool:
+        """Whether a callback of this process may run now. With a `fuse` of n the process dies at its n-th callback from now."""
+        if self.dead:
+            return False
+        if self.paused:
+            self._held.append(handle)
+            return False
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse < 0:
+                self.kill()
+                return False
+        return True
+
+    def kill(self) -> None:
+        """As kill -9: nothing of it runs any more."""
+        if not self.dead:
+            self.dead = True
+            self._died(self)
+
+    def resume(self) -> None:
+        """As SIGCONT."""
+        self.paused = False
+        held, self._held = self._held, []
+        self._loop.take_back(held)
+
+
+PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("PROCESS", default=None)
+
+
+class SimulationLoop(asyncio.SelectorEventLoop):
+    """One callback at a time, the next one drawn from `order`; no time passes while any is ready; threads are simulated."""
+
+    def __init__(self, order: Random) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._order = order
+        self._turns = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.set_task_factory(self._made)  # type: ignore[arg-type]
+
+    def time(self) -> float:
+        return self._now
+
+    def later(self, delay_s: float, work: Callable[..., object], *args: Any) -> None:
+        """Do `work` in `delay_s` seconds, whoever has died by then."""
+        self.call_later(delay_s, work, *args, context=WORLD)
+
+    def take_back(self, handles: list[asyncio.Handle]) -> None:
+        self._ready.extend(handles)  # type: ignore[attr-defined]
+
+    def call_soon_threadsafe(self, callback, *args, context=None):  # type: ignore[no-untyped-def]
+        return self.call_soon(callback, *args, context=context)
+
+    def run_in_executor(self, executor, func, *args):  # type: ignore[no-untyped-def]
+        """The work of a thread: done at one moment and answered at a later one; the process may die before, between or after."""
+        future = self.create_future()
+        slow = self._order.random() < SLOW_DATABASE
+        first, second = (self._order.uniform(0, 1.0 if slow else 0.01) for _ in range(2))
+        self.call_later(first, self._work, future, second, lambda: func(*args))
+        return future
+
+    def _work(self, future: asyncio.Future[Any], answer_s: float, func: Callable[[], Any]) -> None:
+        try:
+            result, error = func(), None
+        except Exception as raised:
+            result, error = None, raised
+        self.call_later(answer_s, _answer, future, result, error)
+
+    def _made(self, loop: Any, work: Any, **more: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=self, **more)
+        self._tasks.append(task)  # so that a dead process's task is not closed, with every `finally`, by the garbage collector
+        return task
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        self._come_due()
+        if not ready:
+            if not scheduled:
+                raise Stuck("nothing will ever happen any more")
+            self._now = max(self._now, scheduled[0]._when)
+            self._come_due()
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            raise Stuck(f"{MOST_TURNS} callbacks ran, at {self._now:.1f} s")
+        ready.rotate(-self._order.randrange(len(ready)))
+        handle = ready.popleft()
+        if handle._cancelled:
+            return
+        process = handle._context.get(PROCESS)
+        if process is None or process.lets(handle):
+            handle._run()
+
+    def _come_due(self) -> None:
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and (scheduled[0]._cancelled or scheduled[0]._when <= self._now):
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False
+            if not timer._cancelled:
+                self._ready.append(timer)  # type: ignore[attr-defined]
+
+    def bury(self) -> None:
+        """Let go of every task that is left, whatever its `finally` blocks have against it."""
+        for task in self._tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with suppress(Exception):
+                    task.get_coro().close()  # type: ignore[union-attr]
+
+
+def _answer(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,402 @@
+"""One seed, one whole history: owners, executors, sweeper, projections and clients on the memory log, in fake time, under faults.
+
+Only the outside is simulated: network, clocks, threads, targets and people. The owner, the executor and sweeper runtimes, the
+follower with its SQL store and the inventory are the real ones. A seed draws everything: the order of callbacks, what goes wrong
+and when. After a while all faults are healed, and what was recorded is the evidence for `tests.support.checker`.
+"""
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Engine, event, select
+from sqlalchemy.exc import OperationalError
+
+from infra.memory.log import MemoryLog
+from infra.sql.engine import create_all, open_engine, open_reader
+from infra.sql.read_store import SqlReadStore
+from processors.executor import held_run, plan_parts
+from projections import tables
+from projections.all import BY_NAME, TABLE
+from projections.follow import Follower
+from projections.position import has_reached, status
+from projections.rebuild import ask_for_rebuild
+from schemas.event_envelope import EventEnvelope, RecordedEvent
+from schemas.outcome import Outcome
+from schemas.position import Partition, Position
+from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
+from schemas.wire import decode
+from tests.processors.world import Vault
+from tests.support.checker import Evidence, Violation, violations
+from tests.support.simulated_clients import TARGETS, Client, Notebook
+from tests.support.simulated_fleet import SimulatedFleet
+from tests.support.simulated_ports import Network, OutcomesSeen, Reader, Sender, SimulatedClock
+from tests.support.simulated_process import Process, SimulationLoop
+from tests.support.simulated_roles import ROLES, Place, Running, Unheard
+
+FAULTY_S = 45.0
+"""How long things go wrong, in fake seconds."""
+
+SETTLED_WITHIN_S = 400.0
+"""How long after that the last run may take to end: leases, time-outs and retries of runs that wait for each other."""
+
+CLIENTS = 2
+
+
+@dataclass
+class Databases:
+    """The read models: what the projections keep, and later what is built anew beside it."""
+
+    folder: Path
+    is_down: bool = False
+    opened: list[Engine] = field(default_factory=list)
+
+    def open(self, name: str) -> tuple[Engine, Engine]:
+        """A new database: its writing and its reading engine."""
+        file = self.folder / f"{name}.db"
+        shutil.copyfile(_template(), file)
+        writer, reader = open_engine(f"sqlite:///{file}"), open_reader(f"sqlite:///{file}")
+        event.listen(writer, "connect", _unsafe_but_quick)
+        for engine in (writer, reader):
+            event.listen(engine, "begin", self._begin)
+            self.opened.append(engine)
+        return writer, reader
+
+    def _begin(self, connection: Any) -> None:
+        if self.is_down:
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("the simulated database is down"))
+
+
+def _unsafe_but_quick(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF").close()
+
+
+@cache
+def _template() -> Path:
+    """A database file with all tables, made once."""
+    file = Path(tempfile.mkdtemp(prefix="opsconductor-simulation-")) / "template.db"
+    engine = open_engine(f"sqlite:///{file}")
+    create_all(engine)
+    engine.dispose()
+    return file
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one seed came to. `digest` covers every byte of the log; `faults` counts what went wrong, by its name."""
+
+    seed: int
+    evidence: Evidence
+    violations: list[Violation]
+    faults: Mapping[str, int]
+    digest: str
+    seconds: float
+
+
+class Simulation:
+    """One seed's world."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.loop = SimulationLoop(Random(f"{seed} order"))
+        self.dice = Random(f"{seed} faults")
+        self.log = MemoryLog(self.dice.choice((1, 2, 3)))
+        self.network = Network(self.loop, self.log, Random(f"{seed} network"))
+        self.log.at = self.network.at
+        self.fleet = SimulatedFleet(self.loop, self.log, Random(f"{seed} fleet"))
+        self.databases = Databases(folder)
+        self.writer, self.reader = self.databases.open("live")
+        self.book = Notebook(Random(f"{seed} clients"))
+        self.vault = Vault()
+        self.unforeseen: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.places: dict[str, Running] = {}
+        self.healed = self.clients_done = False
+        self.loop.set_exception_handler(self._unforeseen)
+
+    # --- roles --------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        place = Place(
+            loop=self.loop,
+            network=self.network,
+            fleet=self.fleet,
+            vault=self.vault,
+            writer=self.writer,
+            reader=self.reader,
+            dice=self.dice,
+            crashed=lambda what, error: self.unforeseen.append(f"{what}: {error!r}"),
+        )
+        for name, make in ROLES.items():
+            self.places[name] = Running(name, make, place, self._died)
+            self.places[name].start()
+        self._start_clients(Process(self.loop, "api", self._clients_died), furnish=True)
+
+    def _died(self, running: Running) -> None:
+        if not self.healed:
+            self.loop.later(self.dice.uniform(0.1, 15), running.start)
+
+    def _start_clients(self, process: Process, furnish: bool) -> None:
+        self.api = process
+        clock = SimulatedClock(self.loop, process)
+        client = Client(self.book, Sender(self.network, process), OutcomesSeen(self.network, process), self.vault, clock)
+
+        async def live() -> None:
+            if furnish:
+                await client.furnish()
+            await asyncio.gather(*(client.act(FAULTY_S) for _ in range(CLIENTS)))
+            self.clients_done = True
+
+        process.start(live())
+
+    def _clients_died(self, process: Process) -> None:
+        furnished = len(self.book.told) > 10
+        self._start_clients(Process(self.loop, "api", self._clients_died), furnish=not furnished)
+
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.unforeseen.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    async def _torment(self) -> None:
+        faults: dict[Callable[[], None], int] = {
+            self._kill: 6,
+            self._pause: 4,
+            self._cut: 3,
+            self._fence: 2,
+            self._target_dies: 2,
+            self._stop: 1,
+            self._database_down: 1,
+            self._clock_jumps: 1,
+            self._rebuild: 1,
+            self._api_dies: 1,
+        }
+        while self.loop.time() < FAULTY_S:
+            await asyncio.sleep(self.dice.uniform(0.1, 3.5))
+            fault = self.dice.choices(list(faults), list(faults.values()))[0]
+            self.faults[fault.__name__.strip("_").replace("_", " ")] += 1
+            fault()
+
+    def _anyone(self) -> Running:
+        return self.dice.choice(list(self.places.values()))
+
+    def _kill(self) -> None:
+        self._anyone().process.fuse = self.dice.choice((0, 5, 40, 200)) + self.dice.randrange(20)
+
+    def _pause(self) -> None:
+        running = self._anyone()
+        running.pause(self.dice.choice((0.5, 3, 10, 30)) * self.dice.uniform(0.5, 1))
+
+    def _cut(self) -> None:
+        process = self._anyone().process
+        process.cut = True
+        self.loop.later(self.dice.uniform(0.5, 12), self._joined, process)
+
+    def _joined(self, process: Process) -> None:
+        process.cut = False
+
+    def _fence(self) -> None:
+        self._anyone().session_over()
+
+    def _target_dies(self) -> None:
+        target = self.dice.choice(TARGETS)
+        self.fleet.die(target)
+        self.loop.later(self.dice.uniform(0.5, 15), self.fleet.down.discard, target)
+
+    def _stop(self) -> None:
+        self._anyone().stop()
+
+    def _database_down(self) -> None:
+        self.databases.is_down = True
+        self.loop.later(self.dice.uniform(0.1, 4), setattr, self.databases, "is_down", False)
+
+    def _clock_jumps(self) -> None:
+        self._anyone().process.skew_s = self.dice.uniform(-8, 8)
+
+    def _api_dies(self) -> None:
+        self.api.kill()
+
+    def _rebuild(self) -> None:
+        if not self.databases.is_down:
+            with self.writer.begin() as connection:
+                ask_for_rebuild(connection, self.dice.choice(list(BY_NAME)))
+
+    def _heal(self) -> None:
+        self.healed = self.network.calm = self.fleet.calm = True
+        self.databases.is_down = False
+        self.fleet.down.clear()
+        for running in self.places.values():
+            running.heal()
+
+    # --- the whole ----------------------------------------------------------------------------------------------------
+
+    async def live(self) -> Evidence:
+        """From nothing to the evidence."""
+        self._begin()
+        await self._torment()
+        self._heal()
+        await self._until(SETTLED_WITHIN_S, self._is_settled)
+        for name, running in self.places.items():
+            if name.startswith(("sweeper", "executor")):
+                running.process.kill()
+        await self._until(SETTLED_WITHIN_S, self._is_quiet)
+        self.unforeseen += [f"{r.name} ended: {why}" for r in self.places.values() for why in r.ended]
+        live = _rows(self.reader)
+        stopped = [f"{s.name}: {s.error}" for s in self._status() if s.state != "live"]
+        return Evidence(
+            told=list(self.book.told),
+            events=list(self._recorded_events()),
+            outcomes=[body for _, body in self._records([OUTCOMES]) if isinstance(body, Outcome)],
+            starts=self.fleet.starts,
+            still_running=self.fleet.still_running,
+            live=live,
+            rebuilt=await self._rebuilt(),
+            stopped_projections=stopped,
+            unforeseen=list(self.unforeseen),
+        )
+
+    async def _until(self, within_s: float, holds: Callable[[], bool]) -> None:
+        until = self.loop.time() + within_s
+        while self.loop.time() < until and not holds():
+            await asyncio.sleep(0.5)
+
+    def _is_settled(self) -> bool:
+        """Whether people have done and everything they asked for has come to its end."""
+        if not self.clients_done or self.network.on_their_way or not self._everything_consumed():
+            return False
+        return all(
+            self._number_of(topic, begun) == self._number_of(topic, ended)
+            for topic, begun, ended in (
+                ("runs", "RunRequested", "RunFinished"),
+                ("targets", "TargetCheckRequested", "TargetChecked"),
+            )
+        )
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing will happen any more when nobody says anything."""
+        return self._everything_consumed() and self._projected(self.reader) and not self._rebuilding()
+
+    def _everything_consumed(self) -> bool:
+        storage = self.log.storage
+        lanes = [Partition(lane, s) for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM) for s in range(self.log.shards)]
+        return not storage.undecided and all(storage.consumed.get(lane, 0) >= storage.end(lane) for lane in lanes)
+
+    def _rebuilding(self) -> bool:
+        return any(s.rebuild_total is not None for s in self._status())
+
+    def _status(self) -> list[Any]:
+        with self.reader.connect() as connection:
+            return list(status(connection, self._ends(), datetime(2026, 3, 14, tzinfo=UTC)))
+
+    def _ends(self) -> dict[Partition, int]:
+        topics = sorted({topic for projection in TABLE for topic in projection.topics})
+        of = [Partition(topic, shard) for topic in topics for shard in range(self.log.shards)]
+        return {partition: self.log.storage.end(partition) for partition in of}
+
+    def _projected(self, reader: Engine) -> bool:
+        with reader.connect() as connection:
+            return all(has_reached(connection, name, self._ends()) for name in BY_NAME)
+
+    async def _rebuilt(self) -> Mapping[str, Any]:
+        writer, reader = self.databases.open("rebuilt")
+        process = Process(self.loop, "rebuild", lambda process: None)
+        process.start(Follower(Reader(self.network, process), SqlReadStore(writer), Unheard()).run())
+        await self._until(60, lambda: self._projected(reader))
+        process.kill()
+        return _rows(reader)
+
+    # --- the log ------------------------------------------------------------------------------------------------------
+
+    def _records(self, topics: Any) -> Iterator[tuple[Position, Any]]:
+        for partition in [Partition(topic, shard) for topic in topics for shard in range(self.log.shards)]:
+            for offset, record in self.log.storage.committed(partition, 0):
+                if record is not None:
+                    yield Position(*partition, offset), decode(*partition, self.log.shards, record)
+
+    def _number_of(self, topic: str, kind: str) -> int:
+        wanted, storage = ("ce_type", kind.encode()), self.log.storage
+        partitions = [Partition(topic, shard) for shard in range(self.log.shards)]
+        return sum(r is not None and wanted in r.headers for p in partitions for _, r in storage.committed(p, 0))
+
+    def _recorded_events(self) -> Iterator[RecordedEvent]:
+        for position, body in self._records(EVENT_TOPICS):
+            if isinstance(body, EventEnvelope):
+                yield RecordedEvent(body, position)
+            else:
+                self.unforeseen.append(f"{position} is no event: {body}")
+
+    def digest(self) -> str:
+        """Of every record in the log, aborted ones included, in its place."""
+        said = sha256()
+        topics = (*EVENT_TOPICS, OUTCOMES, COMMANDS_PEOPLE, COMMANDS_SYSTEM, RUN_OUTPUT, EXECUTORS)
+        for partition in [Partition(topic, shard) for topic in topics for shard in range(self.log.shards)]:
+            said.update(repr((partition, list(_entries(self.log, partition)))).encode())
+        return said.hexdigest()
+
+
+def _entries(log: MemoryLog, partition: Partition) -> Iterator[tuple[Any, str]]:
+    for entry in log.storage._entries.get(partition, ()):
+        yield entry.record, entry.transaction.fate.name if entry.transaction else ""
+
+
+def _rows(reader: Engine) -> dict[str, list[dict[str, Any]]]:
+    with reader.connect() as connection:
+        return {
+            table.name: [dict(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()]
+            for table in tables.metadata.sorted_tables
+        }
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What the roles log about faults is no news here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _small_bounds(dice: Random) -> Iterator[None]:
+    """Plans and reports are cut into parts that a few targets already fill."""
+    limit = dice.choice((1, 400, 450_000))
+    with (
+        patch.object(held_run, "parts_of", partial(plan_parts.parts_of, limit=limit)),
+        patch.object(held_run, "MAX_ENTRIES", dice.choice((1, 3, 500))),
+    ):
+        yield
+
+
+def simulate(seed: int) -> Run:
+    """Live through one seed. Raises `Stuck` when it does not come to an end."""
+    with (
+        _silence(),
+        _small_bounds(Random(f"{seed} bounds")),
+        tempfile.TemporaryDirectory(prefix="opsconductor-simulation-") as folder,
+    ):
+        simulation = Simulation(seed, Path(folder))
+        loop = simulation.loop
+        try:
+            evidence = loop.run_until_complete(simulation.live())
+            seconds, digest = loop.time(), simulation.digest()
+        finally:
+            simulation.loop.bury()
+            loop.close()
+            for engine in simulation.databases.opened:
+                engine.dispose()
+    faults = simulation.faults + simulation.network.faults + simulation.fleet.faults
+    return Run(seed, evidence, violations(evidence), faults, digest, seconds)

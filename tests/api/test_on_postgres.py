@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest_asyncio
 from sqlalchemy import create_engine, make_url, text
 
-from tests.api import test_lists, test_runs, test_secrets, test_writes
+from tests.api import test_as_of, test_audit_trail, test_lists, test_runs, test_secrets, test_writes
 from tests.api.conftest import job, made
 from tests.api.server import Server, serving
 
@@ -55,3 +55,16 @@ async def test_a_nul_in_a_filter_or_a_name_is_never_a_5xx(server):
     for path in ("/runs?job=a%00b", "/audit/events?q=a%00b", "/jobs/a%00b", "/targets?selector=a%3D%00", "/runs/a.%00"):
         assert (await server.get(path)).status_code in (404, 422), path
     assert (await server.sign_in("a\x00b", "x")).status_code == 401
+
+
+async def test_things_and_lists_are_shown_as_they_were_alike(server):
+    await test_as_of.test_a_list_is_shown_as_it_was_with_its_filters_and_pages(server)
+    await test_as_of.test_runs_are_listed_by_the_state_they_had(server)
+
+
+async def test_new_events_are_followed_alike(server):
+    await test_audit_trail.test_new_events_of_all_shards_are_followed_and_resumed_without_gap_or_repeat(server)
+
+
+async def test_the_audit_trail_is_exported_alike(server, monkeypatch):
+    await test_audit_trail.test_an_export_holds_every_event_once_in_order_and_obeys_the_filters(server, monkeypatch)

@@ -136,3 +136,17 @@ async def test_a_long_list_is_looked_at_in_parts_and_loses_nothing(server: Serve
             break
         cursor = f"&cursor={page['next_cursor']}"
     assert (sizes, names) == ([0, 0, 1], ["web-8"])
+
+
+async def test_a_clock_that_went_back_brings_no_event_without_those_before_it(server: Server):
+    await made(server, "/credentials", credential())
+    await made(server, "/targets", target())
+    server.clock.ahead = timedelta(minutes=5)
+    await server.send("PATCH", "/targets/web-01", {"title": "From the future", "labels": {}})
+    server.clock.ahead = timedelta()
+    await server.send("PATCH", "/targets/web-01", {"host": "10.0.0.9"})
+    times = await times_of(server, "/targets/web-01", 3)
+    assert times[0] < times[2] < times[1], "the second change is told as earlier than the first"
+    then = (await server.get(f"/targets/web-01?as_of={times[2]}")).json()
+    assert (then["version"], then["title"], then["host"]) == (1, "A machine", "10.0.0.5")
+    assert (await server.get(f"/targets/web-01?as_of={times[1]}")).json()["version"] == 3

@@ -66,12 +66,17 @@ class Forms:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         every = {form for secret in secrets for form in forms_of(secret)}
-        self._forms = tuple((form, form[:SHORTEST], _period(form)) for form in sorted(every))
+        self._forms = tuple((form, _period(form)) for form in sorted(every))
+        self._by_head: dict[str, list[str]] = {}
+        for form in sorted(every):
+            self._by_head.setdefault(form[:SHORTEST], []).append(form)
+        self._longest = max(map(len, every), default=0)
+        self._beginnings = {head[:length] for head in self._by_head for length in range(1, SHORTEST)}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where forms stand in `text`: begin and end, in order, overlapping ones joined."""
         found: list[tuple[int, int]] = []
-        for form, _, period in self._forms:
+        for form, period in self._forms:
             at = text.find(form)
             while at >= 0:
                 found.append((at, at + len(form)))
@@ -80,7 +85,15 @@ class Forms:
 
     def open_at(self, text: str) -> int:
         """Where the longest tail of `text` begins that could be the beginning of a form; its length when there is none."""
-        return min((_open_tail(text, form, head) for form, head, _ in self._forms), default=len(text))
+        # Most of what is written holds no form's head: that is seen far faster than every form is tried.
+        near = text[max(0, len(text) - self._longest) :]
+        heads = [head for head in self._by_head if head in near]
+        candidates = [_open_tail(text, form, head) for head in heads for form in self._by_head[head]]
+        for length in range(min(SHORTEST - 1, len(text)), 0, -1):
+            if text[-length:] in self._beginnings:
+                candidates.append(len(text) - length)
+                break
+        return min(candidates, default=len(text))
 
 
 def _open_tail(text: str, form: str, head: str) -> int:
@@ -121,12 +134,14 @@ class Masker:
 
     def feed(self, text: str) -> str:
         """What may be shown now that `text` has come."""
+        if not text:
+            return ""
         text = self._held + text
         return self._masked(text, self._forms.open_at(text))
 
     def end(self) -> str:
         """What is left when the stream ends."""
-        return self._masked(self._held, len(self._held))
+        return self._masked(self._held, len(self._held)) if self._held else ""
 
     def _masked(self, text: str, until: int) -> str:
         shown: list[str] = []

@@ -7,7 +7,7 @@ from typing import Literal
 
 from domain.identity import is_slug
 from domain.job.parameters import Parameter, check_parameters
-from domain.job.quoting import SHELLS, Shell, inside_quotes
+from domain.job.quoting import SHELLS, Shell, refused_places
 from domain.job.template import names_in
 from domain.rejection import FieldError, Invalid
 from domain.selector import LABEL_KEY, parse_selector
@@ -180,10 +180,12 @@ def _script_errors(step: Step, at: str, known: set[str]) -> Iterator[FieldError]
         yield FieldError(where, f"is longer than {MAX_SCRIPT} bytes")
     if shell not in SHELLS:
         yield FieldError(f"{at}.shell", f"must be one of {', '.join(SHELLS)}")
-    for placeholder in names_in(text):
+    placeholders = names_in(text)
+    refused = refused_places(shell, text, [placeholder.start for placeholder in placeholders])
+    for placeholder in placeholders:
         if placeholder.name not in known and not _is_label(placeholder.name):
             yield FieldError(where, f"{{{{ {placeholder.name} }}}} is not known here")
-        elif inside_quotes(shell, text, placeholder.start):
+        elif placeholder.start in refused:
             yield FieldError(where, f"{{{{ {placeholder.name} }}}} stands inside quotes or arithmetic; it is quoted by itself")
 
 

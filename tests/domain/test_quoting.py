@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain.job.quoting import SHELLS, inside_quotes, reference
+from domain.job.quoting import SHELLS, reference, refused_places
 
 HOSTILE = "a b'; touch p #$(touch p)`touch p`\"&|<>\\ *?~!%{{x}}${IFS}\u2019\u2018\u201c\u201dé\nsecond -rf\r\n\t\x7f"
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=200)
@@ -70,6 +71,19 @@ def test_the_powershell_reference_is_a_variable_and_no_string():
         ("bash", "((a); b) @", False),
         ("bash", "f() { echo @; }", False),
         ("bash", 'case "$x" in a) echo @;; esac', False),
+        ("bash", "[[ @ == a-eq ]]", False),
+        ("bash", "[ @ -eq 1 ]", False),
+        ("bash", "[[ x -eq 1 ]] && echo @", False),
+        ("bash", "[[ @ == b && x -eq 1 ]]", False),
+        ("sh", "echo [@]", False),
+        ("sh", "echo a[0-9] @", False),
+        ("sh", "echo a[ \n@", False),
+        ("sh", 'echo "${x:-it\'s}" @', False),
+        ("sh", "echo ${x#'}'} @", False),
+        ("sh", "echo ${x%)} ${#x} @", False),
+        ("sh", "echo ${x:-@}", True),
+        ("powershell", "$a[@]", False),
+        ("powershell", "${env:X} @", False),
         ("powershell", "Write '`'@", False),
         ("powershell", 'Write "`"@"', True),
         ("powershell", 'Write "a""@"', True),
@@ -83,9 +97,47 @@ def test_the_powershell_reference_is_a_variable_and_no_string():
     ],
 )
 def test_a_placeholder_may_not_stand_in_quotes_or_arithmetic(shell, text, inside):
-    assert inside_quotes(shell, text, text.index("@")) is inside
+    at = text.index("@")
+    assert refused_places(shell, text, [at]) == ({at} if inside else set())
 
 
-@given(st.sampled_from(SHELLS), st.text("ab'\"\\`$()#\n {}", max_size=60), st.data())
-def test_any_text_can_be_scanned_at_any_place(shell, text, data):
-    assert inside_quotes(shell, text, data.draw(st.integers(0, len(text)))) in (True, False)
+@given(st.sampled_from(SHELLS), st.text("ab'\"\\`$()[]#\n {}", max_size=60), st.data())
+def test_any_text_can_be_scanned_and_many_places_at_once_are_judged_as_one_by_one(shell, text, data):
+    places = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=5)))
+    assert refused_places(shell, text, places) == {at for at in places if refused_places(shell, text, [at])}
+
+
+EVALUATED = "a[$(touch ran)]"
+"""In bash, arithmetic on a variable of this value runs the command."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "echo $((@))",
+        "echo $[@]",
+        "a[@]=1",
+        "b=(1); echo ${b[@]}",
+        "b=abc; echo ${b:@}",
+        "[[ @ -eq 1 ]]",
+        "[[ 1 -gt @ ]]",
+        "[[ -n x && @ -le 3 ]]",
+        "[[ -v @ ]]",
+    ],
+)
+def test_where_bash_would_evaluate_a_value_no_placeholder_may_stand(text, tmp_path):
+    script = text.replace("@", reference("bash", "OPS_PARAM_X"))
+    environment = {"PATH": os.environ["PATH"], "OPS_PARAM_X": EVALUATED}
+    subprocess.run(
+        ["/bin/bash"], input=script.encode(), env=environment, cwd=tmp_path, capture_output=True, timeout=20, check=False
+    )
+    assert (tmp_path / "ran").exists()
+    for shell in ("sh", "bash"):
+        assert refused_places(shell, text, [text.index("@")])
+
+
+def test_a_large_script_full_of_placeholders_is_judged_in_one_pass():
+    text = "echo {{ run.id }}\n" * 14_000
+    began = time.monotonic()
+    assert not refused_places("bash", text, range(5, len(text), 18))
+    assert time.monotonic() - began < 5

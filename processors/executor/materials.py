@@ -28,9 +28,6 @@ ASK_FOR_S = 30.0
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
 
-TRUSTED_FOR_S = 2.0
-"""How long a credential's entry is used without looking again: a revoked one opens nothing after that."""
-
 
 class Unusable(Exception):
     """What the run needs cannot be had; a stable code and a message for people, which never holds a secret."""
@@ -58,7 +55,8 @@ class Materials:
         self._clock = clock
         self._sleep = sleep
         self._runs: dict[str, asyncio.Task[Opened]] = {}
-        self._logins: dict[str, tuple[float, asyncio.Task[Login]]] = {}
+        self._logins: dict[str, Login] = {}
+        self._to_look_up: dict[str, asyncio.Task[Login]] = {}
         self._forms: dict[tuple[str, str], Forms] = {}
 
     async def opened(self, run: str, request: RunRequested) -> Opened:
@@ -72,12 +70,14 @@ class Materials:
         return await asyncio.shield(task)
 
     async def login(self, credential: str) -> Login:
-        """What opens targets with this credential now. Raises `Unusable` with `credential_unavailable`."""
-        known = self._logins.get(credential)
-        if known is None or self._clock.monotonic() >= known[0] or (known[1].done() and not _succeeded(known[1])):
-            known = (self._clock.monotonic() + TRUSTED_FOR_S, asyncio.create_task(self._log_in(credential, known)))
-            self._logins[credential] = known
-        return await asyncio.shield(known[1])
+        """What opens targets with this credential now: one rotated or revoked before the call opens nothing after it.
+
+        All who ask before a look-up begins share it. Raises `Unusable` with `credential_unavailable`.
+        """
+        task = self._to_look_up.get(credential)
+        if task is None:
+            task = self._to_look_up[credential] = asyncio.create_task(self._log_in(credential))
+        return await asyncio.shield(task)
 
     def forms(self, run: str, opened: Opened, login: Login) -> Forms:
         """What has to be masked in the output of this run's steps under this login."""
@@ -134,21 +134,28 @@ class Materials:
             await self._sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_S)
 
-    async def _log_in(self, name: str, before: tuple[float, asyncio.Task[Login]] | None) -> Login:
+    async def _log_in(self, name: str) -> Login:
+        del self._to_look_up[name]
         try:
             entry = await self._asked(lambda: self._inventory.credential(name), ASK_FOR_S)
             if entry is None:
+                self._logins.pop(name, None)
                 raise Unusable("credential_unavailable", f"credential {name} does not exist or is revoked")
-            fingerprint = f"{entry.name}@{entry.revision}"
-            if before and _succeeded(before[1]) and before[1].result().fingerprint == fingerprint:
-                return before[1].result()
-            bound_to = bound_to_credential(entry.name, entry.revision)
-            clear = await self._secret(entry.secret, bound_to, f"credential {name}", ASK_FOR_S)
-            return _login(entry, fingerprint, clear)
+            login = self._logins[name] = await self._login_of(entry)
+            return login
         except (InventoryUnavailable, VaultError):
             raise Unusable("credential_unavailable", f"credential {name} could not be looked up") from None
         except Unusable as error:
             raise Unusable("credential_unavailable", error.message) from None
+
+    async def _login_of(self, entry: CredentialEntry) -> Login:
+        fingerprint = f"{entry.name}@{entry.revision}"
+        known = self._logins.get(entry.name)
+        if known and known.fingerprint == fingerprint:
+            return known
+        bound_to = bound_to_credential(entry.name, entry.revision)
+        clear = await self._secret(entry.secret, bound_to, f"credential {entry.name}", ASK_FOR_S)
+        return _login(entry, fingerprint, clear)
 
 
 def _succeeded(task: asyncio.Task[T]) -> bool:

@@ -8,6 +8,7 @@ the log was opened.
 import asyncio
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,9 @@ from schemas.position import Partition
 from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM
 
+MOST_RECENT = 10_000
+"""Commands sent from here whose outcomes are kept at hand."""
+
 
 class SqliteLog:
     """All ports of the log on one folder. Made by `open`."""
@@ -50,9 +54,9 @@ class SqliteLog:
         self.writer = Writer(connection, layout, clock, self._on_commit, chores)
         self._committed = {p: i - layout.first_id(p) for p, i in self.writer.standing.next_id.items()}
         self._members = Members()
-        self.sender = SqliteSender(self.writer, layout)
-        self.records = SqliteRecords(self.writer)
         self.outcomes = SqliteOutcomes(self._pool, layout)
+        self.sender = SqliteSender(self.writer, layout, self.outcomes)
+        self.records = SqliteRecords(self.writer)
         self.reader = SqliteReader(self._pool, layout, LiveTail(self.writer, self._committed, self._waiting))
 
     @staticmethod
@@ -102,16 +106,22 @@ class SqliteReadOnlyLog:
 class SqliteSender:
     """Puts commands on a lane."""
 
-    def __init__(self, writer: Writer, layout: Layout) -> None:
+    def __init__(self, writer: Writer, layout: Layout, outcomes: "SqliteOutcomes") -> None:
         self._writer = writer
         self._layout = layout
+        self._outcomes = outcomes
 
     async def send(self, command: CommandEnvelope) -> None:
         """Return once the command is on the disk. Raises `LogUnavailable`, `ResultUnknown` or `RecordTooLarge`."""
         record = encoded(command)
         lane = COMMANDS_PEOPLE if command.actor.kind in PEOPLE_KINDS else COMMANDS_SYSTEM
         partition = Partition(lane, shard_of(command.stream, self._layout.shards))
-        await self._writer.submit(Append(partition, (record,)), record.size)
+        self._outcomes.expect(command.command_id)
+        try:
+            await self._writer.submit(Append(partition, (record,)), record.size)
+        except BaseException:
+            self._outcomes.expect_no_longer(command.command_id)
+            raise
 
 
 class SqliteRecords:
@@ -134,21 +144,37 @@ class SqliteOutcomes:
         self._pool = pool
         self._layout = layout
         self._awaited: dict[UUID, set[asyncio.Future[Outcome]]] = {}
+        self._recent: OrderedDict[UUID, Outcome | None] = OrderedDict()
+
+    def expect(self, command_id: UUID) -> None:
+        """The command is being sent from here: its outcome will be told (`known`), so nobody has to look for it on the disk."""
+        self._recent.setdefault(command_id)
+        while len(self._recent) > MOST_RECENT:
+            self._recent.popitem(last=False)
+
+    def expect_no_longer(self, command_id: UUID) -> None:
+        """It was not sent, or nobody knows."""
+        if self._recent.get(command_id) is None:
+            self._recent.pop(command_id, None)
 
     async def wait(self, command_id: UUID, within_s: float) -> Outcome | None:
         """The outcome as soon as it is known, or None after `within_s` seconds. Raises `LogUnavailable`."""
+        if recent := self._recent.get(command_id):
+            return recent
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         future: asyncio.Future[Outcome] = loop.create_future()
         # Registered before the look-up, so that no commit falls between the two.
         self._awaited.setdefault(command_id, set()).add(future)
         try:
-            if found := await self.find(command_id):
+            if command_id not in self._recent and (found := await self.find(command_id)):
                 return found
             async with asyncio.timeout_at(deadline):
                 return await future
         except TimeoutError:
-            return None
+            # After a commit whose result was in doubt an outcome is there that was never told.
+            self.expect_no_longer(command_id)
+            return await self.find(command_id)
         finally:
             self._awaited[command_id].discard(future)
             if not self._awaited[command_id]:
@@ -161,6 +187,8 @@ class SqliteOutcomes:
     def known(self, outcomes: Sequence[Outcome]) -> None:
         """Tell those who wait what has just been committed."""
         for outcome in outcomes:
+            if outcome.command_id in self._recent:
+                self._recent[outcome.command_id] = self._recent[outcome.command_id] or outcome
             for future in self._awaited.get(outcome.command_id, ()):
                 if not future.done():
                     future.set_result(outcome)

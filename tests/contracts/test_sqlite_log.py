@@ -282,3 +282,13 @@ async def test_the_file_is_written_with_full_sync_ahead_of_time(log, tmp_path):
 async def test_nobody_else_on_the_machine_can_read_the_files(log, tmp_path):
     await log.sender.send(command())
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+async def test_an_outcome_that_was_never_told_is_found_when_the_wait_is_over(log):
+    # A commit whose result was in doubt tells nobody, and turns out to be in the file.
+    cause = command(1)
+    owner = await decide(SqliteHarness, log, cause)
+    await owner.close()
+    log.outcomes._recent.clear()
+    log.outcomes.expect(cause.command_id)
+    assert await log.outcomes.wait(cause.command_id, 0.1) == outcome(cause)

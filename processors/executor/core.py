@@ -84,6 +84,11 @@ class ExecutorCore:
         """Whether no step runs here and nothing that ended here waits to be told."""
         return not any(run.has_something_to_tell for run in self._runs.values())
 
+    def knows(self, event: EventEnvelope) -> bool:
+        """Whether this event of a run held here has been taken in already, so that it would change nothing."""
+        run = self._runs.get(name_of(event.stream)) if kind_of(event.stream) == RUN else None
+        return run is not None and event.version <= run.version
+
     def wake_at(self) -> float | None:
         """The monotonic second at which something falls due."""
         return min((at for run in self._runs.values() if (at := run.wake_at()) is not None), default=None)

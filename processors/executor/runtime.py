@@ -117,6 +117,8 @@ class ExecutorRuntime:
 
     async def offer(self, event: EventEnvelope) -> None:
         """Take in an event of a run or a target. After this it is taken over: known here, or brought again by the sweep."""
+        if self._core.knows(event):
+            return  # most are our own doing: each accepted report was taken in with its answer
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._inputs.put_nowait((Seen(event), taken))
         await taken

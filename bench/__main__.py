@@ -29,7 +29,7 @@ def commands(given: argparse.Namespace) -> Sequence[Line]:
     """The command path, on Kafka and on SQLite."""
     quick: bool = given.quick
     amounts = kafka_path.Amounts(
-        rounds=1 if quick else 5,
+        rounds=given.rounds or (1 if quick else 5),
         commands=4_000 if quick else 20_000,
         alone=200 if quick else 500,
         at_once=2_000 if quick else 6_000,
@@ -53,12 +53,13 @@ def commands(given: argparse.Namespace) -> Sequence[Line]:
 
 def fan_out(given: argparse.Namespace) -> Sequence[Line]:
     """`echo ok` on many targets."""
-    rounds = 1 if given.quick else 5
     present = fanout.has_ansible()
     if not present:
         print("ansible is not installed here, left out")
     with scratch() as folder:
-        amounts = fanout.Amounts(given.targets, rounds, 0 if not present or given.without_ansible else 1)
+        amounts = fanout.Amounts(
+            given.targets, given.rounds or (1 if given.quick else 5), 0 if not present or given.without_ansible else 1
+        )
         lines, raw = fanout.measure(folder, amounts)
     show(f"`echo ok` on {given.targets} SSH targets, {fanout.AT_ONCE} at a time", lines)
     keep(given.json, lines, raw)
@@ -77,6 +78,7 @@ def main() -> None:
     fan.add_argument("--without-ansible", action="store_true")
     fan.set_defaults(bench=fan_out)
     for each in (path, fan):
+        each.add_argument("--rounds", type=int, metavar="COUNT", help="how often everything is measured; medians are told")
         each.add_argument("--quick", action="store_true", help="less of everything: a look, not a measurement")
         each.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     given = parser.parse_args()

@@ -4,8 +4,10 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
+from bench.figures import median
 from bench.fleet import Fleet
 from infra.ssh.command import RemoteCommand
 from infra.ssh.opening import Opened, Opener, RefusedForNow
@@ -13,6 +15,7 @@ from infra.ssh.settings import SshSettings
 from processors.executor.connector import Endpoint, Login
 
 AT_ONCE = 50
+WARM_RUNS = 3
 _WITHIN_S = 180
 
 
@@ -50,14 +53,15 @@ def bare(fleet: Fleet) -> tuple[float, float]:
         return one
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        began = time.perf_counter()
+        marks = [time.perf_counter()]
         connections = list(threads.map(cold, fleet.addresses))
-        between = time.perf_counter()
-        list(threads.map(said, connections))
-        ended = time.perf_counter()
+        marks.append(time.perf_counter())
+        for _ in range(WARM_RUNS):
+            list(threads.map(said, connections))
+            marks.append(time.perf_counter())
     for one in connections:
         one.close()
-    return between - began, ended - between
+    return marks[1] - marks[0], median(after - before for before, after in pairwise(marks[1:]))
 
 
 def _ssh(fleet: Fleet, *more: str) -> list[str]:
@@ -115,9 +119,7 @@ def ansible(fleet: Fleet, folder: Path, module: str) -> tuple[float, float]:
 
 def _timed(command: Sequence[str], given: str, expected: str | None, environment: Mapping[str, str] | None = None) -> float:
     began = time.perf_counter()
-    ran = subprocess.run(
-        command, input=given, capture_output=True, text=True, timeout=_WITHIN_S, check=False, env=environment
-    )
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=_WITHIN_S, check=False, env=environment)
     took = time.perf_counter() - began
     if ran.returncode or (expected is not None and ran.stdout != expected):
         raise RivalFailed(f"{command[0]} ended with {ran.returncode}: {(ran.stdout[-300:] + ran.stderr[-600:])}")

@@ -47,6 +47,7 @@ class Server:
 
     def run(self, job: str) -> dict[str, Any]:
         """Start a run and read it until it is final."""
+        self._kept = None  # the server closes what has been idle for a while
         run = self.call("POST", f"/api/v1/jobs/{job}/runs", {})["run_id"]
         while True:
             read: dict[str, Any] = self.call("GET", f"/api/v1/runs/{run}", expected=(200, 404))

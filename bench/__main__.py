@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import fanout, kafka_path, sqlite_path
+from bench import fanout, history, kafka_path, sqlite_path
 from bench.figures import Line, keep, show
 from infra.deploy.services.kafka import KafkaNode
 from infra.deploy.services.kafka_jars import kafka_jars
 from infra.deploy.services.native_process import ServiceUnavailable
 from infra.deploy.services.together import services_folder
+from infra.wiring.garbage import look_seldom
 
 
 @contextlib.contextmanager
@@ -66,6 +67,16 @@ def fan_out(given: argparse.Namespace) -> Sequence[Line]:
     return lines
 
 
+def long_history(given: argparse.Namespace) -> Sequence[Line]:
+    """Many finished runs, beside a hundred."""
+    runs = given.runs or (2_000 if given.quick else 100_000)
+    with scratch() as folder:
+        lines, raw = history.measure(folder, runs)
+    show(f"{runs:,} finished runs in the log, beside 100", lines)
+    keep(given.json, lines, raw)
+    return lines
+
+
 def main() -> None:
     """Read the command line and run one bench."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours beside a yardstick, in one run.")
@@ -77,11 +88,16 @@ def main() -> None:
     fan.add_argument("--targets", type=int, default=100, metavar="COUNT")
     fan.add_argument("--without-ansible", action="store_true")
     fan.set_defaults(bench=fan_out)
+    past = benches.add_parser("history", help="restart, memory and lists with many finished runs, beside a hundred")
+    past.add_argument("--runs", type=int, metavar="COUNT", help="100,000 unless said; 2,000 with --quick")
+    past.set_defaults(bench=long_history)
     for each in (path, fan):
         each.add_argument("--rounds", type=int, metavar="COUNT", help="how often everything is measured; medians are told")
+    for each in (path, fan, past):
         each.add_argument("--quick", action="store_true", help="less of everything: a look, not a measurement")
         each.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     given = parser.parse_args()
+    look_seldom()
     given.bench(given)
 
 

@@ -44,7 +44,10 @@ class Offsets:
         return self._ask(partitions, OffsetSpec.latest())
 
     def _ask(self, partitions: Sequence[Partition], what: OffsetSpec) -> dict[Partition, int]:
-        """Asked again for a while: a broker may not lead yet what the metadata says it leads."""
+        """Asked again for a while: a broker may not lead yet what the metadata says it leads.
+
+        Asked by a new client, since one that knows an old leader epoch was seen to insist on it for minutes.
+        """
         deadline = time.monotonic() + self._settings.call_s
         while partitions:
             try:
@@ -52,6 +55,7 @@ class Offsets:
             except (KafkaException, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise LogUnavailable(f"the brokers do not say where partitions end: {error}") from error
+                self._admin = AdminClient(client(self._settings))
                 time.sleep(_AGAIN_S)
         return {}
 
@@ -59,6 +63,9 @@ class Offsets:
         wanted = {TopicPartition(self._settings.topic(p.topic), p.shard): what for p in partitions}
         asked = self._admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_TRY_S)
         told = {(tp.topic, tp.partition): future.result(2 * _TRY_S).offset for tp, future in asked.items()}
+        if silent := [where for where, offset in told.items() if offset < 0]:
+            # Without an answer in time the client tells no error, but an offset that is none: it would be taken for an empty log.
+            raise TimeoutError(f"no answer for {len(silent)} of {len(told)} partitions")
         return {p: told[self._settings.topic(p.topic), p.shard] for p in partitions}
 
 
@@ -170,4 +177,5 @@ class AssignedConsumer:
                 self._next[partition] = max(self._next[partition], told.offset)
 
     def _on_error(self, error: KafkaError) -> None:
-        _LOG.warning("a reader waits for the brokers: %s", error)
+        told = logging.WARNING if error.code() == KafkaError._ALL_BROKERS_DOWN else logging.DEBUG
+        _LOG.log(told, "a reader waits for the brokers: %s", error)

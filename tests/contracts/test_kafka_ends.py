@@ -1,4 +1,4 @@
-"""What is told about the end of a partition while no broker answers? Nothing: an end that is too low would pass for an empty log."""
+"""What is told about the end of a partition while no broker answers? Nothing: too low an end would pass for an empty log."""
 
 import os
 import signal

@@ -21,7 +21,7 @@ class SshConnector:
     """Implements `Connector`. Every call ends within its bounds (`SshSettings`), whatever a target does:
 
     run      (connecting and its retries) + the step's time-out + its confirmation; beyond `threads` steps at once it also
-             waits for a free thread
+             waits for a free thread; cancelled before the step was sent, at once
     check    one connection
     close    a few seconds; steps that still run end as `Unconfirmed`, and their processes die with the connection
     """
@@ -49,10 +49,9 @@ class SshConnector:
         either: list[asyncio.Future[Any]] = [future, watch]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                stopper.stop()
-                if work.cancel():
-                    return Killed("cancelled")
+            # what still connects has sent nothing and will not: nobody has to wait for a silent target to be given up
+            if not future.done() and (stopper.stop() or work.cancel()):
+                return Killed("cancelled")
             return await asyncio.shield(future)
         finally:
             # reached by a cancelled task too: the step must not outlive the call that asked for it

@@ -43,18 +43,32 @@ class Stopper:
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._sending = False
         self._command: RemoteCommand | None = None
 
     def watch(self, command: RemoteCommand) -> None:
         """Name the command to wake."""
         self._command = command
 
-    def stop(self) -> None:
-        """Ask for the end; may be called at any time, more than once."""
-        self.stopped.set()
+    def may_send(self) -> bool:
+        """Whether the step may be sent now; False once it is stopped."""
+        with self._lock:
+            self._sending = self._sending or not self.stopped.is_set()
+            return not self.stopped.is_set()
+
+    def stop(self) -> bool:
+        """Ask for the end; may be called more than once. True when nothing was sent, so that nothing ever will be."""
+        with self._lock:
+            self.stopped.set()
         command = self._command
         if command is not None:
             command.inbox.set()
+        return not self._sending
+
+
+class _NotSent(Exception):
+    """The step was stopped before it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,8 @@ class StepRun:
             return Killed("cancelled")
         try:
             lease, command = self._begun(body)
+        except _NotSent:
+            return Killed("cancelled")
         except Unreachable:
             if self.stopper.stopped.is_set():
                 return Killed("cancelled")
@@ -107,6 +123,9 @@ class StepRun:
             lease = self.machinery.pool.lease(self._key, self._open, self.stopper.stopped)
             try:
                 return lease, self._sent(lease, body)
+            except _NotSent:
+                self.machinery.pool.give_back(lease)
+                raise
             except Refused:
                 self.machinery.pool.full(lease)
                 failure = Unreachable("too_many_connections", f"{self.endpoint.target} opens no further session")
@@ -120,9 +139,11 @@ class StepRun:
         try:
             command.start(RUN_STEP)
             self.stopper.watch(command)
+            if not self.stopper.may_send():
+                raise _NotSent
             command.send(body.data)
             self.machinery.pool.has_channel(lease)
-        except (Refused, Broken):
+        except (Refused, Broken, _NotSent):
             command.close()
             raise
         return command

@@ -264,6 +264,16 @@ async def test_a_server_that_accepts_and_says_nothing_times_out(run, server, con
     assert time.monotonic() - began < 10
 
 
+async def test_cancelling_while_a_target_keeps_us_waiting_takes_no_time(begin, server, connect):
+    connector = connect(connect_timeout_s=6.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        step = begin(invocation("true"), endpoint=server.endpoint(port=silent.getsockname()[1]), connector=connector)
+        accepted, _ = await asyncio.to_thread(silent.accept)
+        with accepted:
+            step.cancelled.set()
+            assert await asyncio.wait_for(step.ending(), 2) == Killed("cancelled")
+
+
 async def test_closing_ends_running_steps_quickly(begin, connect, own_server):
     server, connector = own_server(), connect()
     step = begin(invocation("echo $$; sleep 600"), server=server, connector=connector)

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import NullPool, create_engine, make_url, select, text
 
 from infra.deploy.services.native_process import free_port, tied_to_us
 from infra.sql.engine import open_reader
@@ -185,7 +185,8 @@ def embedded(folder: Path, **environment: str) -> Iterator[Installation]:
 def database(postgres_url: str) -> Iterator[str]:
     """A Postgres database of its own; its URL."""
     name = f"roles_{uuid4().hex[:12]}"
-    server = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    url = make_url(postgres_url).set(drivername="postgresql+psycopg")
+    server = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)  # the server may be another one at the end
     try:
         with server.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))

@@ -66,7 +66,7 @@ def test_without_kafka_writes_are_answered_503_queries_go_on_and_all_comes_back(
         assert {status for status, _ in told} <= {202, 503}, told
         assert {code for status, code in told if status == 503} <= {"log_unavailable", "result_unknown"}, told
         assert timed(rest, "GET", "/runs") == (200, "")
-        assert not installation.answers_ready()
+        eventually(lambda: not installation.answers_ready(), within=10)
     finally:
         os.kill(kafka, signal.SIGCONT)
     eventually(lambda: recovered(installation), within=60)

@@ -68,13 +68,13 @@ def test_a_server_told_to_stop_hands_a_running_step_over_and_ends_open_streams(
         assert ended["state"] in ("lost", "failed")
         states = {(step["state"], (step["error"] or {}).get("code")) for step in rest.items(f"/runs/{run}/steps")}
         assert states == {("lost", "executor_stopped")}
-        rest.write("POST", "/jobs/trace/runs", {})
-        eventually(lambda: rest.items("/runs?job=trace")[0]["state"] == "succeeded", within=60, every=0.5)
+        other = rest.write("POST", "/jobs/trace/runs", {}).body["run_id"]
+        assert eventually(lambda: _final(rest, other), within=60, every=0.5)["state"] == "succeeded"
 
 
 def _final(rest: Rest, run: str) -> Any:
-    found = rest.get(f"/runs/{run}")
-    return found if found["state"] in FINAL else None
+    found = rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")
+    return found if found["state"] in FINAL else False
 
 
 class _listening:

@@ -186,7 +186,9 @@ def _script_errors(step: Step, at: str, known: set[str]) -> Iterator[FieldError]
         if placeholder.name not in known and not _is_label(placeholder.name):
             yield FieldError(where, f"{{{{ {placeholder.name} }}}} is not known here")
         elif placeholder.start in refused:
-            yield FieldError(where, f"{{{{ {placeholder.name} }}}} stands inside quotes or arithmetic; it is quoted by itself")
+            yield FieldError(
+                where, f"{{{{ {placeholder.name} }}}} stands inside quotes or where it would be evaluated; it is quoted by itself"
+            )
 
 
 def _is_label(name: str) -> bool:

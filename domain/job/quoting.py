@@ -6,8 +6,8 @@ command substitution; safety from quoting errors does not rest on it, since the 
 
 Arithmetic is the exception: `$(( ))`, `(( ))`, `$[ ]`, a subscript, an offset inside `${ }` and the numeric operators of `[[ ]]`
 evaluate a variable's value as an expression, in which bash runs command substitutions. A placeholder there is refused as well.
-What no scan can see is a command that takes its argument for code, such as `eval`, `let`, `printf -v` or `sh -c`: an author who
-hands it a value means it.
+The same holds for builtins that take an argument for code: `eval`, `let`, `printf -v`, `test -v`. What no scan can see is a
+program that does so, such as `sh -c`: an author who hands it a value means it.
 """
 
 import re
@@ -48,8 +48,12 @@ def refused_places(shell: Shell, text: str, positions: Sequence[int]) -> set[int
 _NUMERIC = r"-(?:eq|ne|lt|le|gt|ge|v)"
 _AFTER_OPERATOR = re.compile(rf"{_NUMERIC}[\s\\]+\S*$")
 _BEFORE_OPERATOR = re.compile(rf"(?:\{{\{{[^{{}}]*\}}\}}|\S)\S{{0,80}}[\s\\]{{1,80}}{_NUMERIC}\s")
-_BESIDE = 80
-"""How far from a placeholder an operator is looked for, in characters."""
+_TAKEN_FOR_CODE = re.compile(
+    r"(?:^|[;&|({\n]|\b(?:then|do|else|elif|if|while|until)\b|!)[ \t]*"
+    r"(?:(?:builtin|command)[ \t]+)*(?:(?:eval|let)[ \t][^;&|\n]*|(?:printf|test|\[)[ \t]+-v[ \t]+\S*)$"
+)
+_BESIDE = 200
+"""How far before a placeholder an operator or a builtin is looked for, in characters."""
 
 _EVALUATING = frozenset({"((", "[", "${"})
 _WORD_BEGINS_AFTER = " \t\n;|&("
@@ -68,10 +72,12 @@ class _ShellScan:
         """Whether no placeholder may stand at `position`, which has been reached."""
         if self._open[-1] in ("'", '"') or not _EVALUATING.isdisjoint(self._open):
             return True
-        return "[[" in self._open and self._is_compared(position)
-
-    def _is_compared(self, position: int) -> bool:
         before = self._text[max(0, position - _BESIDE) : position]
+        if not self._is_powershell and _TAKEN_FOR_CODE.search(before):
+            return True
+        return "[[" in self._open and self._is_compared(before, position)
+
+    def _is_compared(self, before: str, position: int) -> bool:
         return bool(_AFTER_OPERATOR.search(before) or _BEFORE_OPERATOR.match(self._text, position))
 
     def after(self, index: int) -> int:

@@ -82,6 +82,10 @@ def test_the_powershell_reference_is_a_variable_and_no_string():
         ("sh", "echo ${x#'}'} @", False),
         ("sh", "echo ${x%)} ${#x} @", False),
         ("sh", "echo ${x:-@}", True),
+        ("sh", "grep -v @", False),
+        ("sh", "let x=1; echo @", False),
+        ("sh", "echo let @", False),
+        ("sh", "eval x; printf %s @", False),
         ("powershell", "$a[@]", False),
         ("powershell", "${env:X} @", False),
         ("powershell", "Write '`'@", False),
@@ -123,6 +127,12 @@ EVALUATED = "a[$(touch ran)]"
         "[[ 1 -gt @ ]]",
         "[[ -n x && @ -le 3 ]]",
         "[[ -v @ ]]",
+        "[ -v @ ]",
+        "if test -v @; then :; fi",
+        "printf -v @ x",
+        "let @",
+        "true && let x=1 @",
+        "eval echo @",
     ],
 )
 def test_where_bash_would_evaluate_a_value_no_placeholder_may_stand(text, tmp_path):

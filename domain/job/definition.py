@@ -186,9 +186,7 @@ def _script_errors(step: Step, at: str, known: set[str]) -> Iterator[FieldError]
         if placeholder.name not in known and not _is_label(placeholder.name):
             yield FieldError(where, f"{{{{ {placeholder.name} }}}} is not known here")
         elif placeholder.start in refused:
-            yield FieldError(
-                where, f"{{{{ {placeholder.name} }}}} stands inside quotes or where it would be evaluated; it is quoted by itself"
-            )
+            yield FieldError(where, f"{{{{ {placeholder.name} }}}} stands in quotes or where it is evaluated")
 
 
 def _is_label(name: str) -> bool:

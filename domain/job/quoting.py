@@ -6,7 +6,7 @@ command substitution; safety from quoting errors does not rest on it, since the 
 
 Arithmetic is the exception: `$(( ))`, `(( ))`, `$[ ]`, a subscript, an offset inside `${ }` and the numeric operators of `[[ ]]`
 evaluate a variable's value as an expression, in which bash runs command substitutions. A placeholder there is refused as well.
-The same holds for builtins that take an argument for code: `eval`, `let`, `printf -v`, `test -v`. What no scan can see is a
+The same holds for builtins that take an argument for code: `eval`, `let`, `declare -i`, `test -v`. What no scan can see is a
 program that does so, such as `sh -c`: an author who hands it a value means it.
 """
 
@@ -50,7 +50,7 @@ _AFTER_OPERATOR = re.compile(rf"{_NUMERIC}[\s\\]+\S*$")
 _BEFORE_OPERATOR = re.compile(rf"(?:\{{\{{[^{{}}]*\}}\}}|\S)\S{{0,80}}[\s\\]{{1,80}}{_NUMERIC}\s")
 _TAKEN_FOR_CODE = re.compile(
     r"(?:^|[;&|({\n]|\b(?:then|do|else|elif|if|while|until)\b|!)[ \t]*"
-    r"(?:(?:builtin|command)[ \t]+)*(?:(?:eval|let)[ \t][^;&|\n]*|(?:printf|test|\[)[ \t]+-v[ \t]+\S*)$"
+    r"(?:(?:builtin|command)[ \t]+)*(?:(?:eval|let|(?:declare|typeset|local)[ \t]+-\w*i\w*)[ \t][^;&|\n]*|(?:printf|test|\[)[ \t]+-v[ \t]+\S*)$"
 )
 _BESIDE = 200
 """How far before a placeholder an operator or a builtin is looked for, in characters."""

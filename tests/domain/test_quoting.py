@@ -131,6 +131,7 @@ EVALUATED = "a[$(touch ran)]"
         "if test -v @; then :; fi",
         "printf -v @ x",
         "let @",
+        "declare -i z=@",
         "true && let x=1 @",
         "eval echo @",
     ],

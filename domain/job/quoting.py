@@ -50,7 +50,8 @@ _AFTER_OPERATOR = re.compile(rf"{_NUMERIC}[\s\\]+\S*$")
 _BEFORE_OPERATOR = re.compile(rf"(?:\{{\{{[^{{}}]*\}}\}}|\S)\S{{0,80}}[\s\\]{{1,80}}{_NUMERIC}\s")
 _TAKEN_FOR_CODE = re.compile(
     r"(?:^|[;&|({\n]|\b(?:then|do|else|elif|if|while|until)\b|!)[ \t]*"
-    r"(?:(?:builtin|command)[ \t]+)*(?:(?:eval|let|(?:declare|typeset|local)[ \t]+-\w*i\w*)[ \t][^;&|\n]*|(?:printf|test|\[)[ \t]+-v[ \t]+\S*)$"
+    r"(?:(?:builtin|command)[ \t]+)*"
+    r"(?:(?:eval|let|(?:declare|typeset|local)[ \t]+-\w*i\w*)[ \t][^;&|\n]*|(?:printf|test|\[)[ \t]+-v[ \t]+\S*)$"
 )
 _BESIDE = 200
 """How far before a placeholder an operator or a builtin is looked for, in characters."""

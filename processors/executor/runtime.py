@@ -110,7 +110,7 @@ class ExecutorRuntime:
         self._publisher = OutputPublisher(ports.records, ports.shards, ports.clock, ports.sleep)
         self._ways = Ways(ports.connector, self._materials, self._publisher, ports.clock.monotonic, ports.crashed)
         self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[None] | None]] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a simulated stop is the same every time
         self._cancelled: dict[str, dict[str, asyncio.Event]] = {}
         self._stop = asyncio.Event()
         self._turned_at = ports.clock.monotonic()
@@ -185,8 +185,8 @@ class ExecutorRuntime:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _supervised(self, action: _Asynchronous) -> None:
         try:

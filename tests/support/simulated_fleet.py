@@ -4,11 +4,9 @@ A step that was begun goes on when its executor dies or loses the connection: on
 """
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from infra.memory.log import MemoryLog
 from processors.executor.connector import (
     Ending,
     Endpoint,
@@ -23,7 +21,7 @@ from processors.executor.connector import (
 )
 from schemas.position import Partition
 from tests.support.checker import Start
-from tests.support.simulated_process import SimulationLoop
+from tests.support.simulated_ports import Network
 
 
 @dataclass(eq=False)
@@ -38,12 +36,10 @@ class _Remote:
 class SimulatedFleet:
     """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer."""
 
-    def __init__(self, loop: SimulationLoop, log: MemoryLog, dice: Random) -> None:
+    def __init__(self, network: Network, dice: Random) -> None:
         self.starts: list[Start] = []
         self.down: set[str] = set()
-        self.faults: Counter[str] = Counter()
-        self.calm = False
-        self._loop, self._log, self._dice = loop, log, dice
+        self._network, self._loop, self._log, self._dice = network, network.loop, network.log, dice
         self._running: dict[_Remote, None] = {}
 
     async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
@@ -115,10 +111,7 @@ class SimulatedFleet:
         return Killed(why)  # type: ignore[arg-type]
 
     def _happens(self, what: str, chance: float) -> bool:
-        if self._dice.random() >= chance or (self.calm and what != "step fails"):
-            return False
-        self.faults[what] += 1
-        return True
+        return self._network.happens(what, chance)
 
 
 async def _first(one: asyncio.Event, other: asyncio.Event, within_s: float) -> None:

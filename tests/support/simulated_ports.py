@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from commands.state_store import Changes, Found, Mark, Needs, StateStore, StateStoreFailed, StateStores
 from infra.memory.log import MemoryLog, Moment
 from infra.memory.owned import MemoryOwnedShards
 from infra.memory.storage import Fate, Transaction
@@ -25,8 +26,10 @@ from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
 from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
+from schemas.vault import VaultError
 from schemas.wire import decode, encode
 from tests.processors.fake_time import START
+from tests.processors.world import Vault
 from tests.support.simulated_process import Process, SimulationLoop
 
 T = TypeVar("T")
@@ -42,12 +45,16 @@ class Network:
     loop: SimulationLoop
     log: MemoryLog
     dice: Random
+    moods: int
     calm: bool = False
     on_their_way: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    _moods: dict[str, float] = field(default_factory=dict)
 
     def happens(self, what: str, chance: float) -> bool:
-        if self.calm or self.dice.random() >= chance:
+        """Whether it goes wrong this time. What is frequent in one history may be absent in another: each is also seen alone."""
+        mood = self._moods.setdefault(what, Random(f"{what} {self.moods}").choice((0, 0.5, 1, 1, 1, 5, 10)))
+        if self.calm or self.dice.random() >= min(chance * mood, 0.6):
             return False
         self.faults[what] += 1
         return True
@@ -249,6 +256,51 @@ class Owned:
 
     async def close(self) -> None:
         await self.inner.close()
+
+
+class Disks:
+    """Implements `StateStores`: what an owner left behind, on a disk that fails now and then."""
+
+    def __init__(self, network: Network, inner: StateStores) -> None:
+        self._network, self._inner = network, inner
+
+    async def open(self, shard: int) -> StateStore:
+        return _Disk(self._network, await self._inner.open(shard))
+
+
+class _Disk:
+    def __init__(self, network: Network, inner: StateStore) -> None:
+        self._network, self._inner = network, inner
+        self.discard, self.close = inner.discard, inner.close
+
+    async def mark(self) -> Mark:
+        return await self._inner.mark()
+
+    async def load(self, needs: Needs) -> Found:
+        self._fail("snapshot not loaded")
+        return await self._inner.load(needs)
+
+    async def save(self, changes: Changes) -> None:
+        self._fail("snapshot not saved")
+        await self._inner.save(changes)
+
+    def _fail(self, what: str) -> None:
+        if self._network.happens(what, 0.005):
+            raise StateStoreFailed(what)
+
+
+class FaultyVault(Vault):
+    """A vault that cannot always be asked."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = network
+
+    async def open(self, secret_id: str, bound_to: str) -> bytes:
+        await asyncio.sleep(self._network.dice.uniform(0, 0.01))
+        if self._network.happens("vault silent", 0.05):
+            raise VaultError("no answer")
+        return await super().open(secret_id, bound_to)
 
 
 class Store:

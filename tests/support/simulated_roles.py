@@ -21,6 +21,7 @@ from projections.follow import Follower
 from schemas.vault import Vault
 from tests.support.simulated_fleet import SimulatedFleet
 from tests.support.simulated_ports import (
+    Disks,
     Network,
     OutcomesSeen,
     Owned,
@@ -66,7 +67,7 @@ class Begun:
 def _owner(place: Place, process: Process, number: int) -> Begun:
     dice, stop = place.dice, asyncio.Event()
     owned = Owned(place.network, process, process.name)
-    stores = place.disks.setdefault(process.name, MemoryStateStores())
+    stores = Disks(place.network, place.disks.setdefault(process.name, MemoryStateStores()))
     clock = SimulatedClock(place.loop, process)
     ports = Ports(log=owned, reader=Reader(place.network, process), stores=stores, sleep=asyncio.sleep, monotonic=clock.monotonic)
     bounds = Bounds(

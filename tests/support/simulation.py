@@ -6,6 +6,7 @@ and when. After a while all faults are healed, and what was recorded is the evid
 """
 
 import asyncio
+import atexit
 import logging
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from hashlib import sha256
@@ -39,11 +40,10 @@ from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
 from schemas.wire import decode
-from tests.processors.world import Vault
 from tests.support.checker import Evidence, Violation, violations
 from tests.support.simulated_clients import TARGETS, Client, Notebook
 from tests.support.simulated_fleet import SimulatedFleet
-from tests.support.simulated_ports import Network, OutcomesSeen, Reader, Sender, SimulatedClock
+from tests.support.simulated_ports import FaultyVault, Network, OutcomesSeen, Reader, Sender, SimulatedClock
 from tests.support.simulated_process import Process, SimulationLoop
 from tests.support.simulated_roles import ROLES, Place, Running, Unheard
 
@@ -60,24 +60,34 @@ CLIENTS = 2
 class Databases:
     """The read models: what the projections keep, and later what is built anew beside it."""
 
-    folder: Path
     is_down: bool = False
-    opened: list[Engine] = field(default_factory=list)
 
     def open(self, name: str) -> tuple[Engine, Engine]:
-        """A new database: its writing and its reading engine."""
-        file = self.folder / f"{name}.db"
-        shutil.copyfile(_template(), file)
-        writer, reader = open_engine(f"sqlite:///{file}"), open_reader(f"sqlite:///{file}")
-        event.listen(writer, "connect", _unsafe_but_quick)
+        """An empty database: its writing and its reading engine."""
+        file, writer, reader = _engines(name)
         for engine in (writer, reader):
-            event.listen(engine, "begin", self._begin)
-            self.opened.append(engine)
+            engine.dispose()
+            engine.dialect.is_down = lambda: self.is_down
+        for rest in file.parent.glob(f"{file.name}*"):
+            rest.unlink()
+        shutil.copyfile(_template(), file)
         return writer, reader
 
-    def _begin(self, connection: Any) -> None:
-        if self.is_down:
-            raise OperationalError("BEGIN", None, sqlite3.OperationalError("the simulated database is down"))
+
+def _begin(connection: Any) -> None:
+    if connection.dialect.is_down():
+        raise OperationalError("BEGIN", None, sqlite3.OperationalError("the simulated database is down"))
+
+
+@cache
+def _engines(name: str) -> tuple[Path, Engine, Engine]:
+    """Opened once: an engine keeps its compiled statements, and they take longer than what they do."""
+    file = _folder() / f"{name}.db"
+    writer, reader = open_engine(f"sqlite:///{file}"), open_reader(f"sqlite:///{file}")
+    event.listen(writer, "connect", _unsafe_but_quick)
+    for engine in (writer, reader):
+        event.listen(engine, "begin", _begin)
+    return file, writer, reader
 
 
 def _unsafe_but_quick(connection: Any, record: Any) -> None:
@@ -85,9 +95,17 @@ def _unsafe_but_quick(connection: Any, record: Any) -> None:
 
 
 @cache
+def _folder() -> Path:
+    """For the databases of all seeds, one after the other; erased when Python ends."""
+    folder = Path(tempfile.mkdtemp(prefix="opsconductor-simulation-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
 def _template() -> Path:
     """A database file with all tables, made once."""
-    file = Path(tempfile.mkdtemp(prefix="opsconductor-simulation-")) / "template.db"
+    file = _folder() / "template.db"
     engine = open_engine(f"sqlite:///{file}")
     create_all(engine)
     engine.dispose()
@@ -109,17 +127,17 @@ class Run:
 class Simulation:
     """One seed's world."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int) -> None:
         self.loop = SimulationLoop(Random(f"{seed} order"))
         self.dice = Random(f"{seed} faults")
         self.log = MemoryLog(self.dice.choice((1, 2, 3)))
-        self.network = Network(self.loop, self.log, Random(f"{seed} network"))
+        self.network = Network(self.loop, self.log, Random(f"{seed} network"), moods=seed)
         self.log.at = self.network.at
-        self.fleet = SimulatedFleet(self.loop, self.log, Random(f"{seed} fleet"))
-        self.databases = Databases(folder)
+        self.fleet = SimulatedFleet(self.network, Random(f"{seed} fleet"))
+        self.databases = Databases()
         self.writer, self.reader = self.databases.open("live")
         self.book = Notebook(Random(f"{seed} clients"))
-        self.vault = Vault()
+        self.vault = FaultyVault(self.network)
         self.unforeseen: list[str] = []
         self.faults: Counter[str] = Counter()
         self.places: dict[str, Running] = {}
@@ -183,9 +201,11 @@ class Simulation:
             self._rebuild: 1,
             self._api_dies: 1,
         }
+        weights = [weight * self.dice.choice((0, 1, 1, 3)) for weight in faults.values()]
+        longest_s = self.dice.choice((1, 3.5, 10))
         while self.loop.time() < FAULTY_S:
-            await asyncio.sleep(self.dice.uniform(0.1, 3.5))
-            fault = self.dice.choices(list(faults), list(faults.values()))[0]
+            await asyncio.sleep(self.dice.uniform(0.1, longest_s))
+            fault = self.dice.choices(list(faults), weights)[0]
             self.faults[fault.__name__.strip("_").replace("_", " ")] += 1
             fault()
 
@@ -234,7 +254,7 @@ class Simulation:
                 ask_for_rebuild(connection, self.dice.choice(list(BY_NAME)))
 
     def _heal(self) -> None:
-        self.healed = self.network.calm = self.fleet.calm = True
+        self.healed = self.network.calm = True
         self.databases.is_down = False
         self.fleet.down.clear()
         for running in self.places.values():
@@ -383,12 +403,8 @@ def _small_bounds(dice: Random) -> Iterator[None]:
 
 def simulate(seed: int) -> Run:
     """Live through one seed. Raises `Stuck` when it does not come to an end."""
-    with (
-        _silence(),
-        _small_bounds(Random(f"{seed} bounds")),
-        tempfile.TemporaryDirectory(prefix="opsconductor-simulation-") as folder,
-    ):
-        simulation = Simulation(seed, Path(folder))
+    with _silence(), _small_bounds(Random(f"{seed} bounds")):
+        simulation = Simulation(seed)
         loop = simulation.loop
         try:
             evidence = loop.run_until_complete(simulation.live())
@@ -396,7 +412,5 @@ def simulate(seed: int) -> Run:
         finally:
             simulation.loop.bury()
             loop.close()
-            for engine in simulation.databases.opened:
-                engine.dispose()
-    faults = simulation.faults + simulation.network.faults + simulation.fleet.faults
+    faults = simulation.faults + simulation.network.faults
     return Run(seed, evidence, violations(evidence), faults, digest, seconds)

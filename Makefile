@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster run-demo test lint bench lock reference simulate
+.PHONY: help run run-cluster run-demo test faults lint bench lock reference simulate
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ run-demo: $(VENV)/.run ## Start a server and an sshd of their own and run a job 
 
 test: $(VENV)/.dev ## Run all tests against real Kafka, Postgres, Redis and sshd
 	$(BIN)/pytest $(ARGS)
+
+faults: $(VENV)/.dev ## The long forms: 200 runs while every role is killed again and again; minutes each
+	$(BIN)/pytest -s -m faults $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and imports
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ SETTLED_WITHIN_S = 120
 def test_a_server_killed_under_load_loses_nothing_acknowledged_and_starts_no_step_twice(
     tmp_path: Path, fleet_servers: list[FleetServer]
 ) -> None:
-    kill_and_check(tmp_path, fleet_servers, runs=24, kills=4)
+    kill_and_check(tmp_path, fleet_servers, runs=18, kills=3)
 
 
 @pytest.mark.faults

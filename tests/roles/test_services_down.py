@@ -114,7 +114,7 @@ def test_services_that_come_and_go_under_load_lose_and_double_nothing(
     installation, rest, fleet = house
     before = len(rest.items("/runs"))
     load = Load(installation.rest, 12)
-    for name in ("redis", "postgres", "kafka-1"):
+    for name in ("postgres", "kafka-1"):
         seen = len(fleet.lines())
         eventually(lambda seen=seen: len(fleet.lines()) >= seen + 60, within=60)
         services[name].kill9()

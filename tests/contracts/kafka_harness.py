@@ -87,7 +87,7 @@ class KafkaStaged:
 
 
 class KafkaHarness:
-    shards, patience_s, glance_s = 4, 20.0, 0.3
+    shards, patience_s, glance_s = 4, 60.0, 0.3
 
     def __init__(self, settings):
         self.settings = settings

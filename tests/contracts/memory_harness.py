@@ -39,7 +39,7 @@ class MemoryStaged:
 
 
 class MemoryHarness:
-    shards, patience_s, glance_s = 4, 5.0, 0.05
+    shards, patience_s, glance_s = 4, 30.0, 0.05
 
     async def open(self):
         return MemoryLog(self.shards)

@@ -62,7 +62,7 @@ class SqliteStaged:
 
 
 class SqliteHarness:
-    shards, patience_s, glance_s = 4, 10.0, 0.1
+    shards, patience_s, glance_s = 4, 30.0, 0.1
 
     def __init__(self, folder):
         self._folder = folder

@@ -52,16 +52,17 @@ def closed_adapter(kind: Any) -> TypeAdapter[Any]:
 def to_json(value: object) -> bytes:
     """The JSON object of a command's or event's dataclass. Raises `Invalid` for text that cannot be stored."""
     kind = adapter(type(value))
-    plain = kind.dump_python(value, mode="python")
-    if _may_be_unstorable(plain) and (errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain))):
-        raise Invalid(*errors, code="unstorable_text")
+    if _may_be_unstorable(value):
+        plain = kind.dump_python(value, mode="python")
+        if errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain)):
+            raise Invalid(*errors, code="unstorable_text")
     return kind.dump_json(value)
 
 
-def _may_be_unstorable(plain: Any) -> bool:
+def _may_be_unstorable(value: object) -> bool:
     """Whether a value has to be looked through: its JSON, which is made far faster, shows a sign of what cannot be stored."""
     try:
-        shown = to_plain_json(plain, inf_nan_mode="constants")
+        shown = to_plain_json(value, inf_nan_mode="constants")
     except ValueError:  # a lone surrogate, or a number that is beyond JSON altogether
         return True
     return any(sign in shown for sign in _SIGNS) or _LONG_NUMBER.search(shown) is not None

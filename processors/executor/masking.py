@@ -16,23 +16,26 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 
 SHORTEST = 4
-"""Shorter secrets are not masked: they would mask ordinary text and thereby give themselves away."""
+"""A secret is masked whole however short; its other forms and its single lines only from so many characters on: shorter ones
+stand everywhere in ordinary text."""
 
 _WRAPS = (76, 64)
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 def forms_of(secret: str) -> set[str]:
-    """Every text that gives `secret` away, itself included; none when it is too short to be masked."""
+    """Every text that gives `secret` away, itself included; none for a blank one."""
+    if not secret.strip():
+        return set()
+    wholes = {secret, secret.strip()}
     found: set[str] = set()
-    for whole in {secret, secret.strip()}:
-        if len(whole) >= SHORTEST:
-            raw = whole.encode("utf-8", "replace")
-            found |= {whole, raw.hex(), raw.hex().upper(), *_base64(raw), *_url(whole), *_json(whole)}
+    for whole in wholes:
+        raw = whole.encode("utf-8", "replace")
+        found |= {raw.hex(), raw.hex().upper(), *_base64(raw), *_url(whole), *_json(whole)}
     for line in map(str.strip, secret.splitlines()):
         if len(line) >= SHORTEST and not line.startswith("-----"):
             found |= {line, *_url(line), *_json(line)}
-    return {form for form in found if len(form) >= SHORTEST}
+    return wholes | {form for form in found if len(form) >= SHORTEST}
 
 
 def _base64(raw: bytes) -> Iterator[str]:
@@ -71,7 +74,7 @@ class Forms:
         for form in sorted(every):
             self._by_head.setdefault(form[:SHORTEST], []).append(form)
         self._longest = max(map(len, every), default=0)
-        self._beginnings = {head[:length] for head in self._by_head for length in range(1, SHORTEST)}
+        self._beginnings = {head[:length] for head in self._by_head for length in range(1, min(SHORTEST, len(head)))}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where forms stand in `text`: begin and end, in order, overlapping ones joined."""
@@ -103,7 +106,7 @@ def _open_tail(text: str, form: str, head: str) -> int:
         if form.startswith(text[at:]):
             return at
         at = text.find(head, at + 1)
-    for length in range(min(SHORTEST - 1, len(text)), 0, -1):
+    for length in range(min(len(head) - 1, SHORTEST - 1, len(text)), 0, -1):
         if text.endswith(head[:length]):
             return len(text) - length
     return len(text)

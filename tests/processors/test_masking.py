@@ -105,8 +105,10 @@ def test_a_secret_whose_beginning_is_its_end_is_found_wherever_it_stands():
     assert masked(Forms(["abcab"]), *"xabcabcabcabx") == "x***x"
 
 
-def test_short_secrets_are_not_masked():
-    assert masked(Forms(["abc", ""]), "abc abc") == "abc abc"
+def test_a_short_secret_is_masked_whole_and_a_blank_one_is_none():
+    assert masked(Forms(["abc", "", " \n"]), "abc  aab", "cab") == "***  a***ab"
+    assert masked(Forms(["7"]), "4", "7", "77") == "4*********"
+    assert masked(Forms(["x1"]), "785831 eDE= ", "x", "2") == "785831 *** x2"
 
 
 LINES = "\n".join(f"{n}" * 70 for n in "abcdefgh")

@@ -100,8 +100,14 @@ def ansible(fleet: Fleet, folder: Path, module: str) -> tuple[float, float]:
     """Cold and warm (its own kept connections)."""
     folder.mkdir()
     hosts = "\n".join(f"t{n} ansible_host={address}" for n, address in enumerate(fleet.addresses))
-    shared = f"ansible_port={fleet.port} ansible_user={fleet.user} ansible_ssh_private_key_file={fleet.key_file}"
-    (folder / "hosts").write_text(f"[all]\n{hosts}\n[all:vars]\n{shared} ansible_python_interpreter=/usr/bin/python3\n")
+    shared = {
+        "ansible_port": fleet.port,
+        "ansible_user": fleet.user,
+        "ansible_ssh_private_key_file": fleet.key_file,
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    variables = "".join(f"{name}={value}\n" for name, value in shared.items())
+    (folder / "hosts").write_text(f"[all]\n{hosts}\n[all:vars]\n{variables}")
     (folder / "ansible.cfg").write_text("[defaults]\n")
     environment = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

@@ -161,7 +161,10 @@ def test_read_models_by_the_command_line(server: Installation) -> None:
 
 
 def test_the_shell_is_told_how_to_complete(server: Installation) -> None:
-    assert "opsconductor" in ok(server, "--show-completion", "bash")
+    # The shell is told from the ancestors of the process, so there has to be one.
+    asked = ["bash", "-c", f'"{PROGRAM}" --show-completion; exit $?']
+    shown = subprocess.run(asked, env=server.environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "_OPSCONDUCTOR_COMPLETE" in shown.stdout
     environment = {
         **server.environment,
         "_OPSCONDUCTOR_COMPLETE": "complete_bash",

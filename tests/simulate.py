@@ -9,6 +9,7 @@ from tests.support.checker import INVARIANTS
 from tests.support.simulation import simulate
 
 SHOWN = 10
+TOLD_EVERY = 100
 
 
 def main(arguments: list[str]) -> int:
@@ -23,6 +24,8 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     for seed in range(asked.first, asked.first + asked.seeds):
         failed += [seed] * (not _holds(seed, faults, lived))
+        if (seed + 1 - asked.first) % TOLD_EVERY == 0:
+            print(f"{seed + 1 - asked.first} seeds, {len(failed)} violated, {time.monotonic() - began:.0f} s", flush=True)
     seconds = time.monotonic() - began
     print(
         f"seeds {asked.first} to {asked.first + asked.seeds - 1}: {seconds:.1f} s, {seconds / max(1, asked.seeds):.2f} s a seed"

@@ -85,7 +85,7 @@ def projections_move_twice(patch: MonkeyPatch) -> None:
 
 
 PLANTED: Mapping[Callable[[MonkeyPatch], None], set[str]] = {
-    owner_decides_before_it_has_caught_up: {"versions_are_gapless", "chain_is_unbroken"},
+    owner_decides_before_it_has_caught_up: {"versions_are_gapless", "chain_is_unbroken", "targets_saw_only_intents"},
     owner_is_not_fenced: {"versions_are_gapless", "chain_is_unbroken"},
     owner_keeps_its_state_after_a_doubtful_commit: {"versions_are_gapless", "chain_is_unbroken"},
     owner_forgets_outcomes: {"told_alike", "unknown_is_one_or_none", "ok_is_there_once"},

@@ -80,7 +80,7 @@ class Client:
             self._register_or_retire,
         )
         while loop.time() < until_s:
-            await asyncio.sleep(dice.uniform(0, 6))
+            await asyncio.sleep(dice.uniform(0, 4))
             if dice.random() < 0.03:
                 await self._rotate()
                 continue

@@ -47,7 +47,7 @@ from tests.support.simulated_ports import FaultyVault, Network, OutcomesSeen, Re
 from tests.support.simulated_process import Process, SimulationLoop
 from tests.support.simulated_roles import ROLES, Place, Running, Unheard
 
-FAULTY_S = 45.0
+FAULTY_S = 35.0
 """How long things go wrong, in fake seconds."""
 
 SETTLED_WITHIN_S = 400.0
@@ -195,7 +195,7 @@ class Simulation:
             self._cut: 3,
             self._fence: 2,
             self._target_dies: 2,
-            self._stop: 1,
+            self._stop: 2,
             self._database_down: 1,
             self._clock_jumps: 1,
             self._rebuild: 1,

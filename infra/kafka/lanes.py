@@ -7,6 +7,7 @@ it polls, and they only write down what happened.
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -67,6 +68,7 @@ class Lanes:
         self._next_tenure = itertools.count(1)
         self._held: list[TopicPartition] = []
         self._placed = True
+        self._held_since = 0.0
         self._position: dict[Partition, int] = {}
         self._joined = False
         self._membership = b""
@@ -153,7 +155,7 @@ class Lanes:
         self._end_tenures()
         if self._held:
             self._consumer.pause(self._held)
-            self._placed = False
+            self._placed, self._held_since = False, time.monotonic()
 
     def close(self) -> None:
         """Leave the group, which passes the shards on at once; a client that hangs in it is left behind after a bound.
@@ -196,7 +198,7 @@ class Lanes:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._end_tenures()
-        self._held, self._placed = list(partitions), False
+        self._held, self._placed, self._held_since = list(partitions), False, time.monotonic()
         consumer.assign([TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions])
         consumer.pause(partitions)  # nothing is fetched before the first positions are known
 
@@ -228,12 +230,18 @@ class Lanes:
                 self._consumer.seek(TopicPartition(self._settings.topic(p.topic), p.shard, at))
             self._consumer.resume(self._held)
         except (KafkaException, LogUnavailable) as error:
-            _LOG.info("the first positions are not known yet: %s", error)
+            self._tell_that_unplaced(error)
             return
         self._position = start
         self._membership = self._consumer.consumer_group_metadata()
         self._tenures = {shard: next(self._next_tenure) for shard in sorted(shards)}
         self._placed = True
+
+    def _tell_that_unplaced(self, why: Exception) -> None:
+        """A predecessor's transaction ends by its time-out; one that outlives it hangs and needs a person (HAZARDS R16)."""
+        waited = time.monotonic() - self._held_since
+        told = logging.ERROR if waited > 3 * self._settings.transaction_s else logging.INFO
+        _LOG.log(told, "the first positions are not known after %.0f s (a transaction is undecided?): %s", waited, why)
 
     def _shards_of_both_lanes(self, held: Iterable[Partition]) -> set[int]:
         people, system = ({p.shard for p in held if p.topic == name} for name in _LANES)
@@ -248,7 +256,8 @@ class Lanes:
         return {p: _first(p, at, lows[p], ends[p]) for p, at in partitions.items()}
 
     def _on_error(self, error: KafkaError) -> None:
-        _LOG.warning("the owner's consumer: %s", error)
+        told = logging.DEBUG if error.code() == KafkaError._TRANSPORT else logging.WARNING
+        _LOG.log(told, "the owner's consumer: %s", error)
 
 
 def _first(partition: Partition, committed: int, low: int, end: int) -> int:

@@ -89,7 +89,7 @@ def client(settings: KafkaLogSettings) -> ClientConfig:
         "retry.backoff.max.ms": 200,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
-        "log_level": 3,
+        "log_level": 2,  # what it says about connections comes as errors, too
         "logger": logging.getLogger("infra.kafka.librdkafka"),
     }
 

@@ -191,6 +191,7 @@ class Transactions:
         self._producer, self._initialised, self._doubtful, self._fenced = None, False, False, False
 
     def _on_error(self, error: KafkaError) -> None:
-        _LOG.warning("the owner's producer: %s", error)
+        told = logging.DEBUG if error.code() == KafkaError._TRANSPORT else logging.WARNING
+        _LOG.log(told, "the owner's producer: %s", error)
         self._doubtful = True
         self._fenced = self._fenced or is_fenced(error)

@@ -13,13 +13,7 @@ class Verdict(Enum):
     START_OVER = "fenced or in doubt: throw the producer and all state away"
 
 
-_FENCED = frozenset(
-    {
-        KafkaError._FENCED,
-        KafkaError.INVALID_PRODUCER_EPOCH,
-        KafkaError.PRODUCER_FENCED if hasattr(KafkaError, "PRODUCER_FENCED") else 90,
-    }
-)
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})
 """Another producer came under the same transactional id (or a coordinator aborted for us)."""
 
 _NOT_A_MEMBER = frozenset(

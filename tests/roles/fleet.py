@@ -93,6 +93,13 @@ class Load:
     def acknowledged(self) -> list[Acknowledged]:
         return [done for client in self._clients for done in client.acknowledged]
 
+    def goes_on(self) -> bool:
+        """No client has given up; raises what one gave up with."""
+        for future in self._futures:
+            if future.done():
+                future.result()
+        return True
+
     def finish(self, within_s: float) -> list[Acknowledged]:
         """Every acknowledgement, once all are there."""
         for future in self._futures:

@@ -12,6 +12,9 @@ from tests.roles.rest import Acknowledged, Rest
 
 HOSTS = 10
 SIZE = 20
+JOBS = ("trace", "trace-2", "trace-3", "trace-4")
+"""All alike; of several names, so that their runs lie in several shards."""
+
 STEPS = ("first", "second", "third")
 IDEMPOTENT = "second"
 """The step that may be started again when its result got lost; the others may not."""
@@ -43,7 +46,7 @@ class Fleet:
     traces: Path
 
     def register(self, rest: Rest) -> None:
-        """Credentials, twenty targets and the job."""
+        """Credentials, twenty targets and the jobs."""
         self.traces.mkdir(exist_ok=True)
         for letter, server in zip("ab", self.servers, strict=True):
             secret = {"username": server.user, "private_key": server.private_key}
@@ -52,7 +55,8 @@ class Fleet:
                 connection = {"kind": "ssh", "port": server.port, "credential": f"key-{letter}", "host_key": server.host_key}
                 body = {"name": f"{letter}-{number:02}", "host": host, "labels": {"set": "fleet"}, "connection": connection}
                 rest.write("POST", "/targets", body)
-        rest.write("POST", "/jobs", self.job("trace"))
+        for name in JOBS:
+            rest.write("POST", "/jobs", self.job(name))
 
     def job(self, name: str) -> dict[str, object]:
         """Three steps; each appends run, step and target to a file of the target before anything else."""
@@ -86,8 +90,8 @@ class Load:
         self.runs = runs
 
     def _some(self, number: int, runs: int, clients: int) -> None:
-        for _ in range(number, runs, clients):
-            self._clients[number].write("POST", "/jobs/trace/runs", {})
+        for run in range(number, runs, clients):
+            self._clients[number].write("POST", f"/jobs/{JOBS[run // clients % len(JOBS)]}/runs", {})
 
     @property
     def acknowledged(self) -> list[Acknowledged]:

@@ -61,7 +61,7 @@ def kill_and_check(services: tuple[str, str, str], fleet_servers: list[FleetServ
         began = time.monotonic()
         for name in kills:
             before = len(fleet.lines())
-            eventually(lambda before=before: load.goes_on() and len(fleet.lines()) >= before + runs * 30 // len(kills), within=90)
+            eventually(lambda before=before: load.goes_on() and len(fleet.lines()) >= before + runs * 12 // len(kills), within=90)
             installation.kill9(name)
             print(f"{time.monotonic() - began:6.1f} s  {name} killed after {before} steps")
             installation.start(name)

@@ -141,7 +141,7 @@ class Simulation:
         self.unforeseen: list[str] = []
         self.faults: Counter[str] = Counter()
         self.places: dict[str, Running] = {}
-        self.healed = self.clients_done = False
+        self.closing = self.clients_done = False
         self.loop.set_exception_handler(self._unforeseen)
 
     # --- roles --------------------------------------------------------------------------------------------------------
@@ -163,7 +163,8 @@ class Simulation:
         self._start_clients(Process(self.loop, "api", self._clients_died), furnish=True)
 
     def _died(self, running: Running) -> None:
-        if not self.healed:
+        """Somebody starts it again, also one that was told to stop and has only now."""
+        if not self.closing:
             self.loop.later(self.dice.uniform(0.1, 15), running.start)
 
     def _start_clients(self, process: Process, furnish: bool) -> None:
@@ -254,7 +255,7 @@ class Simulation:
                 ask_for_rebuild(connection, self.dice.choice(list(BY_NAME)))
 
     def _heal(self) -> None:
-        self.healed = self.network.calm = True
+        self.network.calm = True
         self.databases.is_down = False
         self.fleet.down.clear()
         for running in self.places.values():
@@ -268,6 +269,7 @@ class Simulation:
         await self._torment()
         self._heal()
         await self._until(SETTLED_WITHIN_S, self._is_settled)
+        self.closing = True
         for name, running in self.places.items():
             if name.startswith(("sweeper", "executor")):
                 running.process.kill()

@@ -64,6 +64,9 @@ class Transactions:
 
     def ready(self, within_s: float) -> bool:
         """Whether there is a producer for the next transaction, made now if need be."""
+        if self._initialised and self._lost_a_broker():
+            self._count_fencing()
+            self._throw_away()
         if self._producer is None:
             self._producer = Producer({**transactional_producer(self._settings), "error_cb": self._on_error})
             self._initialised = False
@@ -77,9 +80,8 @@ class Transactions:
         1. begin; 2. produce; 3. flush, and every record must be acknowledged; 4. send the consumed positions with the group's
         fresh view of us; 5. commit. Raises `CommitAborted` (nothing is visible) or `OwnershipLost` (fenced or in doubt).
         """
-        if self._producer is None or not self._initialised:
-            raise CommitAborted("there is no producer yet")
-        self._doubtful = False
+        if self._producer is None or not self._initialised or self._lost_a_broker():
+            raise CommitAborted("there is no producer that can be trusted yet")
         self._undecided = True
         reports = Reports(len(records))
         try:
@@ -97,6 +99,12 @@ class Transactions:
             self._throw_away()
         return offsets
 
+    def _lost_a_broker(self) -> bool:
+        """Whether a connection went since the last transaction: in the next one such a producer was seen to hang for ever."""
+        if self._producer is not None:
+            self._producer.poll(0)
+        return self._doubtful
+
     def close(self) -> None:
         """Let go of the producer, and leave no transaction undecided that would hold up every reader."""
         if self._undecided:
@@ -106,7 +114,7 @@ class Transactions:
     def _initialise(self, producer: Producer, within_s: float) -> None:
         try:
             producer.init_transactions(within_s)
-            self._initialised, self._undecided = True, False
+            self._initialised, self._undecided, self._doubtful = True, False, False
         except KafkaException as failed:
             error: KafkaError = failed.args[0]
             _LOG.warning("no transactions yet: %s", error)
@@ -156,7 +164,8 @@ class Transactions:
     def _give_up(self, error: KafkaError) -> NoReturn:
         if verdict_of(error) is Verdict.ABORT:
             self._abort(error.str())
-        self._note_fencing(error)
+        self._fenced = self._fenced or is_fenced(error)
+        self._count_fencing()
         self._throw_away()
         raise OwnershipLost(error.str())
 
@@ -165,7 +174,8 @@ class Transactions:
         try:
             self._decided(self._producer.abort_transaction)
         except KafkaException as failed:
-            self._note_fencing(failed.args[0])
+            self._fenced = self._fenced or is_fenced(failed.args[0])
+            self._count_fencing()
             self._throw_away()
             raise OwnershipLost(f"{why}; the abort failed: {failed.args[0]}") from failed
         self._undecided = False
@@ -173,9 +183,9 @@ class Transactions:
             self._throw_away()
         raise CommitAborted(why)
 
-    def _note_fencing(self, error: KafkaError) -> None:
+    def _count_fencing(self) -> None:
         """Being fenced once happens; twice within a minute means that another process lives under our name (HAZARDS R10)."""
-        if not (self._fenced or is_fenced(error)):
+        if not self._fenced:
             return
         now, before = time.monotonic(), self._fenced_at
         self._fenced_at = now

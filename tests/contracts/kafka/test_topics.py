@@ -1,0 +1,53 @@
+"""Are topics made as the table says, and those that differ refused by name?"""
+
+from dataclasses import replace
+
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from infra.kafka.log import KafkaLog
+from infra.kafka.topics import TopicsDiffer, apply, differences
+from schemas.topics import TABLE
+from tests.contracts.kafka_harness import kafka_settings
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.services
+
+
+def change(settings, name, key, value):
+    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, settings.topic(name), incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+
+
+def test_absent_topics_are_listed_then_made_and_a_second_time_there_is_nothing_to_do(kafka):
+    settings = kafka_settings(kafka, partitions=2)
+    assert differences(settings) == [f"{settings.topic(topic.name)} is absent" for topic in TABLE]
+    assert apply(settings) == [f"created: {settings.topic(topic.name)}" for topic in TABLE]
+    assert differences(settings) == []
+    assert apply(settings) == []
+
+
+async def test_a_changed_setting_is_listed_refused_at_start_up_and_set_right(kafka):
+    settings = kafka_settings(kafka, partitions=2)
+    apply(settings)
+    change(settings, "runs", "retention.ms", "1000")
+    line = f"{settings.topic('runs')} has retention.ms=1000, wanted -1"
+    eventually(lambda: differences(settings) == [line])
+    with pytest.raises(TopicsDiffer, match=r"retention\.ms=1000") as refused:
+        await KafkaLog.open(settings)
+    assert refused.value.differences == [line]
+    assert apply(settings) == [f"changed: {line}"]
+    assert differences(settings) == []
+
+
+def test_another_number_of_partitions_is_refused_and_nothing_is_touched(kafka):
+    settings = kafka_settings(kafka, partitions=2)
+    apply(settings)
+    change(settings, "runs", "retention.ms", "1000")
+    with pytest.raises(TopicsDiffer, match="has 2 partitions, wanted 3; that is fixed for ever") as refused:
+        apply(replace(settings, partitions=3))
+    assert len(refused.value.differences) == len(TABLE)
+    eventually(lambda: "retention.ms=1000" in "".join(differences(settings)))

@@ -17,6 +17,7 @@ import traceback
 from asyncio import Event, gather
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from commands.counters import Counters
 from commands.recovery import Recovery, recover
@@ -27,6 +28,8 @@ from commands.transaction import Transaction, fill
 from schemas.log import CommitAborted, EventReader, LogUnavailable, OwnedShards, OwnershipLost, Taken, TakenCommand, Undecodable
 from schemas.position import Partition, Position
 from schemas.topics import OUTCOMES
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -221,7 +224,7 @@ class Owner:
             if needs:
                 asked.append((owned, needs))
         # All at once: one after the other each shard would cost the way to another thread and back.
-        for (owned, needs), found in zip(asked, await gather(*(o.store.load(n) for o, n in asked)), strict=True):
+        for (owned, needs), found in zip(asked, await _ended([o.store.load(n) for o, n in asked]), strict=True):
             owned.state.admit(needs, found)
 
     def _settle(self, command: TakenCommand) -> Settled:
@@ -256,7 +259,7 @@ class Owner:
 
     async def _save(self) -> None:
         dirty = {shard: owned for shard, owned in self._shards.items() if owned.state.is_dirty}
-        await gather(*(owned.store.save(owned.state.changes()) for owned in dirty.values()))
+        await _ended([owned.store.save(owned.state.changes()) for owned in dirty.values()])
         for owned in dirty.values():
             owned.state.saved()
         self._unsaved = 0
@@ -272,3 +275,12 @@ class Owner:
             await self._save()
         except (LogUnavailable, StateStoreFailed) as failed:
             _log.warning("snapshots were not saved, the next start replays more: %s", failed)
+
+
+async def _ended(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """The results of all calls at once. When one fails all have ended before it is raised: none may come after a discard."""
+    results = await gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", results)

@@ -48,9 +48,14 @@ CHECK_KNOWN_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one executor takes on: runs it knows at a time, and steps that run at a time over all of them."""
+    """How much one executor takes on: runs it knows at a time, runs beside them that only wait for others, steps at a time.
+
+    Runs that wait take no place of `runs`: else they would keep out the very run they wait for when its executor is lost.
+    Between two sweeps there may be twice as many of them.
+    """
 
     runs: int = 500
+    waiting: int = 1_000
     steps: int = 1_000
 
 
@@ -70,6 +75,7 @@ class ExecutorCore:
         self._adoptions = 0
         self._left: dict[str, _Left] = {}
         self._noticed: set[str] = set()
+        self._waited: set[str] = set()
         self._checks: dict[tuple[str, str], float] = {}
         self._noticed_checks: set[tuple[str, str]] = set()
         self._stopping = False
@@ -144,11 +150,12 @@ class ExecutorCore:
 
     def _moves(self, run: HeldRun, now: Now) -> list[Action]:
         actions = run.moves(now, self._limits.steps - self.running, self._stopping)
-        if not run.is_over:
-            return actions
+        return [*actions, *self._let_go(run, now)] if run.is_over else actions
+
+    def _let_go(self, run: HeldRun, now: Now) -> list[Action]:
         del self._runs[run.run]
         self._left[run.run] = _Left(run.known_epoch, now.monotonic + LEFT_ALONE_S)
-        return [*actions, ForgetRun(run.run)]
+        return [ForgetRun(run.run)]
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -179,7 +186,16 @@ class ExecutorCore:
 
     @property
     def _is_full(self) -> bool:
-        return self._stopping or len(self._runs) >= self._limits.runs
+        return self._room <= 0
+
+    @property
+    def _room(self) -> int:
+        """How many more runs may be adopted."""
+        if self._stopping:
+            return 0
+        known, limits = len(self._runs), self._limits
+        waiting = sum(run.only_waits for run in self._runs.values())
+        return min(limits.runs - (known - waiting), limits.runs + 2 * limits.waiting - known)
 
     def _told_waiting(self, finished: str, now: Now) -> list[Action]:
         actions: list[Action] = []
@@ -204,16 +220,30 @@ class ExecutorCore:
             if run.waiting:
                 actions.append(AskFinal(run.run, sorted(run.waiting)))
             actions += self._moves(run, now)
+        actions += self._let_waiting_go(now)
         return actions + self._adopt_checks(swept.checks, now)
 
     def _adopt_unclaimed(self, entries: Sequence[UnfinishedRun], now: Now) -> None:
         self._left = {name: left for name, left in self._left.items() if left.until > now.monotonic}
         unclaimed = [e for e in entries if e.executor is None and e.run not in self._runs and not self._is_left(e)]
-        for entry in unclaimed:
-            if entry.run in self._noticed and not self._is_full:
-                run = self._adopt(entry.run)
-                run.reread_if_changed(entry.version)
+        noticed = [entry for entry in unclaimed if entry.run in self._noticed]
+        for entry in noticed[: max(0, self._room)]:
+            self._adopt(entry.run).reread_if_changed(entry.version)
         self._noticed = {entry.run for entry in unclaimed}
+
+    def _let_waiting_go(self, now: Now) -> list[Action]:
+        """Let go of those that have waited since the sweep before, beyond the limit; a later sweep brings them again.
+
+        First goes what waits for a run that is known here, the latest of them: what is next is kept.
+        """
+        waiting = [run for run in self._runs.values() if run.only_waits]
+        excess, before = len(waiting) - self._limits.waiting, self._waited
+        self._waited = {run.run for run in waiting}
+        if excess <= 0:
+            return []
+        asked = [run for run in reversed(waiting) if run.run in before]
+        asked.sort(key=lambda run: self._runs.keys().isdisjoint(run.waiting))
+        return [action for run in asked[:excess] for action in self._let_go(run, now)]
 
     def _is_left(self, entry: UnfinishedRun) -> bool:
         left = self._left.get(entry.run)

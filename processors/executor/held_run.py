@@ -143,6 +143,11 @@ class HeldRun:
         return self.version >= self.needed and claimed and not self.holds
 
     @property
+    def only_waits(self) -> bool:
+        """Whether nothing is done for this run before others are final."""
+        return bool(self.waiting) and not (self.holds or self._pending or self._reading or self.is_reading_due)
+
+    @property
     def has_something_to_tell(self) -> bool:
         """Whether a step runs here, or what became of one is not told yet."""
         telling = self._pending is not None and isinstance(self._pending.command, ReportRun | RecordLateReport)

@@ -81,7 +81,9 @@ def _owner(place: Place, process: Process, number: int) -> Begun:
 
 def _executor(place: Place, process: Process, number: int) -> Begun:
     network, reader = place.network, Reader(place.network, process)
-    limits = Limits(runs=place.dice.choice((2, 500)), steps=place.dice.choice((1, 3, 1_000)))
+    limits = Limits(
+        runs=place.dice.choice((2, 500)), waiting=place.dice.choice((1, 1_000)), steps=place.dice.choice((1, 3, 1_000))
+    )
     runtime = ExecutorRuntime(
         ExecutorSettings(executor=f"{process.name}-{number}", lease_s=LEASE_S, grace_s=GRACE_S, limits=limits),
         ExecutorPorts(

@@ -42,13 +42,17 @@ def recovered(installation: Installation) -> bool:
     return installation.answers_ready()
 
 
+def came_to_nothing(rest: Rest, run: str) -> list[dict[str, Any]]:
+    return [step for step in rest.get(f"/runs/{run}/steps?limit=200")["items"] if step["state"] != "succeeded"][:5]
+
+
 def a_run_succeeds(rest: Rest, installation: Installation) -> None:
     run = rest.write("POST", "/jobs/trace/runs", {}).body["run_id"]
 
     def done() -> bool:
         installation.start_fallen()
         state = rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")["state"]
-        assert state == "succeeded", state
+        assert state == "succeeded", (state, state == "failed" and came_to_nothing(rest, run))
         return True
 
     eventually(done, within=60, every=0.5)

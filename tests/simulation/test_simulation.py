@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.planted import PLANTED
+from tests.simulate import main
+from tests.simulation.planted import PLANTED, executor_acts_before_its_intent_is_accepted
 from tests.support.simulated_process import Stuck
 from tests.support.simulation import simulate
 
@@ -53,9 +54,16 @@ def test_a_planted_bug_is_found(plant: Callable[[pytest.MonkeyPatch], None], mon
     pytest.fail(f"not found in {PLANTED_WITHIN} seeds")
 
 
-def test_the_command_tells_the_seed_and_fails(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.simulate", "2", "--from", "5"], cwd=TOP, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "seeds 5 to 6" in done.stdout and "0 violations" in done.stdout
+def test_the_command_says_what_it_went_through(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["2", "--from", "5"]) == 0
+    said = capsys.readouterr().out
+    assert "seeds 5 to 6" in said and "0 violations" in said and "faults: " in said
+
+
+def test_the_command_names_the_seed_that_failed_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    executor_acts_before_its_intent_is_accepted(monkeypatch)
+    assert main(["1"]) == 1
+    said = capsys.readouterr().out
+    assert "seed 0: targets_saw_only_intents" in said and "VIOLATED by seeds [0]" in said

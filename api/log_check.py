@@ -1,4 +1,4 @@
-"""Is the log what was written to it? Every event's hash and its tie to the event before, over each shard of each topic.
+"""Is the log what was written to it? Every event's hash, its tie to the event before and its number in its stream.
 
 A tail that was cut off and a chain that was written anew as a whole are not seen here: that takes checkpoints kept elsewhere.
 """
@@ -26,16 +26,18 @@ class _Chain:
     head: str = GENESIS
     events: int = 0
     bad: dict[str, Any] | None = None
+    versions: dict[str, int] = field(default_factory=dict)
 
     def take(self, record: Recorded) -> None:
         """Take in the next record; nothing is looked at after a bad one."""
         if self.bad is not None:
             return
-        reason = _why_bad(record, self.head)
+        reason = _why_bad(record, self)
         if reason is not None:
             self.bad = _told(record, reason)
         elif isinstance(record.body, EventEnvelope):
             self.head, self.events = record.body.hash, self.events + 1
+            self.versions[record.body.stream] = record.body.version
 
 
 @dataclass(slots=True)
@@ -81,14 +83,17 @@ class LogCheck:
             await feed.close()
 
 
-def _why_bad(record: Recorded, head: str) -> str | None:
+def _why_bad(record: Recorded, chain: _Chain) -> str | None:
     event = record.body
     if not isinstance(event, EventEnvelope):
         return event.reason if isinstance(event, Undecodable) else "is no event"
     if hash_of(event) != event.hash:
         return "altered: its hash is not that of what it says"
-    if event.previous_hash != head:
+    if event.previous_hash != chain.head:
         return "does not follow from the event before it: one was dropped, inserted, reordered or replaced"
+    before = chain.versions.get(event.stream, 0)
+    if event.version != before + 1:
+        return f"is version {event.version} of its stream, after version {before}"
     return None
 
 

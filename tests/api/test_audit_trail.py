@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 from api.queries.event_stream import Place
+from schemas.event_envelope import hash_of
 from schemas.log import Undecodable
 from schemas.position import Partition
 from tests.api.conftest import job, made
@@ -106,12 +107,19 @@ class Tampered:
         await self._feed.close()
 
 
+def renumbered(event, version):
+    """As a writer that counts wrongly would have written it: its hash is right."""
+    written = replace(event, version=version)
+    return replace(written, hash=hash_of(written))
+
+
 CHANGES = {
     "altered": lambda bodies: [bodies[0], replace(bodies[1], payload=bodies[1].payload + b" "), *bodies[2:]],
     "dropped": lambda bodies: [bodies[0], *bodies[2:]],
     "reordered": lambda bodies: [bodies[0], bodies[2], bodies[1], *bodies[3:]],
     "inserted": lambda bodies: [bodies[0], *bodies],
     "undecodable": lambda bodies: [bodies[0], Undecodable("no JSON", b"", b""), *bodies[2:]],
+    "numbered wrongly from the beginning": lambda bodies: [bodies[0], renumbered(bodies[1], 2), *bodies[2:]],
 }
 
 

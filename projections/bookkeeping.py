@@ -12,6 +12,9 @@ from projections.projection import Projection
 from projections.tables import projection_positions, projection_status
 from schemas.position import Partition
 
+_REQUESTED = select(projection_status.c.projection).where(projection_status.c.rebuild_requested)
+"""Asked all the time, and made once: making a statement takes longer than answering it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -108,5 +111,4 @@ def generation_of(connection: Connection, projection: str) -> int:
 
 def requested_rebuilds(connection: Connection) -> frozenset[str]:
     """The projections somebody wants rebuilt."""
-    kept = projection_status.c
-    return frozenset(connection.execute(select(kept.projection).where(kept.rebuild_requested)).scalars())
+    return frozenset(connection.execute(_REQUESTED).scalars())

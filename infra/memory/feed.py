@@ -1,26 +1,22 @@
 """How does a reader go through the memory log?"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from infra.memory.storage import Storage
+from infra.memory.waiting import Waiting
 from schemas.log import LogTruncated, Recorded
 from schemas.position import Partition, Position
 from schemas.topics import BY_NAME, FOR_EVER
-from schemas.wire import decode
-
-Wait = Callable[[float], Awaitable[bool]]
-"""Waits until the log changes, at most until this loop time; False when that time has come."""
 
 
 class MemoryFeed:
     """A place in some partitions of the memory log."""
 
-    def __init__(self, storage: Storage, shards: int, start: Mapping[Partition, int], wait: Wait) -> None:
+    def __init__(self, storage: Storage, start: Mapping[Partition, int], waiting: Waiting) -> None:
         self._storage = storage
-        self._shards = shards
         self._next = dict(start)
-        self._wait = wait
+        self._waiting = waiting
 
     @property
     def positions(self) -> Mapping[Partition, int]:
@@ -31,7 +27,7 @@ class MemoryFeed:
         """Up to `limit` next records as soon as there is one, or none after `within_s` seconds. Raises `LogTruncated`."""
         deadline = asyncio.get_running_loop().time() + within_s
         while not (found := self._ready(limit)):
-            if not await self._wait(deadline):
+            if not await self._waiting.wait(self._next.keys(), deadline):
                 return ()
         return found
 
@@ -40,9 +36,10 @@ class MemoryFeed:
 
     def _ready(self, limit: int) -> list[Recorded]:
         found: list[Recorded] = []
-        for partition in list(self._next):
-            self._check(partition)
-            found += self._from(partition, limit - len(found))
+        for partition, start in list(self._next.items()):
+            if start != self._storage.stable_end(partition):
+                self._check(partition)
+                found += self._from(partition, limit - len(found))
         # The partition served first goes to the end, so that a busy one starves no other.
         first = next(iter(self._next), None)
         if first is not None and found:
@@ -55,8 +52,7 @@ class MemoryFeed:
             if record is not None:
                 if len(found) >= limit:
                     break
-                body = decode(partition.topic, partition.shard, self._shards, record)
-                found.append(Recorded(Position(*partition, offset), body))
+                found.append(Recorded(Position(*partition, offset), self._storage.body(partition, offset)))
             self._next[partition] = offset + 1
         return found
 

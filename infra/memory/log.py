@@ -14,6 +14,7 @@ from infra.memory.membership import Membership
 from infra.memory.owned import MemoryOwnedShards
 from infra.memory.records import encoded
 from infra.memory.storage import Fate, Storage, Transaction
+from infra.memory.waiting import MEMBERS, Waiting
 from schemas.actor import PEOPLE_KINDS
 from schemas.command_envelope import CommandEnvelope
 from schemas.heartbeat import Heartbeat
@@ -22,7 +23,7 @@ from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM
-from schemas.wire import WireRecord, decode
+from schemas.wire import WireRecord
 
 Moment = Literal["produced", "offsets sent"]
 """`produced`: staged, fencing not checked yet. `offsets sent`: fencing passed, only the decision is missing."""
@@ -41,10 +42,10 @@ class MemoryLog:
     def __init__(self, shards: int) -> None:
         self.shards = shards
         self.at: Hook = _pass
-        self.storage = Storage()
+        self.storage = Storage(shards)
         self.membership = Membership(shards)
         self.remembered: dict[UUID, Outcome] = {}
-        self._changed = asyncio.Event()
+        self.waiting = Waiting()
         self._producer: dict[str, int] = {}
         self._members = 0
         self.sender = MemorySender(self)
@@ -65,7 +66,7 @@ class MemoryLog:
         self.expire(instance)
         self._producer[instance] = member
         self.membership.join(member)
-        self.changed()
+        self.waiting.wake((MEMBERS,))
 
     def is_producer(self, instance: str, member: int) -> bool:
         """Whether no later member came under the same instance name."""
@@ -74,7 +75,7 @@ class MemoryLog:
     def leave(self, member: int) -> None:
         """`member`'s shards pass to the others."""
         self.membership.leave(member)
-        self.changed()
+        self.waiting.wake((MEMBERS,))
 
     def fence(self, instance: str) -> None:
         """The session of `instance` times out: its shards pass to others, and it does not know."""
@@ -88,43 +89,27 @@ class MemoryLog:
     def decide(self, transaction: Transaction, fate: Fate) -> None:
         """Commit or abort an undecided transaction; waiting readers see it at once."""
         self.storage.decide(transaction, fate)
-        self.changed()
+        self.waiting.wake((*transaction.first, *transaction.consumed))
 
     def put(self, partition: Partition, record: WireRecord) -> int:
         """Append any record outside of transactions; its offset."""
         offset = self.storage.append(partition, record)
-        self.changed()
+        self.waiting.wake((partition,))
         return offset
 
     def remember(self, outcome: Outcome) -> None:
         """Keep an outcome under its command; the first one stays."""
         self.remembered.setdefault(outcome.command_id, outcome)
+        self.waiting.wake((outcome.command_id,))
 
     def delete_before(self, partition: Partition, offset: int) -> None:
         """What retention does to finite topics, and only damage to others; forgotten outcomes are not found any more."""
         for at, record in self.storage.committed(partition, self.storage.low(partition)):
-            body = decode(*partition, self.shards, record) if record and at < offset else None
+            body = self.storage.body(partition, at) if record and at < offset else None
             if isinstance(body, Outcome):
                 self.remembered.pop(body.command_id, None)
         self.storage.delete_before(partition, offset)
-        self.changed()
-
-    def changed(self) -> None:
-        """Wake everyone who waits."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def wait(self, deadline: float) -> bool:
-        """Wait until something changes, at most until `deadline` (loop time); False when that has come."""
-        left = deadline - asyncio.get_running_loop().time()
-        if left <= 0:
-            return False
-        try:
-            async with asyncio.timeout(left):  # `wait_for` of Python 3.11 may swallow a cancellation
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+        self.waiting.wake((partition,))
 
     async def close(self) -> None:
         """Nothing is held; the records stay, as if another process went on with the same log."""
@@ -155,7 +140,7 @@ class MemoryOutcomes:
         """The outcome as soon as it is known, or None after `within_s` seconds."""
         deadline = asyncio.get_running_loop().time() + within_s
         while (outcome := self._log.remembered.get(command_id)) is None:
-            if not await self._log.wait(deadline):
+            if not await self._log.waiting.wait((command_id,), deadline):
                 return None
         return outcome
 
@@ -184,7 +169,7 @@ class MemoryReader:
     async def feed(self, start: Mapping[Partition, int]) -> MemoryFeed:
         """A feed over these partitions from these offsets."""
         await asyncio.sleep(0)
-        return MemoryFeed(self._log.storage, self._log.shards, start, self._log.wait)
+        return MemoryFeed(self._log.storage, start, self._log.waiting)
 
 
 class MemoryRecords:

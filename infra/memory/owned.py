@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from infra.memory.records import encoded
 from infra.memory.storage import Fate, Transaction
+from infra.memory.waiting import MEMBERS
 from schemas.event_envelope import EventEnvelope
 from schemas.log import CommitAborted, OwnershipLost, RecordTooLarge, Taken, TakenCommand
 from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
-from schemas.wire import WireRecord, decode, topic_of
+from schemas.wire import WireRecord, topic_of
 
 if TYPE_CHECKING:
     from infra.memory.log import MemoryLog, Moment
@@ -29,6 +30,8 @@ class MemoryOwnedShards:
         self.member = member
         self._undecided: Transaction | None = None
         self._rotation = 0
+        lanes = [Partition(lane, shard) for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM) for shard in range(log.shards)]
+        self._woken_by = (MEMBERS, *lanes)
         log.enter(instance, member)
 
     async def take(self, limit: int, within_s: float) -> Taken:
@@ -37,7 +40,7 @@ class MemoryOwnedShards:
         await asyncio.sleep(0)
         self._rejoin()
         while not (commands := list(self._ready(limit))):
-            if not await self._log.wait(deadline):
+            if not await self._log.waiting.wait(self._woken_by, deadline):
                 break
             self._rejoin()
         return Taken(self._log.membership.owned_by(self.member), commands)
@@ -94,8 +97,7 @@ class MemoryOwnedShards:
         start = max(storage.consumed.get(lane, 0), storage.low(lane))
         for offset, record in storage.committed(lane, start):
             if record is not None:
-                body = decode(*lane, self._log.shards, record)
-                yield TakenCommand(Position(*lane, offset), body)  # type: ignore[arg-type]  # a lane holds commands
+                yield TakenCommand(Position(*lane, offset), storage.body(lane, offset))  # type: ignore[arg-type]  # a lane holds commands
 
     def _encoded(self, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> list[tuple[Partition, WireRecord]]:
         shards = self._log.shards

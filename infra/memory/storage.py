@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from schemas.log import Undecodable
 from schemas.position import Partition
-from schemas.wire import WireRecord
+from schemas.wire import Body, WireRecord, decode
 
 
 class Fate(Enum):
@@ -35,12 +36,14 @@ class Transaction:
 class _Entry:
     record: WireRecord | None
     transaction: Transaction | None
+    body: Body | Undecodable | None = None
 
 
 class Storage:
     """All partitions of one log, and the transactions that are still undecided."""
 
-    def __init__(self) -> None:
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
         self._entries: dict[Partition, list[_Entry]] = {}
         self._low: dict[Partition, int] = {}
         self.undecided: list[Transaction] = []
@@ -52,12 +55,14 @@ class Storage:
 
     def end(self, partition: Partition) -> int:
         """The offset after the last record, decided or not."""
-        return self.low(partition) + len(self._entries.get(partition, ()))
+        return self._low.get(partition, 0) + len(self._entries.get(partition, ()))
 
     def stable_end(self, partition: Partition) -> int:
         """The offset up to which everything is decided."""
-        firsts = [t.first[partition] for t in self.undecided if partition in t.first]
-        return min([self.end(partition), *firsts])
+        end = self.end(partition)
+        for transaction in self.undecided:
+            end = min(end, transaction.first.get(partition, end))
+        return end
 
     def begin(self, instance: str) -> Transaction:
         """A new transaction."""
@@ -90,6 +95,14 @@ class Storage:
             entry = entries[index]
             aborted = entry.transaction is not None and entry.transaction.fate is Fate.ABORTED
             yield low + index, None if aborted else entry.record
+
+    def body(self, partition: Partition, offset: int) -> Body | Undecodable:
+        """What the record at `offset` says; decoded once, whoever reads it."""
+        entry = self._entries[partition][offset - self.low(partition)]
+        if entry.body is None:
+            assert entry.record is not None, "markers say nothing"
+            entry.body = decode(*partition, self._shards, entry.record)
+        return entry.body
 
     def delete_before(self, partition: Partition, offset: int) -> None:
         """Forget the records of a partition before `offset`."""

@@ -24,6 +24,14 @@ from schemas.position import Position
 
 THREADS = 4
 
+_UNFINISHED = (
+    select(tables.runs.c.id, tables.runs.c.version, tables.runs.c.executor, tables.runs.c.epoch)
+    .where(tables.runs.c.state.not_in(FINAL))
+    .order_by(tables.runs.c.requested_at, tables.runs.c.id)
+)
+_OPEN_CHECKS = select(tables.targets.c.name, tables.targets.c.open_checks).where(cast(tables.targets.c.open_checks, Text) != "[]")
+"""Asked all the time, and made once: making a statement takes longer than answering it."""
+
 
 class SqlInventory:
     """Implements `processors.executor.inventory.Inventory` on the read models behind `engine`; queries run in a few threads."""
@@ -61,9 +69,7 @@ class SqlInventory:
 
     async def unfinished_runs(self) -> Sequence[UnfinishedRun]:
         """Every run that is not final, oldest first."""
-        table = tables.runs
-        wanted = select(table.c.id, table.c.version, table.c.executor, table.c.epoch)
-        rows = await self._rows(wanted.where(table.c.state.not_in(FINAL)).order_by(table.c.requested_at, table.c.id))
+        rows = await self._rows(_UNFINISHED)
         return [UnfinishedRun(row["id"], row["version"], row["executor"], row["epoch"]) for row in rows]
 
     async def history(self, stream: str) -> Sequence[RecordedEvent]:
@@ -80,8 +86,7 @@ class SqlInventory:
 
     async def open_checks(self) -> Sequence[tuple[str, str]]:
         """(target, check id) of every target check that was requested and has no result."""
-        table = tables.targets
-        rows = await self._rows(select(table.c.name, table.c.open_checks).where(cast(table.c.open_checks, Text) != "[]"))
+        rows = await self._rows(_OPEN_CHECKS)
         return [(row["name"], check) for row in rows for check in row["open_checks"]]
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from schemas.position import Partition, Position
 from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
 from schemas.vault import VaultError
-from schemas.wire import decode, encode
+from schemas.wire import encode
 from tests.processors.fake_time import START
 from tests.processors.world import Vault
 from tests.support.simulated_process import Process, SimulationLoop
@@ -53,7 +53,9 @@ class Network:
 
     def happens(self, what: str, chance: float) -> bool:
         """Whether it goes wrong this time. What is frequent in one history may be absent in another: each is also seen alone."""
-        mood = self._moods.setdefault(what, Random(f"{what} {self.moods}").choice((0, 0.5, 1, 1, 1, 5, 10)))
+        mood = self._moods.get(what)
+        if mood is None:
+            mood = self._moods[what] = Random(f"{what} {self.moods}").choice((0, 0.5, 1, 1, 1, 5, 10))
         if self.calm or self.dice.random() >= min(chance * mood, 0.6):
             return False
         self.faults[what] += 1
@@ -99,8 +101,8 @@ class Network:
         self.log.decide(transaction, fate)
         for partition, first in transaction.first.items():
             if partition.topic == OUTCOMES and fate is Fate.COMMITTED:
-                for _, record in self.log.storage.committed(partition, first):
-                    body = record and decode(*partition, self.log.shards, record)
+                for offset, record in self.log.storage.committed(partition, first):
+                    body = record and self.log.storage.body(partition, offset)
                     if isinstance(body, Outcome):
                         self.log.remember(body)
 

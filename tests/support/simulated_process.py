@@ -7,9 +7,9 @@ even a `finally` of it runs), those of a paused one are kept until it goes on. W
 
 import asyncio
 import contextvars
-import heapq
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
@@ -82,7 +82,11 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._now = 0.0
         self._order = order
+        self._dice = order.random
         self._turns = 0
+        self._ready: list[asyncio.Handle] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_made = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self.set_task_factory(self._made)  # type: ignore[arg-type]
 
@@ -94,7 +98,27 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         self.call_later(delay_s, work, *args, context=WORLD)
 
     def take_back(self, handles: list[asyncio.Handle]) -> None:
-        self._ready.extend(handles)  # type: ignore[attr-defined]
+        self._ready.extend(handles)
+
+    def call_soon(self, callback, *args, context=None):  # type: ignore[no-untyped-def]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):  # type: ignore[no-untyped-def]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):  # type: ignore[no-untyped-def]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        if when <= self._now:
+            self._ready.append(timer)
+        else:
+            self._timers_made += 1
+            heappush(self._timers, (when, self._timers_made, timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is passed over when its time comes."""
 
     def call_soon_threadsafe(self, callback, *args, context=None):  # type: ignore[no-untyped-def]
         return self.call_soon(callback, *args, context=context)
@@ -120,31 +144,29 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         return task
 
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        self._come_due()
+        ready = self._ready
         if not ready:
-            if not scheduled:
-                raise Stuck("nothing will ever happen any more")
-            self._now = max(self._now, scheduled[0]._when)
-            self._come_due()
+            self._next_moment()
         self._turns += 1
         if self._turns > MOST_TURNS:
             raise Stuck(f"{MOST_TURNS} callbacks ran, at {self._now:.1f} s")
-        ready.rotate(-self._order.randrange(len(ready)))
-        handle = ready.popleft()
-        if handle._cancelled:
+        handle = ready.pop(int(self._dice() * len(ready)) if len(ready) > 1 else 0)
+        if handle._cancelled:  # type: ignore[attr-defined]
             return
-        process = handle._context.get(PROCESS)
+        process = handle._context.get(PROCESS)  # type: ignore[attr-defined]
         if process is None or process.lets(handle):
             handle._run()
 
-    def _come_due(self) -> None:
-        scheduled = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and (scheduled[0]._cancelled or scheduled[0]._when <= self._now):
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
-            if not timer._cancelled:
-                self._ready.append(timer)  # type: ignore[attr-defined]
+    def _next_moment(self) -> None:
+        """Time goes on to the next timer; all that are due then are ready."""
+        timers, ready = self._timers, self._ready
+        while timers and (not ready or timers[0][0] <= self._now):
+            when, _, timer = heappop(timers)
+            if not timer.cancelled():
+                self._now = max(self._now, when)
+                ready.append(timer)
+        if not ready:
+            raise Stuck("nothing will ever happen any more")
 
     def bury(self) -> None:
         """Let go of every task that is left, whatever its `finally` blocks have against it."""

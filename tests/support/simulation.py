@@ -6,28 +6,21 @@ and when. After a while all faults are healed, and what was recorded is the evid
 """
 
 import asyncio
-import atexit
 import logging
-import shutil
-import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import Engine, event, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, select
 
 from infra.memory.log import MemoryLog
-from infra.sql.engine import create_all, open_engine, open_reader
 from infra.sql.read_store import SqlReadStore
 from processors.executor import held_run, plan_parts
 from projections import tables
@@ -39,9 +32,9 @@ from schemas.event_envelope import EventEnvelope, RecordedEvent
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
-from schemas.wire import decode
 from tests.support.checker import Evidence, Violation, violations
 from tests.support.simulated_clients import TARGETS, Client, Notebook
+from tests.support.simulated_databases import Databases
 from tests.support.simulated_fleet import SimulatedFleet
 from tests.support.simulated_ports import FaultyVault, Network, OutcomesSeen, Reader, Sender, SimulatedClock
 from tests.support.simulated_process import Process, SimulationLoop
@@ -55,61 +48,8 @@ SETTLED_WITHIN_S = 400.0
 
 CLIENTS = 2
 
-
-@dataclass
-class Databases:
-    """The read models: what the projections keep, and later what is built anew beside it."""
-
-    is_down: bool = False
-
-    def open(self, name: str) -> tuple[Engine, Engine]:
-        """An empty database: its writing and its reading engine."""
-        file, writer, reader = _engines(name)
-        for engine in (writer, reader):
-            engine.dispose()
-            engine.dialect.is_down = lambda: self.is_down
-        for rest in file.parent.glob(f"{file.name}*"):
-            rest.unlink()
-        shutil.copyfile(_template(), file)
-        return writer, reader
-
-
-def _begin(connection: Any) -> None:
-    if connection.dialect.is_down():
-        raise OperationalError("BEGIN", None, sqlite3.OperationalError("the simulated database is down"))
-
-
-@cache
-def _engines(name: str) -> tuple[Path, Engine, Engine]:
-    """Opened once: an engine keeps its compiled statements, and they take longer than what they do."""
-    file = _folder() / f"{name}.db"
-    writer, reader = open_engine(f"sqlite:///{file}"), open_reader(f"sqlite:///{file}")
-    event.listen(writer, "connect", _unsafe_but_quick)
-    for engine in (writer, reader):
-        event.listen(engine, "begin", _begin)
-    return file, writer, reader
-
-
-def _unsafe_but_quick(connection: Any, record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF").close()
-
-
-@cache
-def _folder() -> Path:
-    """For the databases of all seeds, one after the other; erased when Python ends."""
-    folder = Path(tempfile.mkdtemp(prefix="opsconductor-simulation-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-@cache
-def _template() -> Path:
-    """A database file with all tables, made once."""
-    file = _folder() / "template.db"
-    engine = open_engine(f"sqlite:///{file}")
-    create_all(engine)
-    engine.dispose()
-    return file
+REAL_DATABASE = 0.05
+"""How many seeds have their read models in a file, behind real engines; the others in memory (`tests.support.quick_engine`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +74,7 @@ class Simulation:
         self.network = Network(self.loop, self.log, Random(f"{seed} network"), moods=seed)
         self.log.at = self.network.at
         self.fleet = SimulatedFleet(self.network, Random(f"{seed} fleet"))
-        self.databases = Databases()
+        self.databases = Databases(is_real=self.dice.random() < REAL_DATABASE)
         self.writer, self.reader = self.databases.open("live")
         self.book = Notebook(Random(f"{seed} clients"))
         self.vault = FaultyVault(self.network)
@@ -142,6 +82,7 @@ class Simulation:
         self.faults: Counter[str] = Counter()
         self.places: dict[str, Running] = {}
         self.closing = self.clients_done = False
+        self._counted: dict[tuple[Partition, str], tuple[int, int]] = {}
         self.loop.set_exception_handler(self._unforeseen)
 
     # --- roles --------------------------------------------------------------------------------------------------------
@@ -345,12 +286,16 @@ class Simulation:
         for partition in [Partition(topic, shard) for topic in topics for shard in range(self.log.shards)]:
             for offset, record in self.log.storage.committed(partition, 0):
                 if record is not None:
-                    yield Position(*partition, offset), decode(*partition, self.log.shards, record)
+                    yield Position(*partition, offset), self.log.storage.body(partition, offset)
 
     def _number_of(self, topic: str, kind: str) -> int:
+        """How many events of a kind the log has; what was counted is not counted again."""
         wanted, storage = ("ce_type", kind.encode()), self.log.storage
-        partitions = [Partition(topic, shard) for shard in range(self.log.shards)]
-        return sum(r is not None and wanted in r.headers for p in partitions for _, r in storage.committed(p, 0))
+        for partition in [Partition(topic, shard) for shard in range(self.log.shards)]:
+            number, start = self._counted.get((partition, kind), (0, 0))
+            number += sum(r is not None and wanted in r.headers for _, r in storage.committed(partition, start))
+            self._counted[partition, kind] = number, storage.stable_end(partition)
+        return sum(number for (partition, said), (number, _) in self._counted.items() if said == kind)
 
     def _recorded_events(self) -> Iterator[RecordedEvent]:
         for position, body in self._records(EVENT_TOPICS):

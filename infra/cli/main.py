@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import audit, credentials, jobs, projections, roles, runs, targets, topics
+from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics
 from infra.cli import session as sessions
 from infra.cli.client import Client
 from infra.cli.context import CONTEXT, exiting
@@ -24,6 +24,7 @@ app.add_typer(projections.app, name="projections")
 app.add_typer(topics.app, name="topics")
 app.command()(audit.audit)
 roles.register(app)
+backup.register(app)
 
 
 @app.callback()

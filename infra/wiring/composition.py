@@ -23,6 +23,7 @@ from infra.redis.wakeups import RedisWakeups
 from infra.sql.engine import create_all, open_engine, open_reader
 from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key
+from infra.vaults.sealed_copy import holds_secrets
 from infra.vaults.sql_vault import SqlVault
 from infra.wiring.outside import SystemClock, SystemIds
 from infra.wiring.settings import Settings
@@ -106,15 +107,17 @@ class DatabaseUnavailable(Exception):
 
 @asynccontextmanager
 async def house(settings: Settings) -> AsyncIterator[House]:
-    """Open everything the roles share; closed in the opposite order. Raises what `open_log` raises, `DatabaseUnavailable`."""
+    """Open everything the roles share; closed in the opposite order.
+
+    Raises what `open_log` raises, `DatabaseUnavailable`, `BadMasterKey`.
+    """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         log = await open_log(settings)
         stack.push_async_callback(log.close)
         writer = open_engine(settings.read_models_url)
         stack.callback(writer.dispose)
-        given = settings.master_key
-        master = master_key.given(given.get_secret_value()) if given else master_key.kept_in(settings.home)
+        master = await asyncio.to_thread(_master_key, settings, writer)
         reader = open_reader(settings.read_models_url)
         stack.callback(reader.dispose)
         vault = SqlVault(writer, reader, master_key.vault_keys(master))
@@ -134,6 +137,25 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             clock=SystemClock(),
             ids=SystemIds(),
         )
+
+
+def _master_key(settings: Settings, writer: Engine) -> bytes:
+    if settings.master_key is not None:
+        return master_key.given(settings.master_key.get_secret_value())
+    # The vault is asked first: who makes it and its key right now makes the key before the first secret.
+    if _holds_secrets(writer) and not (settings.home / master_key.FILE).exists():
+        raise master_key.BadMasterKey(
+            f"the vault holds secrets whose master key is not here: set OPSCONDUCTOR_MASTER_KEY, or put it into"
+            f" {settings.home / master_key.FILE} (mode 0600); a new one would open none of them"
+        )
+    return master_key.kept_in(settings.home)
+
+
+def _holds_secrets(writer: Engine) -> bool:
+    try:
+        return holds_secrets(writer)
+    except SQLAlchemyError as error:
+        raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
 
 
 def _create_tables(writer: Engine, vault: SqlVault) -> None:

@@ -123,6 +123,23 @@ class KafkaHarness:
     async def usurp(self, log, owner, instance):
         consumer = owner._lanes._consumer
         member = consumer.memberid()
+        standing, go = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def stand():
+            loop.call_soon_threadsafe(standing.set)
+            assert go.wait(self.patience_s / 2)
+
+        # An owner at work would notice within a heartbeat, and join again beside its heir.
+        stood = asyncio.create_task(owner._do(stand))
+        await standing.wait()
+        try:
+            return await self._heir(log, consumer, member, instance)
+        finally:
+            go.set()
+            await stood
+
+    async def _heir(self, log, consumer, member, instance):
         expel(self.settings, member)
         heir = log.owned_shards(instance)
 

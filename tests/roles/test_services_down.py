@@ -16,6 +16,7 @@ from tests.roles.fleet import Fleet, Load, all_final, caught_up, nothing_doubled
 from tests.roles.harness import Installation
 from tests.roles.rest import Rest
 from tests.support.eventually import eventually
+from tests.support.frozen import freeze
 
 pytestmark = pytest.mark.services
 
@@ -64,7 +65,7 @@ def test_without_kafka_writes_are_answered_503_queries_go_on_and_all_comes_back(
     installation, rest, _ = house
     a_run_succeeds(rest, installation)
     kafka = services["kafka-1"].pid
-    os.kill(kafka, signal.SIGSTOP)
+    freeze(kafka)
     try:
         told = {timed(rest, "POST", "/jobs/trace/runs", {}) for _ in range(2)}
         assert {status for status, _ in told} <= {202, 503}, told

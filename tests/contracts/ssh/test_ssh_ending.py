@@ -16,6 +16,7 @@ from processors.executor.connector import Exited, Killed, Unconfirmed, Unreachab
 from tests.contracts.ssh.conftest import invocation
 from tests.contracts.ssh.server import alive
 from tests.support.eventually import eventually
+from tests.support.frozen import freeze
 
 STUBBORN = "trap '' TERM HUP INT; echo $$; while :; do sleep 0.2; done"
 
@@ -209,7 +210,7 @@ async def test_a_step_whose_end_cannot_be_confirmed_is_unconfirmed(begin, own_se
     leader = int(await step.sink.until(b"\n"))
     stopped = [server.process.pid, *server.sessions()]
     for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         assert isinstance(await asyncio.wait_for(step.ending(), 20), Unconfirmed)
     finally:
@@ -228,7 +229,7 @@ async def test_a_stalled_connection_is_confirmed_over_another_one(begin, own_ser
     leader = int(await step.sink.until(b"\n"))
     stalled = server.sessions()
     for pid in stalled:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         assert await asyncio.wait_for(step.ending(), 20) == Killed("timed_out")
         assert not alive(leader)
@@ -242,7 +243,7 @@ async def test_a_pooled_connection_that_has_stalled_is_replaced(run, own_server,
     await run(invocation("true"), server=server, connector=patient)
     stalled = server.sessions()
     for pid in stalled:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         ending, sink = await asyncio.wait_for(run(invocation("echo again"), server=server, connector=patient), 20)
     finally:

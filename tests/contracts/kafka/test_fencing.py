@@ -38,7 +38,8 @@ def transactions(settings):
 
 async def test_two_processes_under_one_instance_name_are_told_apart_from_a_single_fencing(log_on_kafka):
     await log_on_kafka.open()
-    patient = replace(log_on_kafka.settings, doubtful_commit_s=60.0)  # a slow commit would replace the producer before it is fenced
+    # Otherwise a slow commit would replace the producer before it is fenced.
+    patient = replace(log_on_kafka.settings, doubtful_commit_s=60.0)
     _, one = transactions(patient)
     second, other = transactions(patient)
     assert one() == [0]

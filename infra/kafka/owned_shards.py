@@ -147,7 +147,6 @@ class KafkaOwnedShards:
                 raise OwnershipLost("this batch is not under way")
             if not records and not taken.commands:
                 return ()
-            self._lanes.membership()
             consumed = self._lanes.positions_after(self._batch.messages, shards)
             offsets = self._transactions.commit(records, consumed, self._lanes.membership)
         except OwnershipLost:

@@ -66,10 +66,6 @@ class Freshness:
         """Wait until `projection` has read everything before these offsets. Raises `Problem`."""
         await self._until(lambda connection: has_reached(connection, projection, offsets))
 
-    async def newer(self, is_newer: Callable[[Connection], bool]) -> None:
-        """Wait until a row has changed as `is_newer` says. Raises `Problem`."""
-        await self._until(is_newer)
-
     async def _until(self, condition: Callable[[Connection], bool]) -> None:
         if await self._models.ask(condition):
             return

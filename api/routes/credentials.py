@@ -71,28 +71,26 @@ async def rotate(call: Call) -> Response:
         except Rejection as rejected:
             if rejected.code != _ROTATED:
                 raise
-        revision = await _newer_revision(call, name, revision)
+        revision = await _revision_now(call, name, revision)
     return await _rotate_to(write, kind, revision + 1, secret, said, _MAX_ATTEMPTS)
 
 
 async def _rotate_to(write: Write, kind: CredentialKind, revision: int, secret: bytes, said: Said, attempt: int) -> Response:
     async with sealing(write.call.given.vault, write) as sealer:
-        ident = await sealer.seal(f"{write.command_id(attempt)}", bound_to_credential(said.key["name"], revision), secret)
+        # For another revision it is another secret: one sealed earlier under this key and never used is bound to its own.
+        of = f"{write.command_id(attempt)}\n{revision}"
+        ident = await sealer.seal(of, bound_to_credential(said.key["name"], revision), secret)
         return await submit(write, RotateCredential(kind, ident, revision), said, attempt)
 
 
-async def _newer_revision(call: Call, name: str, seen: int) -> int:
-    """The revision that the read model shows once it shows another than `seen`."""
-    shown = seen
+async def _revision_now(call: Call, name: str, seen: int) -> int:
+    """The newest revision that the log had when this was asked.
 
-    def is_newer(connection: Connection) -> bool:
-        nonlocal shown
-        current = _current(connection, name)
-        shown = current[1] if current else seen
-        return shown > seen
-
-    await call.services.freshness.newer(is_newer)
-    return shown
+    Not just another than `seen`: the rejection may be one remembered from an earlier request, and `seen` the newest already.
+    """
+    await call.services.freshness.log_end([CREDENTIAL])
+    current = await call.models.ask(lambda connection: _current(connection, name))
+    return current[1] if current else seen
 
 
 def _current(connection: Connection, name: str) -> tuple[CredentialKind, int] | None:

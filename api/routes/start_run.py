@@ -91,7 +91,7 @@ async def _request(write: Write, job: _Job, asked: StartRun, said: Said) -> Resp
             except Rejection as rejected:
                 if rejected.code != _REVISED:
                     raise
-            job = await _newer(write.call, job)
+            job = await _job_now(write.call, job)
         return await _attempt(sealer, job, asked, said, _MAX_ATTEMPTS)
 
 
@@ -101,16 +101,10 @@ async def _attempt(sealer: Sealer, job: _Job, asked: StartRun, said: Said, attem
     return await submit(sealer.write, command, said, attempt)
 
 
-async def _newer(call: Call, seen: _Job) -> _Job:
-    newest = seen
-
-    def is_newer(connection: Connection) -> bool:
-        nonlocal newest
-        newest = _shown(connection, seen.name) or seen
-        return newest.revision > seen.revision
-
-    await call.services.freshness.newer(is_newer)
-    return newest
+async def _job_now(call: Call, seen: _Job) -> _Job:
+    """The job as the log had it when this was asked; the rejection may be an earlier request's, and `seen` the newest already."""
+    await call.services.freshness.log_end([JOB])
+    return await call.models.ask(lambda connection: _shown(connection, seen.name)) or seen
 
 
 async def _sealed_values(sealer: Sealer, definition: JobDefinition, given: Mapping[str, Plain]) -> Mapping[str, Value]:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from schemas.log import LogUnavailable
 from schemas.outcome import Outcome, Rejected
 from schemas.vault import SecretUnavailable, bound_to_credential, bound_to_run
 from tests.api.conftest import credential, job, made, private_key, target
@@ -168,3 +169,62 @@ async def test_a_job_revised_in_between_is_run_as_it_is_now(server):
     assert isinstance(outcome.result, Rejected) and outcome.result.code == "job_revised_meanwhile"
     run = answer.json()["run_id"]
     assert (await server.get(f"/runs/{run}", headers={"Ops-Min-Version": f"run/{run}@1"})).json()["revision"] == 2
+
+
+def overtaken(server, kind, by):
+    """The next command of this kind is decided after what `by` does; the list holds its id once it is sent."""
+    real, sent = server.log.sender.send, []
+
+    async def send(command):
+        if command.type == kind and not sent:
+            sent.append(command.command_id)
+            assert (await by()).status_code == 200
+        await real(command)
+
+    server.log.sender.send = send
+    return sent
+
+
+async def came_to_nothing(server, command_id, code):
+    outcome = await server.log.outcomes.wait(command_id, 5)
+    assert isinstance(outcome.result, Rejected) and outcome.result.code == code
+
+
+async def test_a_rotation_whose_first_attempt_was_overtaken_and_never_answered_is_done_when_sent_again(server):
+    await made(server, "/credentials", {"name": "tok", "kind": "token", "secret": {"token": "t0"}})
+    path, body, key = "/credentials/tok/secret", {"secret": {"token": "mine"}}, {"Idempotency-Key": "k"}
+    sent = overtaken(server, "RotateCredential", lambda: server.send("PUT", path, {"secret": {"token": "another's"}}))
+    assert (await server.send("PUT", path, body, headers={**key, "Prefer": "respond-async"})).status_code == 202
+    await came_to_nothing(server, sent[0], "credential_rotated_meanwhile")
+    await server.get("/credentials/tok", headers={"Ops-Min-Version": "credential/tok@2"})
+    again = [await server.send("PUT", path, body, headers=key) for _ in range(2)]
+    assert [(a.status_code, a.json()["version"]) for a in again] == [(200, 3)] * 2, again[0].text
+
+
+async def test_a_run_whose_first_attempt_was_overtaken_and_never_answered_is_started_when_sent_again(server):
+    await made(server, "/jobs", job())
+    await server.get("/jobs/greet", headers={"Ops-Min-Version": "job/greet@1"})
+    key = {"Idempotency-Key": "k"}
+    sent = overtaken(server, "RequestRun", lambda: server.send("PUT", "/jobs/greet", job(run="echo bye")))
+    assert (await server.post("/jobs/greet/runs", {}, headers={**key, "Prefer": "respond-async"})).status_code == 202
+    await came_to_nothing(server, sent[0], "job_revised_meanwhile")
+    await server.get("/jobs/greet", headers={"Ops-Min-Version": "job/greet@2"})
+    again = [await server.post("/jobs/greet/runs", {}, headers=key) for _ in range(2)]
+    assert [a.status_code for a in again] == [201] * 2 and again[0].json() == again[1].json(), again[0].text
+
+
+async def test_a_secret_sealed_for_a_revision_that_another_took_is_sealed_anew_for_the_next(server):
+    await made(server, "/credentials", {"name": "tok", "kind": "token", "secret": {"token": "t0"}})
+    path, key, real = "/credentials/tok/secret", {"Idempotency-Key": "k"}, server.log.sender.send
+
+    async def away(command):
+        raise LogUnavailable("away")
+
+    server.log.sender.send = away
+    assert (await server.send("PUT", path, {"secret": {"token": "mine"}}, headers=key)).status_code == 503
+    server.log.sender.send = real
+    assert (await server.send("PUT", path, {"secret": {"token": "another's"}})).status_code == 200
+    await server.get("/credentials/tok", headers={"Ops-Min-Version": "credential/tok@2"})
+    assert (await server.send("PUT", path, {"secret": {"token": "mine"}}, headers=key)).json()["version"] == 3
+    event = (await server.get("/credentials/tok/history", headers={"Ops-Min-Version": "credential/tok@3"})).json()["items"][-1]
+    assert await server.given.vault.open(event["payload"]["secret"], bound_to_credential("tok", 3)) == b'{"token":"mine"}'

@@ -8,6 +8,10 @@ from typing import Any
 import httpx2
 
 
+class NotSignedIn(AssertionError):
+    """Signing in was not answered with tokens."""
+
+
 @dataclass(frozen=True)
 class Acknowledged:
     """A write that was answered with 200 or 201: from then on it may not be lost."""
@@ -34,7 +38,8 @@ class Rest:
     def sign_in(self) -> dict[str, Any]:
         form = {"grant_type": "password", "username": "admin", "password": self.password}
         answer = self._http.post("/api/v1/auth/token", data=form)
-        assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
+        if answer.status_code != 200:
+            raise NotSignedIn(f"{answer.status_code} {answer.text}")
         self._token = answer.json()["access_token"]
         return answer.json()
 
@@ -82,7 +87,7 @@ class Rest:
                     self._token = ""
                 elif answer.status_code not in (202, 408, 429, 500, 502, 503, 504):
                     raise AssertionError(f"{method} {path}: {told}")
-            except httpx2.TransportError as error:
+            except (httpx2.TransportError, NotSignedIn) as error:
                 told = repr(error)
             if time.monotonic() > until:
                 raise AssertionError(f"{method} {path}: not acknowledged within {self.patience_s:g} s, last {told}")

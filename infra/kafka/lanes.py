@@ -4,6 +4,7 @@ The group consumer of both command lanes. Everything here runs on the one owning
 it polls, and they only write down what happened.
 """
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -11,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.consuming import Offsets
 from infra.kafka.settings import KafkaLogSettings, lane_consumer
@@ -70,6 +71,8 @@ class Lanes:
         self._placed = True
         self._held_since = 0.0
         self._position: dict[Partition, int] = {}
+        self._fetched: dict[Partition, int] = {}
+        self._astray: set[Partition] = set()
         self._joined = False
         self._membership = b""
         self._lanes = {name: Lane() for name in _LANES}
@@ -174,13 +177,31 @@ class Lanes:
     def _accept(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            if self._placed:
+            if self._placed and self._is_further(message):
                 self._lanes[self._settings.name(message.topic())].put(message)
         elif error.code() in _OUTSIDE:
             _LOG.error("retention has overtaken the owner in %s/%s", message.topic(), message.partition())
             self.forget()
         elif error.code() != KafkaError._PARTITION_EOF:
             self._on_error(error)
+
+    def _is_further(self, message: Message) -> bool:
+        """Whether the client goes on from where it was. What it hands out again has been decided or waits here already.
+
+        librdkafka was seen to go back to where a partition was assigned, though it had been moved since.
+        """
+        partition = Partition(self._settings.name(message.topic()), message.partition())
+        due = self._fetched.get(partition, 0)
+        if message.offset() >= due:
+            self._fetched[partition] = message.offset() + 1
+            self._astray.discard(partition)
+            return True
+        if partition not in self._astray:
+            self._astray.add(partition)
+            _LOG.error("the client went back from %s to %s in %s/%s", due, message.offset(), *partition)
+            with contextlib.suppress(KafkaException):
+                self._consumer.seek(TopicPartition(message.topic(), message.partition(), due))
+        return False
 
     def _bound(self) -> None:
         """Stop fetching a lane of which too much is held; fetch again once half of it is gone."""
@@ -197,9 +218,12 @@ class Lanes:
         return [tp for tp in self._consumer.assignment() if tp.topic == topic]
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Assigned at an offset that is a number: to learn where "the beginning" is, the client would ask a broker, and an answer
+        that came late made it go there half a second after it had been moved to the committed position.
+        """
         self._end_tenures()
         self._held, self._placed, self._held_since = list(partitions), False, time.monotonic()
-        consumer.assign([TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions])
+        consumer.assign([TopicPartition(tp.topic, tp.partition, 0) for tp in partitions])
         consumer.pause(partitions)  # nothing is fetched before the first positions are known
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -212,7 +236,7 @@ class Lanes:
 
     def _end_tenures(self) -> None:
         self._tenures = {}
-        self._position = {}
+        self._position, self._fetched, self._astray = {}, {}, set()
         self._membership = b""
         self._lanes = {name: Lane() for name in _LANES}
 
@@ -232,7 +256,7 @@ class Lanes:
         except (KafkaException, LogUnavailable) as error:
             self._tell_that_unplaced(error)
             return
-        self._position = start
+        self._position, self._fetched = start, dict(start)
         self._membership = self._consumer.consumer_group_metadata()
         self._tenures = {shard: next(self._next_tenure) for shard in sorted(shards)}
         self._placed = True

@@ -109,6 +109,24 @@ async def test_both_lanes_of_a_shard_go_to_one_member_however_many_there_are(log
         await owner.abandon(taken)
 
 
+async def test_what_the_client_fetches_again_by_itself_is_not_decided_again(log_on_kafka):
+    """librdkafka goes back to where a partition was assigned when it hears late where that is."""
+    log = await log_on_kafka.open()
+    owner = log.owned_shards("one")
+    causes = [command(number) for number in range(12)]
+    for cause in causes:
+        await log.sender.send(cause)
+    await commit_all(owner, await take_all(log_on_kafka, owner, len(causes)))
+    consumer = owner._lanes._consumer
+    for place in consumer.assignment():
+        consumer.seek(TopicPartition(place.topic, place.partition, 0))
+    more = [command(number) for number in range(12)]
+    for cause in more:
+        await log.sender.send(cause)
+    taken = await take_all(log_on_kafka, owner, len(more))
+    assert {c.body.command_id for c in taken.commands} == {cause.command_id for cause in more}
+
+
 async def test_lanes_that_went_apart_are_refused(log_on_kafka):
     lanes = Lanes(log_on_kafka.settings, None)
     with pytest.raises(LanesApart, match=r"people's commands of shards \[0, 1\], the system's of \[0\]"):

@@ -14,11 +14,15 @@ from commands.deciders import TABLE
 from domain.audit.hash_chain import GENESIS
 from domain.identity import RUN, kind_of, name_of
 from domain.run.messages import RunFinished, StepFinished, StepStarted
+from schemas.actor import system
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope, RecordedEvent, hash_of
 from schemas.event_types import event_of
 from schemas.outcome import REUSED, Accepted, Outcome, Rejected
 from schemas.position import Partition, Position
+
+FIRST_START = system("setup")
+"""Who makes a new installation's first administrator: nothing can have caused that."""
 
 
 @dataclass(slots=True)
@@ -176,7 +180,7 @@ def causes_are_complete(evidence: Evidence) -> Broken:
             yield f"{recorded.position}: the event that caused {event.type} of {event.stream} is not in the log"
         if event.actor.kind != "system":
             continue
-        if event.causation_id is None:
+        if event.causation_id is None and event.actor != FIRST_START:
             yield f"{recorded.position}: {event.type} of {event.stream} has no cause"
         expected = {e.correlation_id for e in (cause, begun[event.stream] if kind_of(event.stream) == RUN else None) if e}
         if expected and event.correlation_id not in expected:

@@ -19,8 +19,8 @@ from api.problem_details import Problem
 from api.strict_json import Body
 from domain.rejection import Invalid
 from schemas.command_envelope import CommandEnvelope, people_command_id
-from schemas.log import RecordTooLarge, ResultUnknown
-from schemas.outcome import REUSED, Accepted, Rejected, result_for
+from schemas.log import LogUnavailable, RecordTooLarge, ResultUnknown
+from schemas.outcome import REUSED, Accepted, Outcome, Rejected, result_for
 from schemas.payload import to_json
 from schemas.topics import MAX_PAYLOAD_BYTES
 
@@ -118,7 +118,7 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
         counted.labels(name, "not awaited").inc()
         call.services.awaited.add(envelope.command_id, envelope.actor.name)
         raise Pending(envelope.command_id)
-    outcome = await call.given.outcomes.wait(envelope.command_id, call.given.settings.outcome_wait_s)
+    outcome = await _heard(write, envelope.command_id)
     if outcome is None:
         counted.labels(name, "pending").inc()
         call.services.awaited.add(envelope.command_id, envelope.actor.name)
@@ -128,6 +128,15 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
     if isinstance(result, Rejected):
         raise Rejection(result.code, result.message, result.errors)
     return result
+
+
+async def _heard(write: Write, command_id: UUID) -> Outcome | None:
+    """The outcome, if it is known in time. That the log cannot be asked says nothing of the command, which it has."""
+    given = write.call.given
+    try:
+        return await given.outcomes.wait(command_id, given.settings.outcome_wait_s)
+    except LogUnavailable:
+        return None
 
 
 async def remembered(write: Write, kind: type[Any], again: str = "") -> tuple[Accepted, UUID] | None:

@@ -76,6 +76,21 @@ async def test_with_the_log_down_nothing_is_acknowledged_and_reading_goes_on(ser
     assert (await server.get("/projections")).status_code == 503
 
 
+async def test_a_command_that_was_sent_is_never_told_as_not_written_and_keeps_its_secret(server: Server):
+    from tests.api.test_secrets import sealed
+
+    async def down(*_):
+        raise LogUnavailable("the outcomes cannot be followed")
+
+    before = await sealed(server)
+    real, server.log.outcomes.wait = server.log.outcomes.wait, down
+    answer = await server.post("/credentials", credential())
+    assert answer.status_code == 202, answer.text
+    assert len(await sealed(server)) == len(before) + 1
+    server.log.outcomes.wait = real
+    assert (await server.post("/credentials", credential())).json()["code"] == "credential_exists"
+
+
 async def test_an_unknown_result_keeps_the_secret_and_a_refused_write_does_not(server: Server):
     from tests.api.test_secrets import sealed
 

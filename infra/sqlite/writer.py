@@ -19,7 +19,7 @@ from typing import Any
 from infra.sqlite.checkpoints import Checkpoints
 from infra.sqlite.layout import Layout
 from infra.sqlite.pruning import Pruning
-from infra.sqlite.transaction import Request, Transaction, standing_in
+from infra.sqlite.transaction import Barrier, Consumed, Request, Transaction, standing_in
 from schemas.log import LogError, LogUnavailable, ResultUnknown
 from schemas.outcome import Outcome
 from schemas.position import Partition
@@ -92,7 +92,7 @@ class Writer:
         except TimeoutError:
             if self._withdraw(waiting):
                 raise LogUnavailable(f"nothing was written within {WITHIN_S:g} s") from None
-            raise ResultUnknown(f"the disk has not confirmed within {WITHIN_S:g} s") from None
+            raise _told(waiting, ResultUnknown(f"the disk has not confirmed within {WITHIN_S:g} s")) from None
 
     async def close(self) -> None:
         """Write what waits, then end the thread and close its connection."""
@@ -202,10 +202,17 @@ def _answer(group: Sequence[_Waiting], error: LogError | None) -> None:
     for waiting in group:
         if waiting.future.done():
             continue
-        if failure := error or waiting.error:
-            waiting.future.set_exception(failure)
+        if error is not None:
+            waiting.future.set_exception(_told(waiting, error))
+        elif waiting.error is not None:
+            waiting.future.set_exception(waiting.error)
         else:
             waiting.future.set_result(waiting.value)
+
+
+def _told(waiting: _Waiting, error: LogError) -> LogError:
+    """What went wrong for this one, as an exception of its own: whoever only asks has nothing that could be in doubt."""
+    return LogUnavailable(str(error)) if isinstance(waiting.request, Barrier | Consumed) else type(error)(str(error))
 
 
 def _apply(waiting: _Waiting, transaction: Transaction) -> None:

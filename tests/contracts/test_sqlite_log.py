@@ -133,6 +133,21 @@ async def test_a_commit_that_its_caller_gave_up_waiting_for_is_not_repeated(log)
     assert len(await read_to_end(harness, log, "targets")) == 1
 
 
+async def test_whoever_only_asks_while_a_commit_is_in_doubt_may_ask_again(log):
+    hold, asked = Hold(), [Partition("targets", 0)]
+    held = asyncio.create_task(log.writer.submit(hold))
+    await asyncio.to_thread(hold.reached.wait)
+    log.writer._connection = Doubtful(log.writer._connection)
+    waiting = [asyncio.create_task(each) for each in (log.sender.send(command()), log.reader.ends(asked), log.reader.ends(asked))]
+    await asyncio.sleep(0)
+    hold.go.set()
+    await held
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in told] == [ResultUnknown, LogUnavailable, LogUnavailable]
+    assert len({id(each) for each in told}) == 3, "an exception that several raise gathers the traces of all"
+    assert await log.reader.ends(asked) == {asked[0]: 0}
+
+
 class Doubtful:
     """A connection whose next COMMIT is done and says that it failed, as a disk may."""
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster run-demo test faults lint bench lock reference simulate
+.PHONY: help run run-cluster run-demo test faults lint bench lock reference simulate jepsen
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev ## Measure ours beside a rival or the physical limit: make b
 
 simulate: $(VENV)/.dev ## Seeded simulation on the memory log: make simulate SEEDS=1000
 	$(BIN)/python -m tests.simulate $(or $(SEEDS),100)
+
+jepsen: $(VENV)/.dev ## Real Kafka while everything goes wrong: make jepsen ARGS="--minutes 15 --brokers 3" (5 minutes, 1 broker)
+	$(BIN)/python -m tests.jepsen $(ARGS)
 
 reference: $(VENV)/.dev ## Generate docs/reference and schemas/published anew from the tables in code
 	$(BIN)/opsconductor reference

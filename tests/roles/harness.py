@@ -60,12 +60,16 @@ class Installation:
         for name in names or self._roles:
             running = self.processes.get(name)
             assert running is None or running.poll() is not None, f"{name} runs already"
-            command = tied_to_us([PROGRAM, name.rstrip("-0123456789")])
+            command = tied_to_us(self.role(name))
             environment = {**self.environment, **self._roles[name]}
             with self.log(name).open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
                 )
+
+    def role(self, name: str) -> list[str]:
+        """The program of a process and its arguments."""
+        return [PROGRAM, name.rstrip("-0123456789")]
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -1,0 +1,41 @@
+"""Looks for a broken guarantee on real Kafka: `python -m tests.jepsen --minutes 5 --brokers 3 --seed 7`.
+
+Exit status 1 when one is broken. The seed draws faults, crash points and what clients ask for; when exactly things meet is up to
+the machine, so a seed gives the same plan, not the same history.
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from tests.jepsen.planted import PLANTED
+from tests.jepsen.run import SHOWN, Asked, jepsen
+
+
+def main(arguments: list[str]) -> int:
+    """Run once and say what it came to."""
+    parser = argparse.ArgumentParser(prog="python -m tests.jepsen", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5, help="how long things go wrong (5)")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="how many brokers (1)")
+    parser.add_argument("--seed", default="", help="what everything is drawn from (drawn, and printed)")
+    parser.add_argument("--plant", choices=sorted(PLANTED), default="", help="a bug to put into the owners: it should be found")
+    parser.add_argument("--logs", type=Path, help="a new folder to keep the roles' logs in")
+    given = parser.parse_args(arguments)
+    seed = given.seed or str(random.randrange(10**6))
+    asked = Asked(minutes=given.minutes, brokers=given.brokers, seed=seed, plant=given.plant, logs=given.logs)
+    report = jepsen(asked, _say)
+    for line in report.lines:
+        _say(line)
+    for name, what in report.broken[: 5 * SHOWN]:
+        _say(f"VIOLATED {name}: {what}")
+    _say(f"seed {seed}: {len(report.broken)} violations" if report.broken else f"seed {seed}: no violation")
+    return 1 if report.broken else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""What goes wrong? Drawn from a seed, one thing after the other, each put right again; and crash points, swept one by one."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.jepsen.armed import CALL_S, POINTS, SESSION_S, TRANSACTION_S
+from tests.jepsen.proxy import END_TXN, PRODUCE, TXN_OFFSETS, Rule
+from tests.jepsen.world import OWNERS, World
+
+SHORT_S, LONG_S = (0.7, CALL_S * 1.5), (TRANSACTION_S * 1.25, SESSION_S * 1.4)
+"""How long things last: shorter than what notices, longer than a transaction may take, longer than a session."""
+
+JUMP_S = 7200.0
+ARMED_FOR_S = 15.0
+QUERY = "(api|projections)"
+AT_START = frozenset(POINTS[-4:])
+
+Heal = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong: what, to whom, for how many seconds, and how much of it where that matters."""
+
+    kind: str
+    victim: str
+    seconds: float
+    much: float = 0.0
+
+    def __str__(self) -> str:
+        amount = f" by {self.much:g} s" if self.much else ""
+        return f"{self.kind} {self.victim}{amount} for {self.seconds:g} s"
+
+
+_WEIGHTS = {
+    "kill": 5,
+    "freeze": 6,
+    "delay": 3,
+    "cut up": 2,
+    "cut down": 2,
+    "black-hole": 2,
+    "black-hole, then reset": 1,
+    "reset": 2,
+    "late EndTxn": 6,
+    "late answer to EndTxn": 2,
+    "late TxnOffsetCommit": 1,
+    "late Produce": 1,
+    "clock": 3,
+}
+KINDS = tuple(_WEIGHTS)
+_HELD = {"cut up": {"up"}, "cut down": {"down"}, "black-hole": {"up", "down"}, "black-hole, then reset": {"up", "down"}}
+_LATE = {
+    "late EndTxn": (END_TXN, False),
+    "late answer to EndTxn": (END_TXN, True),
+    "late TxnOffsetCommit": (TXN_OFFSETS, False),
+    "late Produce": (PRODUCE, False),
+}
+
+
+def drawn(dice: Random, brokers: int) -> Iterator[Fault]:
+    """Faults without end; the same for the same seed."""
+    first = list(KINDS)
+    dice.shuffle(first)
+    while True:
+        kind = first.pop() if first else dice.choices(KINDS, list(_WEIGHTS.values()))[0]
+        nodes = [f"kafka-{number}" for number in range(1, brokers + 1)]
+        seconds = dice.choice(SHORT_S + LONG_S)
+        if kind in ("kill", "freeze"):
+            victim = dice.choice([*OWNERS, *OWNERS, "api", "projections", *(nodes * (2 if brokers > 1 else 3))])
+            yield Fault(kind, victim, seconds)
+        elif kind == "clock":
+            victim = dice.choice([*OWNERS, "api", "api", "projections"])
+            yield Fault(kind, victim, seconds, dice.choice((JUMP_S, -JUMP_S)))
+        elif kind in _LATE:
+            yield Fault(kind, dice.choice(OWNERS), dice.choice((CALL_S * 1.3, *LONG_S)))
+        else:
+            victim = dice.choice([*OWNERS, "commands-.", QUERY, ".*"])
+            much = dice.choice((0.05, 0.3, 1.0)) if kind == "delay" else 0.0
+            yield Fault(kind, victim, seconds, much)
+
+
+@dataclass
+class Trouble:
+    """Makes things go wrong in a world until it is told to stop, and counts what did. `say` tells people."""
+
+    world: World
+    say: Callable[[str], None]
+    brokers: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    injected: Counter[str] = field(default_factory=Counter)
+    fallen: Counter[str] = field(default_factory=Counter)
+
+    def draw(self, seed: str) -> None:
+        """Fault after fault."""
+        dice = Random(f"{seed}: faults")
+        for fault in drawn(dice, self.brokers):
+            pause = dice.uniform(1, 5)
+            if self.stop.is_set():
+                return
+            self.say(str(fault))
+            heal = self._inject(fault)
+            self.stop.wait(fault.seconds)
+            heal()
+            self.stop.wait(pause)
+
+    def sweep(self, seed: str) -> None:
+        """Crash point after crash point, all of them once before any of them twice."""
+        dice = Random(f"{seed}: crash points")
+        while not self.stop.is_set():
+            points = list(POINTS)
+            dice.shuffle(points)
+            for point in points:
+                owner, action = dice.choice(OWNERS), "kill" if dice.random() < 0.75 else "stop"
+                seconds, pause = dice.choice(SHORT_S + LONG_S), dice.uniform(1, 5)
+                if not self.stop.is_set():
+                    self._fall(owner, point, action, seconds)
+                    self.stop.wait(pause)
+
+    def _fall(self, owner: str, point: str, action: str, seconds: float) -> None:
+        file = self.world.arm(owner, point, action)
+        if point in AT_START:
+            self.world.kill(owner, hold=False)
+        until = time.monotonic() + ARMED_FOR_S
+        while file.exists() and time.monotonic() < until and not self.stop.is_set():
+            time.sleep(0.05)
+        if file.exists():
+            file.unlink(missing_ok=True)
+            return
+        self.fallen[point] += 1
+        self.say(f"{owner} {'killed' if action == 'kill' else f'stopped for {seconds:g} s'} {point}")
+        if action == "stop":
+            self.stop.wait(seconds)
+            self.world.thaw(owner)
+
+    def _inject(self, fault: Fault) -> Heal:
+        """Make it so; how to put it right."""
+        self.injected[fault.kind] += 1
+        there = self.world
+        match fault.kind:
+            case "kill":
+                there.kill(fault.victim)
+                return lambda: there.revive(fault.victim)
+            case "freeze":
+                there.freeze(fault.victim)
+                return lambda: there.thaw(fault.victim)
+            case "clock":
+                there.set_clock(fault.victim, fault.much)
+                return lambda: there.set_clock(fault.victim, 0)
+            case "reset":
+                there.proxies.reset(_rule(fault))
+                return lambda: None
+        rule = _rule(fault)
+        there.proxies.impose(rule)
+        return lambda: self._lift(fault, rule)
+
+    def _lift(self, fault: Fault, rule: Rule) -> None:
+        if rule.api_key is not None and rule.caught is None:
+            self.injected[f"{fault.kind} (none came)"] += 1
+            self.injected[fault.kind] -= 1
+        self.world.proxies.lift(rule, reset=fault.kind.endswith("reset"))
+
+
+def _rule(fault: Fault) -> Rule:
+    client = f".*-{fault.victim}" if fault.victim != ".*" else ".*"
+    api_key, answer = _LATE.get(fault.kind, (None, False))
+    return Rule(
+        client=client, delay_s=fault.much, held=frozenset(_HELD.get(fault.kind, ())), api_key=api_key, answer=answer
+    )  # fmt: skip

@@ -1,0 +1,259 @@
+"""One run: start everything, let clients work while things go wrong, heal, wait until all is settled, look at what there is."""
+
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import httpx2
+from confluent_kafka import KafkaException
+
+from schemas.command_envelope import CommandEnvelope
+from schemas.outcome import Accepted
+from tests.jepsen.armed import POINTS
+from tests.jepsen.clients import CREDENTIAL, Client, Connection, Names
+from tests.jepsen.collect import Collector, WholeLog
+from tests.jepsen.explain import QUESTIONS, Case, unexplained
+from tests.jepsen.faults import Trouble
+from tests.jepsen.history import History, Said, Write
+from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
+from tests.roles.harness import Rows
+from tests.support.checker import INVARIANTS, Evidence, Told, violations
+from tests.support.services import scratch_folder
+
+CLIENTS = 8
+UP_WITHIN_S = 60.0
+SETTLED_WITHIN_S = 150.0
+COLLECTED_WITHIN_S = 60.0
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What run is asked for: how long things go wrong, how many brokers, from which seed.
+
+    `plant` names a bug to be found; `services` are URLs of Postgres and Redis (else own ones are started); the roles' logs are
+    kept in the new folder `logs`.
+    """
+
+    minutes: float
+    brokers: int = 1
+    seed: str = "0"
+    plant: str = ""
+    services: Sequence[str] = ()
+    logs: Path | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run came to: `lines` for people, how many commands there were, and what is wrong."""
+
+    lines: list[str] = field(default_factory=list)
+    commands: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+
+def jepsen(asked: Asked, say: Callable[[str], None] = print) -> Report:
+    """Live through one run."""
+    began = time.monotonic()
+
+    def told(line: str) -> None:
+        say(f"{time.monotonic() - began:7.1f} s  {line}")
+
+    told(
+        f"seed {asked.seed}: {asked.brokers} broker(s), {asked.minutes:g} min{f', planted: {asked.plant}' if asked.plant else ''}"
+    )
+    with scratch_folder() as folder, world(folder, asked.brokers, asked.plant, asked.services) as there:
+        run = _Run(asked, there, told)
+        try:
+            run.work()
+            run.settle()
+            report = run.look()
+        finally:
+            run.end()
+            if asked.logs is not None:
+                shutil.copytree(there.roles.logs, asked.logs)
+    return report
+
+
+class _Run:
+    def __init__(self, asked: Asked, there: World, say: Callable[[str], None]) -> None:
+        self._asked, self._there, self._say = asked, there, say
+        self._history = History()
+        self._report = Report()
+        self._stop = threading.Event()
+        self._supervising = threading.Thread(target=there.supervise, args=(self._stop,), daemon=True)
+        self._supervising.start()
+        self._trouble = Trouble(there, say, asked.brokers)
+        self._collector = Collector(there.brokers.address, PREFIX, SHARDS)
+        self._password = (there.roles.home / "admin-password").read_text().strip()
+        self._log = WholeLog(SHARDS)
+        self._rows: tuple[Rows, Rows] = ({}, {})
+
+    def work(self) -> None:
+        """Clients work while things go wrong."""
+        self._make_credential()
+        stop, seed, names = threading.Event(), self._asked.seed, Names()
+        clients = [
+            Client(n, Connection(self._there.roles.url, self._password), names, self._history, Random(f"{seed}: client {n}"))
+            for n in range(CLIENTS)
+        ]
+        began, until = time.monotonic(), time.monotonic() + self._asked.minutes * 60
+        with _threads([(client.run, (stop,)) for client in clients], stop, 60):
+            time.sleep(2)
+            with _threads([(self._trouble.draw, (seed,)), (self._trouble.sweep, (seed,))], self._trouble.stop, 90):
+                time.sleep(max(0.0, until - time.monotonic()))
+            self._say("all is put right; clients go on for a while")
+            self._there.heal()
+            if not await_up(self._there, UP_WITHIN_S):
+                self._wrong("does_not_settle", "not everything is up again")
+            time.sleep(3)
+        self._worked_s = time.monotonic() - began
+        for client in clients:
+            client.connection.close()
+
+    def _make_credential(self) -> None:
+        body = {"name": CREDENTIAL, "kind": "token", "secret": {"token": "nothing"}}
+        self._there.roles.rest().write("POST", "/credentials", body)
+
+    def settle(self) -> None:
+        """Wait until everything sent is decided, nothing is undecided and the read models have seen it all; then ask on."""
+        began, left = time.monotonic(), ["nobody was asked yet"]
+        while left and time.monotonic() < began + SETTLED_WITHIN_S:
+            time.sleep(0.5)
+            left = self._unsettled()
+        if left:
+            self._wrong("does_not_settle", f"after {SETTLED_WITHIN_S:g} s: {left[:SHOWN]}")
+        self._say(f"settled after {time.monotonic() - began:.1f} s")
+
+    def _unsettled(self) -> list[str]:
+        try:
+            if left := self._collector.undone() or self._collector.ends().undecided:
+                return left
+            rest = self._there.roles.rest()
+            behind = [p["name"] for p in rest.get("/projections")["items"] if p["lag_events"] or p["state"] != "live"]
+            rest.close()
+        except (KafkaException, AssertionError, httpx2.TransportError) as error:
+            return [repr(error)]
+        return [f"read model {name} is behind" for name in behind]
+
+    def look(self) -> Report:
+        """Collect everything and hold it against what clients saw."""
+        unknown = [write for write in self._history.writes if not write.definite]
+        asking = Client(CLIENTS, Connection(self._there.roles.url, self._password), Names(), self._history, Random(0))
+        for write in unknown:
+            write.tries.append(asking.asked(write))
+        self._log = self._collector.everything(COLLECTED_WITHIN_S)
+        versions = Counter(recorded.event.stream for recorded in self._log.events)
+        for stream, version in versions.items():
+            if not stream.startswith("user/") and asking.read(stream, version) is None:
+                self._wrong("read_models_are_the_log", f"{stream} cannot be read at version {version}")
+        asking.connection.close()
+        self._rows = self._rebuilt()
+        for name, what in unexplained(Case(self._history, self._log)):
+            self._wrong(name, what)
+        for violation in violations(self._evidence()):
+            self._wrong(violation.invariant, violation.what)
+        self._report.lines += self._figures(unknown)
+        self._report.commands = len(self._history.writes)
+        return self._report
+
+    def _rebuilt(self) -> tuple[Rows, Rows]:
+        before = self._there.roles.rows()
+        self._there.roles.log_in()
+        done = self._there.roles.command("projections", "rebuild", "--all")
+        if done.returncode:
+            self._wrong("read_models_are_the_log", f"rebuilding: {done.stderr}")
+        return before, self._there.roles.rows()
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            told=list(_told(self._history, self._log)),
+            events=self._log.events,
+            outcomes=[at.body for at in self._log.outcomes],
+            starts=(),
+            still_running=(),
+            live=self._rows[0],
+            rebuilt=self._rows[1],
+            unforeseen=[*self._history.unforeseen, *self._log.strange],
+        )
+
+    def _wrong(self, name: str, what: str) -> None:
+        self._report.broken.append((name, what))
+
+    def _figures(self, unknown: Sequence[Write]) -> Iterator[str]:
+        writes, trouble, there = self._history.writes, self._trouble, self._there
+        said = Counter(write.said.value for write in writes)
+        tries = Counter(one.how for write in writes for one in write.tries)
+        doubted = [w for w in writes if any(t.said is Said.UNKNOWN and not t.asked for t in w.tries)]
+        resolved = Counter(write.said.value if write.definite else "never came" for write in doubted)
+        stall, _ = self._history.longest_stall
+        yield "faults: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.injected.items()) if n)
+        yield f"crash points: {sum(trouble.fallen.values())} falls at {len(trouble.fallen)} of {len(POINTS)}: " + ", ".join(
+            f"{trouble.fallen[point]} {point}" for point in POINTS
+        )
+        yield "network: " + ", ".join(f"{n} {what}" for what, n in there.proxies.counted.items())
+        yield f"started again: {there.started}; of these ended by themselves: {dict(there.ended)}"
+        yield f"commands: {len(writes)} ({len(writes) / self._worked_s:.1f}/s): " + ", ".join(f"{n} {s}" for s, n in said.items())
+        yield f"in doubt at some time: {len(doubted)}, which came to: {dict(resolved)}; until all was healed: {len(unknown)}"
+        yield "answers: " + ", ".join(f"{n} × {how}" for how, n in tries.most_common())
+        yield f"reads: {len(self._history.reads)}, refused {self._history.refused_reads}"
+        yield f"log: {len(self._log.events)} events, {len(self._log.outcomes)} outcomes, {len(self._log.commands)} commands"
+        yield f"longest stall: {stall:.1f} s without an answered write"
+        yield f"checked: {', '.join((*QUESTIONS, *INVARIANTS))}"
+
+    def end(self) -> None:
+        """Stop what this started itself."""
+        self._stop.set()
+        self._supervising.join(30)
+
+
+def _told(history: History, log: WholeLog) -> Iterator[Told]:
+    commands: dict[UUID, CommandEnvelope] = {}
+    for at in log.commands:
+        commands.setdefault(at.body.command_id, at.body)
+    events = {at.body.command_id: at.body.result for at in log.outcomes}
+    for write in history.writes:
+        command, result = commands.get(write.command_id), events.get(write.command_id)
+        if command is None:
+            continue
+        for one in write.definite:
+            if one.rejected is not None:
+                yield Told(command, one.rejected)
+            elif isinstance(result, Accepted) and one.version is not None:
+                yield Told(command, Accepted(one.version, result.event_ids))
+        if not write.definite:
+            yield Told(command)
+
+
+@contextmanager
+def _threads(
+    work: Sequence[tuple[Callable[..., None], tuple[object, ...]]], stop: threading.Event, within_s: float
+) -> Iterator[None]:
+    """Run beside the block; `stop` ends them when it ends. Raises what one of them raised."""
+    failures: list[BaseException] = []
+
+    def kept(function: Callable[..., None], given: tuple[object, ...]) -> None:
+        try:
+            function(*given)
+        except BaseException as error:  # raised by whoever waits for the thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=kept, args=one, daemon=True) for one in work]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(within_s)
+    assert not any(thread.is_alive() for thread in threads), "a thread did not end"
+    if failures:
+        raise failures[0]

@@ -1,0 +1,49 @@
+"""Does a real cluster keep its guarantees while everything goes wrong? The short form of `make jepsen`, on one broker."""
+
+from itertools import islice
+from random import Random
+
+import pytest
+
+from infra.deploy.services.native_process import ServiceUnavailable
+from tests.jepsen.armed import POINTS
+from tests.jepsen.faults import KINDS, drawn
+from tests.jepsen.run import SHOWN, Asked, Report, jepsen
+from tests.support.services import missing
+
+pytestmark = pytest.mark.services
+
+
+def lived_through(asked: Asked) -> Report:
+    try:
+        report = jepsen(asked)
+    except ServiceUnavailable as absent:
+        missing("kafka", absent)
+        raise
+    print(*report.lines, sep="\n")
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_minute_of_faults_on_one_broker_breaks_nothing(postgres_url: str, redis_url: str) -> None:
+    report = lived_through(Asked(minutes=1.2, seed="short", services=(postgres_url, redis_url)))
+    assert report.broken[:SHOWN] == []
+    assert report.commands > 50
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("plant", ["owner_forgets_outcomes", "owner_does_not_replay"])
+def test_a_planted_bug_is_found(plant: str, postgres_url: str, redis_url: str) -> None:
+    report = lived_through(Asked(minutes=2, seed="planted", plant=plant, services=(postgres_url, redis_url)))
+    assert report.broken
+
+
+def test_a_seed_draws_the_same_faults_again_and_every_kind_early() -> None:
+    def some(seed: str) -> list[str]:
+        return [str(fault) for fault in islice(drawn(Random(seed), 3), 50)]
+
+    assert some("7") == some("7") != some("8")
+    assert {fault.kind for fault in islice(drawn(Random("7"), 1), len(KINDS))} == set(KINDS)
+    assert len(POINTS) >= 10

@@ -1,0 +1,168 @@
+"""Does the network misbehave as it is told, and only then? Against a server that answers each request with its own bytes."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.jepsen.proxy import END_TXN, PRODUCE, Proxies, Rule
+from tests.support.eventually import eventually
+
+
+def request(api_key: int, client: str, body: bytes = b"") -> bytes:
+    head = struct.pack(">hhih", api_key, 1, 7, len(client)) + client.encode() + body
+    return struct.pack(">i", len(head)) + head
+
+
+class Broker:
+    """Keeps what it got and sends it back."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.got = b""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(link,), daemon=True).start()
+
+    def _answer(self, link: socket.socket) -> None:
+        with link:
+            try:
+                while piece := link.recv(65536):
+                    self.got += piece
+                    link.sendall(piece)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    made = Broker()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxies() -> Iterator[Proxies]:
+    made = Proxies()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def connect(broker: Broker, proxies: Proxies) -> Iterator[Callable[[], socket.socket]]:
+    port = proxies.open(1, broker.port)
+    links: list[socket.socket] = []
+
+    def made() -> socket.socket:
+        links.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+        return links[-1]
+
+    yield made
+    for link in links:
+        link.close()
+
+
+Connect = Callable[[], socket.socket]
+
+
+def says(link: socket.socket, sent: bytes, within_s: float = 5.0) -> bool:
+    """Whether the whole answer comes in time."""
+    link.sendall(sent)
+    return hears(link, sent, within_s)
+
+
+def hears(link: socket.socket, wanted: bytes, within_s: float = 5.0) -> bool:
+    link.settimeout(within_s)
+    found = b""
+    try:
+        while len(found) < len(wanted):
+            piece = link.recv(65536)
+            if not piece:
+                return False
+            found += piece
+    except TimeoutError:
+        return False
+    return found == wanted
+
+
+def test_without_a_rule_everything_passes_both_ways(connect: Connect) -> None:
+    link = connect()
+    assert says(link, request(PRODUCE, "a-one", b"x" * 300_000))
+    assert says(link, request(END_TXN, "a-one"))
+
+
+def test_a_request_that_was_held_reaches_the_broker_after_its_client_has_gone(
+    connect: Connect, broker: Broker, proxies: Proxies
+) -> None:
+    late, link = request(END_TXN, "a-one", b"late"), connect()
+    rule = Rule(client=".*-one", api_key=END_TXN)
+    proxies.impose(rule)
+    assert says(link, request(PRODUCE, "a-one"))
+    assert not says(link, late, 0.2)
+    link.close()
+    assert says(connect(), request(END_TXN, "a-one", b"again")), "only the first is held"
+    assert late not in broker.got
+    proxies.lift(rule)
+    eventually(lambda: broker.got.endswith(late))
+
+
+def test_the_answer_to_one_request_can_be_held_alone(connect: Connect, broker: Broker, proxies: Proxies) -> None:
+    link, sent = connect(), request(END_TXN, "a-one")
+    rule = Rule(api_key=END_TXN, answer=True)
+    proxies.impose(rule)
+    assert not says(link, sent, 0.2)
+    assert broker.got == sent
+    proxies.lift(rule)
+    assert hears(link, sent)
+
+
+@pytest.mark.parametrize(("direction", "arrives"), [("up", False), ("down", True)])
+def test_one_direction_is_cut_for_one_client_and_what_was_held_comes_late(
+    connect: Connect, broker: Broker, proxies: Proxies, direction: str, arrives: bool
+) -> None:
+    one, other, sent = connect(), connect(), request(PRODUCE, "a-one")
+    assert says(one, request(1, "a-one")) and says(other, request(1, "a-two"))
+    rule = Rule(client=".*-one", held=frozenset({direction}))
+    proxies.impose(rule)
+    assert not says(one, sent, 0.2)
+    assert (sent in broker.got) is arrives
+    assert says(other, request(PRODUCE, "a-two"))
+    proxies.lift(rule)
+    assert hears(one, sent)
+
+
+def test_a_black_hole_ends_in_a_reset_when_it_is_told_so(connect: Connect, broker: Broker, proxies: Proxies) -> None:
+    link = connect()
+    assert says(link, request(1, "a-one"))
+    rule = Rule(held=frozenset({"up", "down"}))
+    proxies.impose(rule)
+    assert not says(link, request(PRODUCE, "a-one", b"lost"), 0.2)
+    proxies.lift(rule, reset=True)
+    with pytest.raises(ConnectionError):
+        link.recv(1)
+    assert says(connect(), request(PRODUCE, "a-one", b"new"))
+    assert b"lost" not in broker.got
+
+
+def test_everything_is_slow_for_as_long_as_it_is_told(connect: Connect, proxies: Proxies) -> None:
+    link = connect()
+    rule = Rule(delay_s=0.2)
+    proxies.impose(rule)
+    began = time.monotonic()
+    assert says(link, request(PRODUCE, "a-one"))
+    assert time.monotonic() - began >= 0.4
+    proxies.lift(rule)
+    assert says(link, request(PRODUCE, "a-one"), 0.2)

@@ -15,8 +15,8 @@ SHORT_S, LONG_S = (0.7, CALL_S * 1.5), (TRANSACTION_S * 1.25, SESSION_S * 1.4)
 """How long things last: shorter than what notices, longer than a transaction may take, longer than a session."""
 
 JUMP_S = 7200.0
-ARMED_FOR_S = 15.0
-QUERY = "(api|projections)"
+ARMED_FOR_S, CAUGHT_WITHIN_S = 15.0, 6.0
+READERS = ("api", "projections")
 AT_START = frozenset(POINTS[-4:])
 
 Heal = Callable[[], None]
@@ -37,8 +37,12 @@ class Fault:
 
 
 _WEIGHTS = {
-    "kill": 5,
-    "freeze": 6,
+    "kill owner": 2,
+    "kill broker": 2,
+    "kill reader": 1,
+    "freeze owner": 3,
+    "freeze broker": 2,
+    "freeze reader": 1,
     "delay": 3,
     "cut up": 2,
     "cut down": 2,
@@ -63,22 +67,22 @@ _LATE = {
 
 def drawn(dice: Random, brokers: int) -> Iterator[Fault]:
     """Faults without end; the same for the same seed."""
+    nodes = [f"kafka-{number}" for number in range(1, brokers + 1)]
     first = list(KINDS)
     dice.shuffle(first)
     while True:
         kind = first.pop() if first else dice.choices(KINDS, list(_WEIGHTS.values()))[0]
-        nodes = [f"kafka-{number}" for number in range(1, brokers + 1)]
         seconds = dice.choice(SHORT_S + LONG_S)
-        if kind in ("kill", "freeze"):
-            victim = dice.choice([*OWNERS, *OWNERS, "api", "projections", *(nodes * (2 if brokers > 1 else 3))])
-            yield Fault(kind, victim, seconds)
+        if kind.startswith(("kill", "freeze")):
+            whom = {"owner": OWNERS, "broker": nodes, "reader": READERS}[kind.partition(" ")[2]]
+            yield Fault(kind, dice.choice(whom), seconds)
         elif kind == "clock":
             victim = dice.choice([*OWNERS, "api", "api", "projections"])
             yield Fault(kind, victim, seconds, dice.choice((JUMP_S, -JUMP_S)))
         elif kind in _LATE:
-            yield Fault(kind, dice.choice(OWNERS), dice.choice((CALL_S * 1.3, *LONG_S)))
+            yield Fault(kind, "commands-.", dice.choice((CALL_S * 1.3, *LONG_S)))
         else:
-            victim = dice.choice([*OWNERS, "commands-.", QUERY, ".*"])
+            victim = dice.choice([*OWNERS, "commands-.", "(api|projections)", ".*"])
             much = dice.choice((0.05, 0.3, 1.0)) if kind == "delay" else 0.0
             yield Fault(kind, victim, seconds, much)
 
@@ -124,9 +128,7 @@ class Trouble:
         file = self.world.arm(owner, point, action)
         if point in AT_START:
             self.world.kill(owner, hold=False)
-        until = time.monotonic() + ARMED_FOR_S
-        while file.exists() and time.monotonic() < until and not self.stop.is_set():
-            time.sleep(0.05)
+        self._await(lambda: not file.exists(), ARMED_FOR_S)
         if file.exists():
             file.unlink(missing_ok=True)
             return
@@ -140,7 +142,7 @@ class Trouble:
         """Make it so; how to put it right."""
         self.injected[fault.kind] += 1
         there = self.world
-        match fault.kind:
+        match fault.kind.partition(" ")[0]:
             case "kill":
                 there.kill(fault.victim)
                 return lambda: there.revive(fault.victim)
@@ -155,7 +157,14 @@ class Trouble:
                 return lambda: None
         rule = _rule(fault)
         there.proxies.impose(rule)
+        if rule.api_key is not None:
+            self._await(lambda: rule.caught is not None, CAUGHT_WITHIN_S)
         return lambda: self._lift(fault, rule)
+
+    def _await(self, condition: Callable[[], bool], within_s: float) -> None:
+        until = time.monotonic() + within_s
+        while not condition() and time.monotonic() < until and not self.stop.is_set():
+            time.sleep(0.02)
 
     def _lift(self, fault: Fault, rule: Rule) -> None:
         if rule.api_key is not None and rule.caught is None:

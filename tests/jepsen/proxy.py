@@ -167,6 +167,10 @@ class Proxies:
         """Reset every connection that the rule concerns; how many."""
         return self._do(self._reset(rule))
 
+    def carries(self, link: Link) -> bool:
+        """Whether this connection has not ended yet on both sides."""
+        return link in self._links
+
     @property
     def counted(self) -> Counter[str]:
         """What was done to how many pieces of traffic."""

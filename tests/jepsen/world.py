@@ -167,7 +167,7 @@ def world(folder: Path, brokers: int, plant: str = "", services: Sequence[str] =
     with ExitStack() as stack:
         proxies = Proxies()
         stack.callback(proxies.close)
-        cluster = _behind(proxies, kafka_cluster(folder / "kafka", kafka_jars(services_folder()), brokers))
+        cluster = behind(proxies, kafka_cluster(folder / "kafka", kafka_jars(services_folder()), brokers))
         postgres_url, redis_url = services or _own(folder, stack)
         stack.enter_context(cluster)
         url = stack.enter_context(database(postgres_url))
@@ -184,7 +184,8 @@ def world(folder: Path, brokers: int, plant: str = "", services: Sequence[str] =
         yield made
 
 
-def _behind(proxies: Proxies, cluster: KafkaCluster) -> KafkaCluster:
+def behind(proxies: Proxies, cluster: KafkaCluster) -> KafkaCluster:
+    """The same brokers, each with a proxy before it for its clients; not started yet."""
     nodes: list[KafkaNode] = []
     for node in cluster.nodes:
         proxied = ProxiedNode(home=node.home, jars=node.jars, node=node.node, controller=node.controller, voters=node.voters)

@@ -11,7 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 CHECKPOINT_BYTES = 8 * 1024 * 1024
-"""Bytes written since the last checkpoint that make the next one due."""
+"""Bytes of records written since the last checkpoint that make the next one due."""
+
+CHECKPOINT_TRANSACTIONS = 1_000
+"""So do so many transactions: each writes whole pages, so a thousand small ones make tens of megabytes."""
 
 LARGE_BYTES = 128 * 1024 * 1024
 """The size of the write-ahead log from which on a truncating checkpoint is tried."""
@@ -27,7 +30,7 @@ class Checkpoints:
 
     def __init__(self, file: Path) -> None:
         self._wal = file.with_name(file.name + "-wal")
-        self._unsaved = 0
+        self._unsaved = self._transactions = 0
         self._insisted = float("-inf")
 
     def wal_bytes(self) -> int:
@@ -40,14 +43,15 @@ class Checkpoints:
     def written(self, size: int) -> None:
         """Note a transaction of `size` bytes."""
         self._unsaved += size
+        self._transactions += 1
 
     def keep_up(self, connection: sqlite3.Connection) -> None:
         """Checkpoint when one is due. A failing disk is told to those who write; this one is then tried again."""
-        if self._unsaved < CHECKPOINT_BYTES:
+        if self._unsaved < CHECKPOINT_BYTES and self._transactions < CHECKPOINT_TRANSACTIONS:
             return
         with suppress(sqlite3.Error):
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self._unsaved = 0
+            self._unsaved = self._transactions = 0
             if self.wal_bytes() > LARGE_BYTES and time.monotonic() - self._insisted > INSIST_EVERY_S:
                 self._insist(connection)
 

@@ -65,7 +65,9 @@ def contents_of(folder: Path) -> Contents:
             _check_pages(connection)
             layout = layout_of(connection)
             ends = ends_in(connection, layout, layout.partitions())
+            _check_offsets(connection, layout, ends)
             _check_consumed(connection, layout, ends)
+            _check_outcomes(connection)
             rows = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in _TABLE_NAMES}
             return Contents(layout.shards, ends, rows, _unfinished_runs(connection, layout))
     except sqlite3.Error as error:
@@ -76,6 +78,24 @@ def _check_pages(connection: sqlite3.Connection) -> None:
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise LogDamaged(f"{LOG_FILE}: {found}")
+
+
+def _check_offsets(connection: sqlite3.Connection, layout: Layout, ends: Mapping[Partition, int]) -> None:
+    # What is too old is taken away from the front, so what is there lies side by side in every topic.
+    for partition, end in ends.items():
+        first = layout.first_id(partition)
+        held = "SELECT count(*), min(id) FROM records WHERE id >= ? AND id < ?"
+        count, oldest = connection.execute(held, (first, layout.end_id(partition))).fetchone()
+        if count and first + end - oldest != count:
+            lacking = first + end - oldest - count
+            raise LogDamaged(f"{partition.topic}/{partition.shard} lacks {lacking} records before {end}")
+
+
+def _check_outcomes(connection: sqlite3.Connection) -> None:
+    lost = "SELECT count(*) FROM outcome_ids LEFT JOIN records ON id = record WHERE id IS NULL"
+    (count,) = connection.execute(lost).fetchone()
+    if count:
+        raise LogDamaged(f"{count} commands are remembered whose outcomes are not there")
 
 
 def _check_consumed(connection: sqlite3.Connection, layout: Layout, ends: Mapping[Partition, int]) -> None:

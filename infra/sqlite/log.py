@@ -66,7 +66,12 @@ class SqliteLog:
         Raises `FolderInUse` naming the process that has it, or `FolderUnsuitable`.
         """
         lock, connection, layout = await asyncio.to_thread(_prepare, folder, shards)
-        return SqliteLog(folder, lock, connection, layout, clock)
+        try:
+            return SqliteLog(folder, lock, connection, layout, clock)
+        except sqlite3.Error as error:
+            connection.close()
+            lock.release()
+            raise _unusable(folder, error) from error
 
     @staticmethod
     async def read_only(folder: Path) -> "SqliteReadOnlyLog":
@@ -207,10 +212,17 @@ def _prepare(folder: Path, shards: int) -> tuple[FolderLock, sqlite3.Connection,
         except BaseException:
             connection.close()
             raise
+    except sqlite3.Error as error:
+        lock.release()
+        raise _unusable(folder, error) from error
     except BaseException:
         lock.release()
         raise
     return lock, connection, layout
+
+
+def _unusable(folder: Path, error: sqlite3.Error) -> FolderUnsuitable:
+    return FolderUnsuitable(f"{folder / LOG_FILE} cannot be used: {error}")
 
 
 def _layout_for_reading(folder: Path) -> Layout:

@@ -221,6 +221,43 @@ async def test_an_old_reader_blocks_no_write_and_the_log_behind_it_shrinks_once_
     await eventually_async(shrunk)
 
 
+async def test_a_reader_that_keeps_an_old_transaction_open_is_warned_of(log, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_TRANSACTIONS", 1)
+    monkeypatch.setattr(checkpoints, "LARGE_BYTES", 100_000)
+    reader = open_reader(tmp_path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM records").fetchone()
+
+    async def warned():
+        await log.records.publish(Partition("run-output", 0), [chunk(n, run="r" * 1000) for n in range(1, 101)])
+        assert "a reader keeps an old transaction open" in caplog.text
+
+    await eventually_async(warned)
+    reader.close()
+
+
+async def test_the_log_ahead_of_the_file_stays_small_however_small_the_transactions_are(log, monkeypatch):
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_TRANSACTIONS", 20)
+    for number in range(200):
+        await log.sender.send(command(number))
+    assert log.writer.transactions == 200
+    assert log.checkpoints.wal_bytes() < 200 * 2 * 8192 / 2, "each transaction writes two pages of 8 kB at least"
+
+
+async def test_a_file_that_is_no_log_or_a_broken_one_is_refused_in_one_line(log, tmp_path):
+    await log.sender.send(command())
+    await log.close()
+    whole = (tmp_path / LOG_FILE).read_bytes()
+    broken = bytearray(whole)
+    broken[8192:] = bytes(len(whole) - 8192)
+    for content in (whole[: len(whole) // 2], b"not a database" * 1000, bytes(broken)):
+        (tmp_path / LOG_FILE).write_bytes(content)
+        with pytest.raises(FolderUnsuitable, match="cannot be used"):
+            await SqliteLog.open(tmp_path, SHARDS)
+    (tmp_path / LOG_FILE).write_bytes(whole)
+    await (await SqliteLog.open(tmp_path, SHARDS)).close()
+
+
 async def test_finite_topics_forget_what_is_too_old_and_keep_what_is_not_consumed_and_all_events(tmp_path):
     now = [1_000_000_000.0]
     log = await SqliteLog.open(tmp_path, SHARDS, clock=lambda: now[0])

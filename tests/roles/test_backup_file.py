@@ -238,7 +238,8 @@ def test_a_log_that_was_altered_and_packed_anew_is_named_at_the_event(good: Path
     members = opened(good)
     cases = {
         "its hash is not that of what it says": f"UPDATE records SET value = CAST('{{\"a\": 1}}' AS BLOB) WHERE id = {LARGEST}",
-        "lacks the records": f"DELETE FROM records WHERE id = {LARGEST} - 1",
+        "lacks 1 records": f"DELETE FROM records WHERE id = {LARGEST} - 1",
+        "outcomes are not there": "UPDATE outcome_ids SET record = 1",
         "is consumed up to": "UPDATE consumed SET next = next + 1000",
     }
     for expected, statement in cases.items():

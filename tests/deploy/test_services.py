@@ -8,14 +8,17 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from infra.deploy.services.native_process import ServiceFailed, start_ticks
+from infra.deploy.services.kafka import kafka_cluster
+from infra.deploy.services.kafka_jars import kafka_jars
+from infra.deploy.services.native_process import ServiceFailed, ServiceUnavailable, start_ticks
 from infra.deploy.services.redis import RedisServer
 from infra.deploy.services.sshd import SshServer
 from infra.deploy.services.together import down, recorded, running, services_folder, up
 from tests.support.eventually import eventually
-from tests.support.services import docker_answers, scratch_folder
+from tests.support.services import docker_answers, missing, scratch_folder
 
 pytestmark = pytest.mark.services
 
@@ -79,6 +82,31 @@ def test_a_tied_server_dies_with_the_process_that_started_it(tmp_path: Path) -> 
     parent.kill()
     parent.wait()
     eventually(lambda: start_ticks(server) is None)
+
+
+@pytest.mark.slow
+def test_three_brokers_keep_the_consumed_offsets_and_the_transactions_three_times_two_of_them_in_step() -> None:
+    try:
+        jars = kafka_jars(services_folder())
+    except ServiceUnavailable as absent:
+        missing("kafka", absent)
+    with scratch_folder() as folder, kafka_cluster(folder, jars, 3) as cluster:
+        admin = AdminClient({"bootstrap.servers": cluster.address})
+        admin.create_topics([NewTopic("three", 1, 3)])["three"].result(20)
+        consumer = Consumer({"bootstrap.servers": cluster.address, "group.id": "group"})
+        producer = Producer({"bootstrap.servers": cluster.address, "transactional.id": "one"})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        producer.produce("three", b"value")
+        producer.send_offsets_to_transaction([TopicPartition("three", 0, 0)], consumer.consumer_group_metadata(), 20)
+        producer.commit_transaction(20)
+        consumer.close()
+        listed = admin.list_topics(timeout=10)
+        assert len(listed.brokers) == 3
+        for topic in ("three", "__consumer_offsets", "__transaction_state"):
+            assert {len(p.replicas) for p in listed.topics[topic].partitions.values()} == {3}, topic
+            asked = ConfigResource(ResourceType.TOPIC, topic)
+            assert admin.describe_configs([asked])[asked].result(10)["min.insync.replicas"].value == "2", topic
 
 
 @pytest.mark.skipif(docker_answers(), reason="services come from Docker here")

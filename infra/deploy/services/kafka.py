@@ -41,6 +41,7 @@ transaction.state.log.replication.factor={replication}
 transaction.state.log.min.isr={min_isr}
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 unclean.leader.election.enable=false
+min.insync.replicas={min_isr}
 """
 
 

@@ -40,7 +40,7 @@ from domain.run.messages import (
     SupersedeRun,
 )
 from domain.run.progress import conclusion, counts_unplanned, may_begin
-from domain.run.state import Active, Claim, Final, Requested, RunState, Unknown, fold, is_finished, position_of
+from domain.run.state import Active, Claim, Final, Folding, Requested, RunState, Unknown, fold, is_finished, position_of
 from domain.run.step_failure import consequence
 from domain.selector import parse_selector
 
@@ -187,15 +187,19 @@ def _report(command: ReportRun, state: Requested | Active) -> Sequence[Event]:
         raise Conflict("run_not_planned", "the run is not planned yet")
     if state.ending and any(isinstance(entry, StepStart) for entry in command.entries):
         raise Conflict("run_is_ending", f"the run is being ended ({state.ending}); no step starts any more")
+    folding = Folding(state)
     events: list[Event] = []
+
+    def happened(event: Event) -> None:
+        events.append(event)
+        folding.take(event)
+
     for entry in command.entries:
-        caused = _entry(entry, state)
-        events += caused
-        state = _active(fold(state, caused))
+        for event in _entry(entry, _active(folding.state)):
+            happened(event)
     if command.timed_out and not state.ending:
-        events.append(RunTimeExceeded())
-        state = _active(fold(state, [RunTimeExceeded()]))
-    end = conclusion(state)
+        happened(RunTimeExceeded())
+    end = conclusion(_active(folding.state))
     return [*events, end] if end else events
 
 

@@ -192,17 +192,32 @@ def is_finished(state: RunState) -> bool:
 
 
 def fold(state: RunState, events: Iterable[Event]) -> RunState:
-    """The state after `events`. The tables of targets are copied once and then changed in place, for the length of this call."""
-    ours = False
+    """The state after `events`."""
+    folding = Folding(state)
     for event in events:
-        if isinstance(event, StepStarted | StepFinished):
-            assert isinstance(state, Active)
-            if not ours:
-                state, ours = replace(state, active=dict(state.active), done=dict(state.done)), True
-            state = _step_started(state, event) if isinstance(event, StepStarted) else _step_finished(state, event)
-        else:
-            state = _evolve(state, event)
-    return state
+        folding.take(event)
+    return folding.state
+
+
+class Folding:
+    """A state on its way through events. The tables of targets are copied once, at the first event of a step, and then changed
+    in place: what `state` was in between must not be kept.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        self._ours = False
+
+    def take(self, event: Event) -> None:
+        """Go on by one event."""
+        if not isinstance(event, (StepStarted, StepFinished)):
+            self.state = _evolve(self.state, event)
+            return
+        state = self.state
+        assert isinstance(state, Active)
+        if not self._ours:
+            state, self._ours = replace(state, active=dict(state.active), done=dict(state.done)), True
+        self.state = _step_started(state, event) if isinstance(event, StepStarted) else _step_finished(state, event)
 
 
 def _evolve(state: RunState, event: Rare) -> RunState:
@@ -255,7 +270,8 @@ def _progressed(state: Active, event: RunStarted | RunCancelRequested | RunTimeE
 
 def _step_started(state: Active, event: StepStarted) -> Active:
     known = state.active.get(event.target)
-    _own(state.active)[event.target] = replace(known or Progress(), running=True)
+    at = known or Progress()
+    _own(state.active)[event.target] = Progress(at.step, at.attempt, True, at.flaw)
     return state if known else replace(state, begun=state.begun + 1)
 
 
@@ -273,7 +289,7 @@ def _step_finished(state: Active, event: StepFinished) -> Active:
 
 
 def _own(table: Mapping[str, V]) -> dict[str, V]:
-    assert isinstance(table, dict), "fold changes only its own copy"
+    assert isinstance(table, dict), "a folding changes only its own copy"
     return table
 
 

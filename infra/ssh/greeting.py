@@ -6,6 +6,8 @@ from infra.ssh.confirmation import Traces
 from infra.ssh.remote import GREETING
 
 _MOST_NOISE = 65536
+_PATTERN = re.compile(re.escape(GREETING) + rb"([A-Za-z0-9_.@%+=,/-]+): ([0-9]+) ([0-9]+)\n")
+"""A greeting with any step's mark. One pattern for all: to make one takes longer than everything else that is done for a step."""
 
 
 class Greeting:
@@ -13,7 +15,6 @@ class Greeting:
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
-        self._pattern = re.compile(re.escape(GREETING + mark.encode()) + rb": ([0-9]+) ([0-9]+)\n")
         self.noise = b""
         self.traces: Traces | None = None
 
@@ -22,11 +23,11 @@ class Greeting:
         if self.traces is not None:
             return data
         self.noise += data
-        found = self._pattern.search(self.noise)
+        found = next((greeting for greeting in _PATTERN.finditer(self.noise) if greeting[1] == self._mark.encode()), None)
         if found is None:
             self.noise = self.noise[-_MOST_NOISE:]
             return b""
-        self.traces = Traces(self._mark, int(found[1]), int(found[2]))
+        self.traces = Traces(self._mark, int(found[2]), int(found[3]))
         own = self.noise[found.end() :]
         self.noise = b""
         return own

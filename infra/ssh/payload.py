@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.ssh.remote import SMALL, bootstrap
+from infra.ssh.remote import SMALL, bootstrap, is_variable
 from processors.executor.connector import Invocation
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -42,9 +42,11 @@ def payload(step: Invocation) -> Payload:
     checked_names(step.environment)
     if not _MARK.fullmatch(step.mark):
         raise ValueError("a step's mark is one plain word")
-    needed, reader, start = bootstrap(step.shell, len(step.script.encode("utf-8", "surrogateescape")))
+    in_variable = is_variable(step.shell, step.script.encode("utf-8", "surrogateescape"))
+    needed, reader, start = bootstrap(step.shell, in_variable)
+    script = f"{'export _ops_t' if in_variable else '_ops_s'}={quoted(step.script)}"
     lines = [f"export {name}={quoted(value)}" for name, value in step.environment.items()]
-    lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(start)}", f"_ops_s={quoted(step.script)}"]
+    lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(start)}", script]
     body = "\n".join([*lines, "_ops_k=1"]).encode("utf-8", "surrogateescape")
     mark = step.mark.encode()
     if len(body) > SMALL or mark in body.split(b"\n"):

@@ -5,7 +5,10 @@ backslashes, newlines and exclamation marks, so that every log-in shell (csh and
 
     session leader (sshd's child)   reads the payload, starts the two others, passes on the step's exit code
     |- watcher                      reads stdin to its end, which is the end of the connection: TERM, 2 s, KILL to the group
-    `- step                         the interpreter, stdin from the script's pipe, then /dev/null
+    `- step                         the interpreter, its stdin /dev/null as soon as it has the script
+
+A short shell script reaches its interpreter in a variable (`_ops_t`) that is unset before the script's first line, any other by a
+pipe (`_ops_s`), which costs a process more and a system call a byte. Parameters stand in the same environment.
 
 All three share one session and process group, led by the first. `kill 0` by a step therefore hits the leader and the watcher as
 well: both outlive every signal that can be caught. A step's background child is left alone when the step ends by itself, since
@@ -20,7 +23,7 @@ _LEAD = 'kill -0 -$$ 2>/dev/null || exec setsid /bin/sh -c "$0"; eval "$0"'
 """A server that makes no session for a command (OpenSSH does) gets one made: there is no group of our own number then."""
 
 _STEP = (
-    "_ops_n=${IFS#??}; _ops_p=; _ops_k=; "
+    "_ops_n=${IFS#??}; _ops_p=; _ops_k=; _ops_s=; "
     "read -r _ops_m _ops_e _ops_r _ops_z || exit 125; "
     'command -v "$_ops_e" >/dev/null 2>&1 || exit 127; '
     'if [ "$_ops_z" = 0 ]; then while IFS= read -r _ops_l && [ "$_ops_l" != "$_ops_m" ]; '
@@ -32,7 +35,8 @@ _STEP = (
     "_ops_w=$!; "
     'eval "$_ops_p"; [ "$_ops_k" = 1 ] || exit 125; '
     "trap _ops_k=0 USR1; trap : HUP INT QUIT TERM USR2 ALRM; "
-    'printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
+    'if [ -z "$_ops_s" ]; then "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
+    'else printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; fi; '
     "_ops_c=$?; "
     '[ "$_ops_k" = 0 ] || kill -s KILL $_ops_w 2>/dev/null; '
     "exit $_ops_c"
@@ -69,9 +73,8 @@ CONFIRM_GONE = f"exec /bin/sh -c '{_CONFIRM}'"
 """Reads `mark group watcher` on one line; kills what is left after 2 s, says `ops-gone` or, after 5 s, `ops-alive`."""
 
 _GREET = 'echo ops-step "$OPS_STEP_MARK" "$1" "$2"'
-_EVAL = f'{_GREET};set -- "$_ops_s";unset _ops_s _ops_l _ops_n;exec </dev/null;eval "shift;$1"'
-_READ = "_ops_n=${IFS#??};_ops_s=;while IFS= read -r _ops_l;do _ops_s=$_ops_s$_ops_l$_ops_n;done;_ops_s=$_ops_s$_ops_l"
-_CAT = "_ops_s=$(cat)||exit 126"
+_EVAL = f'{_GREET};set -- "$_ops_t";unset _ops_t;eval "shift;$1"'
+_CAT = "_ops_t=$(cat)||exit 126;exec </dev/null"
 _PYTHON = (
     "import os,sys\n"
     "_s=sys.stdin.buffer.read()\n"
@@ -86,11 +89,16 @@ SMALL = 3000
 """Up to so many bytes a shell's own `read` (a system call a byte) is cheaper than starting a program that reads."""
 
 
-def bootstrap(shell: Shell, script_bytes: int) -> tuple[str, str, str]:
-    """The program a shell needs, the program that reads the bootstrap, the bootstrap: script on stdin, greeting on stdout."""
+def is_variable(shell: Shell, script: bytes) -> bool:
+    """Whether the bootstrap finds the script in `_ops_t`, instead of on stdin."""
+    return shell in ("sh", "bash") and len(script) <= SMALL
+
+
+def bootstrap(shell: Shell, in_variable: bool) -> tuple[str, str, str]:
+    """The program a shell needs, the program that reads the bootstrap, the bootstrap: its greeting goes to stdout."""
     match shell:
         case "sh" | "bash":
-            return shell, shell, f"{_READ if script_bytes <= SMALL else _CAT};{_EVAL}"
+            return shell, shell, _EVAL if in_variable else f"{_CAT};{_EVAL}"
         case "python":
             return "python3", "sh", f"{_GREET};exec python3 -c '{_PYTHON}'"
         case "powershell":

@@ -6,7 +6,7 @@ from typing import Any
 from schemas.event_envelope import EventEnvelope
 from schemas.event_types import event_of
 from schemas.log import Recorded, Undecodable
-from schemas.position import Position
+from schemas.position import Partition, Position
 from schemas.run_output import OutputChunk
 
 
@@ -20,10 +20,11 @@ class Fact:
     `envelope` and `event` raise `Flawed` for such a record, `event` also `UnknownEvent`: whoever reads them stops there.
     """
 
-    __slots__ = ("_event", "body", "flaw", "position")
+    __slots__ = ("_event", "body", "flaw", "partition", "position")
 
     def __init__(self, record: Recorded) -> None:
         self.position: Position = record.position
+        self.partition: Partition = record.position.partition
         self.body = record.body
         self.flaw: str | None = None
         self._event: Any = None

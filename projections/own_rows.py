@@ -32,6 +32,7 @@ class OwnRows:
         self._table = table
         self._key = key_columns(table)
         self._rows: dict[Any, dict[Key, Row]] = defaultdict(dict)
+        self._under: dict[Key, set[Key]] = defaultdict(set)
         self._put: set[Key] = set()
         self._cleared: set[str] = set()
         self._changes: list[_Change] = []
@@ -39,7 +40,7 @@ class OwnRows:
     def load(self, connection: Connection, prefixes: Iterable[Key]) -> None:
         """Read the rows whose keys begin with `prefixes`, all of one length."""
         for row in rows_below(connection, self._table, sorted(set(prefixes))):
-            self._rows[row[self._key[0]]][self._key_of(row)] = row
+            self._hold(self._key_of(row), row)
 
     def get(self, *key: Any) -> Row | None:
         """The row under a whole key, among those loaded or put."""
@@ -48,17 +49,21 @@ class OwnRows:
     def below(self, *prefix: Any) -> list[Row]:
         """The rows whose key begins with `prefix`, in key order, among those loaded or put."""
         rows = self._rows[prefix[0]]
-        return [rows[key] for key in sorted(rows) if key[: len(prefix)] == prefix]
+        keys = rows if len(prefix) == 1 else self._under.get(prefix[:2], ())
+        return [rows[key] for key in sorted(keys) if key[: len(prefix)] == prefix]
 
     def put(self, row: Row) -> None:
         """This row is now what stands under its key."""
         key = self._key_of(row)
-        self._rows[key[0]][key] = row
+        self._hold(key, row)
         self._put.add(key)
 
     def clear(self, owner: str) -> None:
         """No row of this owner stands any more."""
-        self._put.difference_update(self._rows.pop(owner, {}))
+        gone = self._rows.pop(owner, {})
+        self._put.difference_update(gone)
+        for key in gone:
+            self._under.pop(key[:2], None)
         self._cleared.add(owner)
 
     def change(self, owner: str, column: str, value: Any, changed: Any) -> None:
@@ -82,6 +87,10 @@ class OwnRows:
             .where(columns[self._key[0]].in_(sorted(owners)), columns[column] == value)
             .values({column: changed})
         )
+
+    def _hold(self, key: Key, row: Row) -> None:
+        self._rows[key[0]][key] = row
+        self._under[key[:2]].add(key)
 
     def _key_of(self, row: Mapping[str, Any]) -> Key:
         return tuple(row[name] for name in self._key)

@@ -6,6 +6,7 @@ record takes effect exactly once, whatever is retried and whoever else writes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy import Connection, Update, bindparam, select, update
@@ -51,7 +52,7 @@ def advance(connection: Connection, places: Sequence[Place], facts: Sequence[Fac
         if readers and readers[0].positions[partition] != next_offset:
             _claim(connection, readers, partition, next_offset)
     for place in places:
-        own = [fact for fact in facts if place.reads(fact.position.partition)]
+        own = [fact for fact in facts if fact.partition in place.positions]
         if own:
             for shape in place.projection.shapes:
                 shape.write(connection, place.tables, own)
@@ -106,15 +107,15 @@ def _note() -> Update:
 
 
 def _note_times(connection: Connection, places: Sequence[Place], facts: Sequence[Fact]) -> None:
-    latest: dict[str, str] = {}
+    latest: dict[str, datetime] = {}
     for fact in facts:
-        if fact.time is not None:
+        if (time := fact.time) is not None:
             topic = fact.position.topic
-            latest[topic] = max(latest.get(topic, ""), stored_time(fact.time))
-    noted: dict[str, list[str]] = {}
+            latest[topic] = max(latest.get(topic, time), time)
+    noted: dict[datetime, list[str]] = {}
     for place in places:
         times = [latest[topic] for topic in place.projection.topics if topic in latest]
         if times:
             noted.setdefault(max(times), []).append(place.name)
-    for time, names in noted.items():
-        connection.execute(_note(), {"names": names, "at": time})
+    for at, names in noted.items():
+        connection.execute(_note(), {"names": names, "at": stored_time(at)})

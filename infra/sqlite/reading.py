@@ -10,17 +10,18 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
 from infra.sqlite.connections import open_reader
 from infra.sqlite.layout import Layout, record_of
-from schemas.log import LogUnavailable, Recorded
+from schemas.log import LogUnavailable, Recorded, Undecodable
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import OUTCOMES
-from schemas.wire import decode
+from schemas.wire import Body, decode
 
 CONNECTIONS = 3
 
@@ -29,6 +30,10 @@ MAX_WAITING = 2_000
 
 MAX_READ_BYTES = 8 * 1024 * 1024
 """A read ends early once it holds as much."""
+
+MOST_KEPT = 1_000
+MOST_KEPT_BYTES = 4_096
+"""How many decoded records are kept for others who read the same, and how long their values may be."""
 
 Read = TypeVar("Read")
 
@@ -81,6 +86,14 @@ class Stretch:
     end: int
 
 
+def _decode(topic: str, shard: int, shards: int, key: bytes, value: bytes, headers: bytes) -> Body | Undecodable:
+    return decode(topic, shard, shards, record_of(key, value, headers))
+
+
+_decoded = lru_cache(maxsize=MOST_KEPT)(_decode)
+"""Several follow the log at the same time: what the same bytes say is found out for the first of them."""
+
+
 def read_stretch(connection: sqlite3.Connection, layout: Layout, stretch: Stretch, limit: int) -> Sequence[Recorded]:
     """Up to `limit` records of one stretch."""
     partition = stretch.partition
@@ -92,7 +105,8 @@ def read_stretch(connection: sqlite3.Connection, layout: Layout, stretch: Stretc
     found: list[Recorded] = []
     size = 0
     for row, key, value, headers in rows:
-        body = decode(*partition, layout.shards, record_of(key, value, headers))
+        read = _decoded if len(value) <= MOST_KEPT_BYTES else _decode
+        body = read(*partition, layout.shards, key, value, headers)
         found.append(Recorded(Position(*partition, row - first), body))
         size += len(value)
         if size > MAX_READ_BYTES:

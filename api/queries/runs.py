@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from api.as_of import Then
 from api.paging import Order, Page
@@ -34,6 +34,9 @@ _STEP_SHOWN = ("step", "target", "attempt", "state", "exit_code", "started_at", 
 
 FILTERS = ("job", "state", "requested_by")
 
+_ONE = select(runs).where(runs.c.id == bindparam("run"))
+"""Asked again and again by whoever waits for a run, and made once."""
+
 
 def then(filters: Mapping[str, str], time: str) -> Then:
     """The runs that were like this then."""
@@ -49,7 +52,7 @@ def listed(connection: Connection, page: Page, filters: Mapping[str, str]) -> tu
 
 def row_of(connection: Connection, run: str) -> Mapping[str, Any] | None:
     """A run's row."""
-    row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
+    row = connection.execute(_ONE, {"run": run}).mappings().one_or_none()
     return dict(row) if row else None
 
 

@@ -27,7 +27,7 @@ NAIVE_COPIES = 2
 
 
 class Original:
-    """One server's data folder: as it was when killed under load, as it was stopped in order, and copied file by file meanwhile."""
+    """One server's data folder: as killed under load, as stopped in order, and as copied file by file while it wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.killed, self.stopped, self.copies = folder / "killed", folder / "stopped", []

@@ -36,7 +36,7 @@ run-demo: $(VENV)/.run ## Start a server and an sshd of their own and run a job 
 test: $(VENV)/.dev ## Run all tests against real Kafka, Postgres, Redis and sshd
 	$(BIN)/pytest $(ARGS)
 
-faults: $(VENV)/.dev ## The long forms: 200 runs while every role is killed again and again; minutes each
+faults: $(VENV)/.dev ## The long forms: 200 runs while roles are killed again and again, 200 kills of the embedded server; minutes each
 	$(BIN)/pytest -s -m faults $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and imports

@@ -48,8 +48,8 @@ lint: $(VENV)/.dev ## Check style, types and imports
 bench: $(VENV)/.dev ## Measure ours beside a rival or the physical limit: make bench ARGS="commands --json out.json"
 	$(BIN)/python -m bench $(ARGS)
 
-simulate: $(VENV)/.dev ## Seeded simulation on the memory log: make simulate SEEDS=1000
-	$(BIN)/python -m tests.simulate $(or $(SEEDS),100)
+simulate: $(VENV)/.dev ## Seeded simulation on the memory log, a process a processor: make simulate SEEDS=100000 for a night
+	$(BIN)/python -m tests.simulate $(or $(SEEDS),1000) $(ARGS)
 
 jepsen: $(VENV)/.dev ## Real Kafka while everything goes wrong: make jepsen ARGS="--minutes 15 --brokers 3" (5 minutes, 1 broker)
 	$(BIN)/python -m tests.jepsen $(ARGS)

@@ -74,16 +74,16 @@ def positions_of(connection: Connection, name: str) -> dict[Partition, int]:
 
 
 def _add_positions(connection: Connection, place: Place, partitions: Collection[Partition]) -> None:
-    for partition in partitions:
-        if partition not in place.positions:
-            place.positions[partition] = 0
-            write_position(connection, place.name, partition, 0)
+    unknown = {partition: 0 for partition in partitions if partition not in place.positions}
+    place.positions.update(unknown)
+    _write_positions(connection, place.name, unknown)
 
 
-def write_position(connection: Connection, name: str, partition: Partition, next_offset: int) -> None:
-    """Begin to keep a position."""
-    row = {"projection": name, "topic": partition.topic, "shard": partition.shard, "next_offset": next_offset}
-    connection.execute(insert(projection_positions), row)
+def _write_positions(connection: Connection, name: str, positions: Mapping[Partition, int]) -> None:
+    """Begin to keep positions."""
+    rows = [{"projection": name, "topic": p.topic, "shard": p.shard, "next_offset": at} for p, at in positions.items()]
+    if rows:
+        connection.execute(insert(projection_positions), rows)
 
 
 def forget_positions(connection: Connection, name: str) -> None:
@@ -94,8 +94,7 @@ def forget_positions(connection: Connection, name: str) -> None:
 def take_positions(connection: Connection, name: str, positions: Mapping[Partition, int]) -> None:
     """Make `positions` those of `name`, whatever they were."""
     forget_positions(connection, name)
-    for partition, next_offset in positions.items():
-        write_position(connection, name, partition, next_offset)
+    _write_positions(connection, name, positions)
 
 
 def set_status(connection: Connection, projection: str, values: Mapping[str, Any]) -> None:

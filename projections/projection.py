@@ -11,6 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from sqlalchemy import Connection, Table
@@ -97,8 +98,13 @@ class Projection:
     @property
     def fingerprint(self) -> str:
         """What the tables look like and which revision of the code fills them, as one word."""
-        said = [f"revision {self.revision}"]
-        for table in self.tables:
-            said += [f"{table.name}.{c.name} {c.type!r} {c.nullable} {c.primary_key}" for c in table.columns]
-            said += sorted(f"{i.name} {i.unique} {[c.name for c in i.columns]}" for i in table.indexes)
-        return hashlib.sha256("\n".join(said).encode()).hexdigest()
+        return _fingerprint(self.revision, self.tables)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(revision: int, tables: tuple[Table, ...]) -> str:
+    said = [f"revision {revision}"]
+    for table in tables:
+        said += [f"{table.name}.{c.name} {c.type!r} {c.nullable} {c.primary_key}" for c in table.columns]
+        said += sorted(f"{i.name} {i.unique} {[c.name for c in i.columns]}" for i in table.indexes)
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()

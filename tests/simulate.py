@@ -1,15 +1,46 @@
-"""Lives through many seeds: `python -m tests.simulate SEEDS [--from SEED]`. Exit status 1 when one breaks an invariant."""
+"""Lives through many seeds: `python -m tests.simulate SEEDS [--from SEED] [--jobs N]`. Exit status 1 if one breaks an invariant.
+
+A seed that fails is named as soon as it is known, and fails again wherever it is tried. After `--give-up` of them it ends.
+"""
 
 import argparse
+import multiprocessing
+import os
+import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
 
 from tests.support.checker import INVARIANTS
 from tests.support.simulation import simulate
 
 SHOWN = 10
-TOLD_EVERY = 100
+AT_A_TIME = 10
+"""How many seeds a process is given at a time."""
+
+TOLD_EVERY_S = 10.0
+
+
+@dataclass
+class Lived:
+    """What some seeds came to: what went wrong in them by its name, what they went through, and those that broke an invariant."""
+
+    seeds: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    through: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, list[str]] = field(default_factory=dict)
+    megabytes: int = 0
+
+    def add(self, other: "Lived") -> None:
+        """These seeds as well."""
+        self.seeds += other.seeds
+        self.faults.update(other.faults)
+        self.through.update(other.through)
+        self.failed.update(other.failed)
+        self.megabytes = max(self.megabytes, other.megabytes)
 
 
 def main(arguments: list[str]) -> int:
@@ -17,34 +48,74 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__)
     parser.add_argument("seeds", type=int, help="how many seeds")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed (0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes (one a processor)")
+    parser.add_argument("--give-up", type=int, default=20, help="after so many seeds that break an invariant (20)")
     asked = parser.parse_args(arguments)
-    faults: Counter[str] = Counter()
-    lived: Counter[str] = Counter()
-    failed: list[int] = []
-    began = time.monotonic()
-    for seed in range(asked.first, asked.first + asked.seeds):
-        failed += [seed] * (not _holds(seed, faults, lived))
-        if (seed + 1 - asked.first) % TOLD_EVERY == 0:
-            print(f"{seed + 1 - asked.first} seeds, {len(failed)} violated, {time.monotonic() - began:.0f} s", flush=True)
-    seconds = time.monotonic() - began
+    began = told = time.monotonic()
+    total = Lived()
+    for lived in _all(range(asked.first, asked.first + asked.seeds), asked.jobs):
+        total.add(lived)
+        for seed, broken in lived.failed.items():
+            print("\n".join(f"seed {seed}: {line}" for line in broken), flush=True)
+        if time.monotonic() - told > TOLD_EVERY_S:
+            told = time.monotonic()
+            print(f"{total.seeds} seeds, {len(total.failed)} violated, {told - began:.0f} s, {total.megabytes} MB", flush=True)
+        if len(total.failed) >= asked.give_up:
+            print("given up")
+            break
+    _tell(total, asked.first, time.monotonic() - began)
+    return 1 if total.failed else 0
+
+
+def _tell(total: Lived, first: int, seconds: float) -> None:
+    seeds = max(1, total.seeds)
     print(
-        f"seeds {asked.first} to {asked.first + asked.seeds - 1}: {seconds:.1f} s, {seconds / max(1, asked.seeds):.2f} s a seed"
+        f"seeds from {first} on: {total.seeds}, {seconds:.1f} s, {seconds / seeds:.3f} s a seed, {total.megabytes} MB a process"
     )
-    print("lived through: " + ", ".join(f"{number} {what}" for what, number in lived.items()))
-    print("faults: " + ", ".join(f"{number} {what}" for what, number in faults.most_common()))
+    print("lived through: " + ", ".join(f"{number} {what}" for what, number in total.through.items()))
+    told = [f"{1_000 * number / seeds:.0f} {what}" for what, number in total.faults.most_common()]
+    print(f"faults: {total.faults.total()}; in 1,000 seeds: " + ", ".join(told))
     print(f"invariants, each checked at every seed: {', '.join(INVARIANTS)}")
-    print(f"{len(failed)} violations" if not failed else f"VIOLATED by seeds {failed}")
-    return 1 if failed else 0
+    print(f"VIOLATED by seeds {sorted(total.failed)}" if total.failed else "0 violations")
 
 
-def _holds(seed: int, faults: Counter[str], lived: Counter[str]) -> bool:
+def _all(seeds: range, jobs: int) -> Iterator[Lived]:
+    """What each handful of seeds came to, as soon as it is known; however many there are, a few are on their way at a time."""
+    handfuls = (seeds[at : at + AT_A_TIME] for at in range(0, len(seeds), AT_A_TIME))
+    if jobs == 1:
+        yield from map(live, handfuls)
+        return
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        running: set[Future[Lived]] = set()
+        for handful in handfuls:
+            running.add(pool.submit(live, handful))
+            if len(running) > 2 * jobs:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from map(Future.result, done)
+        yield from map(Future.result, running)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def live(seeds: range) -> Lived:
+    """Live through some seeds, in this process."""
+    lived = Lived()
+    for seed in seeds:
+        _live_one(seed, lived)
+    lived.megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return lived
+
+
+def _live_one(seed: int, lived: Lived) -> None:
+    lived.seeds += 1
     try:
         run = simulate(seed)
     except Exception as error:
-        print(f"seed {seed}: {type(error).__name__}: {error}", flush=True)
-        return False
-    faults.update(run.faults)
-    lived.update(
+        lived.failed[seed] = [f"{type(error).__name__}: {error}"]
+        return
+    lived.faults.update(run.faults)
+    lived.through.update(
         {
             "fake seconds": round(run.seconds),
             "events": len(run.evidence.events),
@@ -53,9 +124,8 @@ def _holds(seed: int, faults: Counter[str], lived: Counter[str]) -> bool:
             "steps begun on targets": len(run.evidence.starts),
         }
     )
-    for violation in run.violations[:SHOWN]:
-        print(f"seed {seed}: {violation.invariant}: {violation.what}", flush=True)
-    return not run.violations
+    if run.violations:
+        lived.failed[seed] = [f"{violation.invariant}: {violation.what}" for violation in run.violations[:SHOWN]]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Text, cast, false, func, select
+from sqlalchemy import Engine, Text, bindparam, cast, false, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from domain.job.definition import JobDefinition
@@ -28,6 +28,9 @@ _UNFINISHED = (
     select(tables.runs.c.id, tables.runs.c.version, tables.runs.c.executor, tables.runs.c.epoch)
     .where(tables.runs.c.state.not_in(FINAL))
     .order_by(tables.runs.c.requested_at, tables.runs.c.id)
+)
+_FINAL_AMONG = select(func.count().label("final")).where(
+    tables.runs.c.id.in_(bindparam("runs", expanding=True)), tables.runs.c.state.in_(FINAL)
 )
 _OPEN_CHECKS = select(tables.targets.c.name, tables.targets.c.open_checks).where(cast(tables.targets.c.open_checks, Text) != "[]")
 """Asked all the time, and made once: making a statement takes longer than answering it."""
@@ -80,9 +83,8 @@ class SqlInventory:
 
     async def are_final(self, runs: Sequence[str]) -> bool:
         """Whether every one of these runs is final."""
-        table = tables.runs
-        query = select(func.count().label("final")).where(table.c.id.in_(set(runs)), table.c.state.in_(FINAL))
-        return bool((await self._rows(query))[0]["final"] == len(set(runs)))
+        wanted = sorted(set(runs))
+        return bool((await self._rows(_FINAL_AMONG, {"runs": wanted}))[0]["final"] == len(wanted))
 
     async def open_checks(self) -> Sequence[tuple[str, str]]:
         """(target, check id) of every target check that was requested and has no result."""
@@ -93,10 +95,10 @@ class SqlInventory:
         """Let the threads end; the engine belongs to whoever opened it."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _rows(self, query: Any) -> Sequence[Mapping[str, Any]]:
+    async def _rows(self, query: Any, values: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
         def in_thread() -> Sequence[Mapping[str, Any]]:
             with self._engine.connect() as connection:
-                return [dict(row) for row in connection.execute(query).mappings()]
+                return [dict(row) for row in connection.execute(query, values).mappings()]
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, in_thread)

@@ -1,19 +1,32 @@
 """Bugs to be found: each is put into the real code for a while, as somebody might write it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from pytest import MonkeyPatch
 
 from commands.shard_state import ShardState
+from commands.state_store import Found, Needs
 from domain.run.messages import ReportRun, StepStart
 from infra.memory.log import MemoryReader
 from infra.memory.owned import MemoryOwnedShards
+from infra.memory.state_store import MemoryStateStore
 from processors.executor import step_runner
 from processors.executor.actions import KillSteps, StartStep
 from processors.executor.held_run import HeldRun
 from processors.sweeper.core import LeaseWatch
+from processors.sweeper.runtime import SweeperPorts, SweeperRuntime
 from projections import place
+from projections.apply import Applier
+from projections.fact import Fact
+from projections.place import Place
+from schemas.heartbeat import Heartbeat
+from schemas.log import Taken
+from schemas.position import Partition
+from tests.support.simulated_ports import Owned
 
 
 def owner_decides_before_it_has_caught_up(patch: MonkeyPatch) -> None:
@@ -74,6 +87,54 @@ def executor_forgets_to_report_what_it_killed(patch: MonkeyPatch) -> None:
     patch.setattr(HeldRun, "step_done", lambda run, epoch, end: None)
 
 
+def owner_answers_before_its_commit(patch: MonkeyPatch) -> None:
+    """Outcomes go out in a transaction of their own, before that of the events they tell of."""
+    commit = Owned.commit
+
+    async def committed(owned: Owned, taken: Taken, events: Any, outcomes: Any) -> Any:
+        await commit(owned, Taken(taken.shards, []), [], outcomes)
+        return await commit(owned, taken, events, [])
+
+    patch.setattr(Owned, "commit", committed)
+
+
+def owner_loses_the_dedupe_window_at_restart(patch: MonkeyPatch) -> None:
+    """What is remembered is what this process has decided itself: neither snapshots nor the log bring anything back."""
+    load = MemoryStateStore.load
+
+    async def loaded(store: MemoryStateStore, needs: Needs) -> Found:
+        return replace(await load(store, needs), outcomes={})
+
+    patch.setattr(ShardState, "replay_outcome", lambda *_: None)
+    patch.setattr(MemoryStateStore, "load", loaded)
+    patch.setattr(ShardState, "saved", _keep_outcomes(ShardState.saved))
+
+
+def _keep_outcomes(saved: Callable[[ShardState], None]) -> Callable[[ShardState], None]:
+    def kept(state: ShardState) -> None:
+        outcomes = state._unsaved_outcomes
+        saved(state)
+        state._unsaved_outcomes = outcomes
+
+    return kept
+
+
+def sweeper_judges_by_wall_clock(patch: MonkeyPatch) -> None:
+    """It compares the time of day in a heartbeat with its own."""
+    heard, begin = LeaseWatch.heard, SweeperRuntime.__init__
+
+    def hear(watch: LeaseWatch, heartbeats: Sequence[Heartbeat], now: float) -> None:
+        heard(watch, heartbeats, now)
+        watch._heard.update({beat.executor: beat.time.timestamp() for beat in heartbeats})
+
+    def begun(sweeper: SweeperRuntime, lease_s: float, ports: SweeperPorts) -> None:
+        clock = SimpleNamespace(now=ports.clock.now, monotonic=lambda: ports.clock.now().timestamp())
+        begin(sweeper, lease_s, replace(ports, clock=clock))
+
+    patch.setattr(LeaseWatch, "heard", hear)
+    patch.setattr(SweeperRuntime, "__init__", begun)
+
+
 def sweeper_believes_in_everyone(patch: MonkeyPatch) -> None:
     """No silence is long enough."""
     patch.setattr(LeaseWatch, "_is_lost", lambda *_: False)
@@ -84,15 +145,44 @@ def projections_move_twice(patch: MonkeyPatch) -> None:
     patch.setattr(place, "_claim", lambda *_: None)
 
 
-PLANTED: Mapping[Callable[[MonkeyPatch], None], set[str]] = {
-    owner_decides_before_it_has_caught_up: {"versions_are_gapless", "chain_is_unbroken", "targets_saw_only_intents"},
-    owner_is_not_fenced: {"versions_are_gapless", "chain_is_unbroken"},
-    owner_keeps_its_state_after_a_doubtful_commit: {"versions_are_gapless", "chain_is_unbroken"},
-    owner_forgets_outcomes: {"told_alike", "unknown_is_one_or_none", "ok_is_there_once"},
-    executor_acts_before_its_intent_is_accepted: {"targets_saw_only_intents"},
-    executor_repeats_a_step_of_unknown_end: {"targets_saw_each_attempt_once"},
-    executor_forgets_to_report_what_it_killed: {"runs_end"},
-    sweeper_believes_in_everyone: {"runs_end"},
-    projections_move_twice: {"read_models_are_the_log"},
+def projections_save_their_position_in_another_transaction(patch: MonkeyPatch) -> None:
+    """The rows are committed first, then the position."""
+
+    async def moved(applier: Applier, places: Sequence[Place], facts: Sequence[Fact], after: Mapping[Partition, int]) -> None:
+        here = {partition: at for one in places for partition, at in one.positions.items() if partition in after}
+        await applier._store.transact(partial(place.advance, places=places, facts=facts, after=here))
+        await move(applier, places, [], after)
+
+    move = Applier._move
+    patch.setattr(Applier, "_move", moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """By which invariants a planted bug may be found, and a seed that was seen to find it: it is tried first."""
+
+    invariants: frozenset[str]
+    seed: int
+
+
+def _by(*invariants: str, seed: int) -> Trace:
+    return Trace(frozenset(invariants), seed)
+
+
+_FORKED = ("versions_are_gapless", "chain_is_unbroken")
+
+PLANTED: Mapping[Callable[[MonkeyPatch], None], Trace] = {
+    owner_decides_before_it_has_caught_up: _by(*_FORKED, "targets_saw_only_intents", seed=13),
+    owner_is_not_fenced: _by(*_FORKED, seed=4),
+    owner_keeps_its_state_after_a_doubtful_commit: _by(*_FORKED, seed=4),
+    owner_forgets_outcomes: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
+    owner_answers_before_its_commit: _by("ok_is_there_once", "told_alike", "outcomes_agree_with_events", seed=2),
+    owner_loses_the_dedupe_window_at_restart: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
+    executor_acts_before_its_intent_is_accepted: _by("targets_saw_only_intents", seed=4),
+    executor_repeats_a_step_of_unknown_end: _by("targets_saw_each_attempt_once", seed=19),
+    executor_forgets_to_report_what_it_killed: _by("runs_end", seed=0),
+    sweeper_believes_in_everyone: _by("runs_end", seed=0),
+    sweeper_judges_by_wall_clock: _by("the_living_keep_their_claims", seed=13),
+    projections_move_twice: _by("read_models_are_the_log", seed=0),
+    projections_save_their_position_in_another_transaction: _by("read_models_are_the_log", seed=5),
 }
-"""Each bug, and which invariants it may be found by."""

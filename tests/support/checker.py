@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from commands.deciders import TABLE
@@ -42,6 +43,23 @@ class Start:
     visible: Mapping[Partition, int]
 
 
+class Beat(NamedTuple):
+    """A heartbeat of an executor, when it reached the log (seconds of one clock that is right)."""
+
+    executor: str
+    at_s: float
+    leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A sweeper ends a claim for its executor's silence; `looked_s`: when it looked at claims, the last time with this result."""
+
+    run: str
+    executor: str
+    looked_s: Sequence[float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything recorded: in each partition the events and outcomes in their order, and read models as rows by table.
@@ -59,6 +77,9 @@ class Evidence:
     rebuilt: Mapping[str, Sequence[Mapping[str, Any]]]
     stopped_projections: Sequence[str] = ()
     unforeseen: Sequence[str] = ()
+    beats: Sequence[Beat] = ()
+    expiries: Sequence[Expiry] = ()
+    lease_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +272,30 @@ def runs_end(evidence: Evidence) -> Broken:
     yield from (f"run {run} ended {times} times" for run, times in finished.items() if times != 1)
 
 
+STEADY_S = 2.0
+"""What beats, or looks, no more than this apart is steady: a silence of a lease cannot lie between."""
+
+
+def the_living_keep_their_claims(evidence: Evidence) -> Broken:
+    """No claim is ended for silence when its executor's heartbeats came steadily and its sweeper looked steadily."""
+    for expiry in evidence.expiries:
+        until = expiry.looked_s[-1]
+        since = until - evidence.lease_s
+        beats = [beat for beat in evidence.beats if beat.executor == expiry.executor and beat.at_s <= until]
+        if (
+            not any(b.leaving for b in beats)
+            and _steady([b.at_s for b in beats], since, until)
+            and _steady(expiry.looked_s, since, until)
+        ):
+            yield f"{expiry.executor} lost {expiry.run} at {until:.1f} s; its last heartbeat came at {beats[-1].at_s:.1f} s"
+
+
+def _steady(moments: Sequence[float], since: float, until: float) -> bool:
+    """Whether there is no gap from `since` to `until`."""
+    inside = [moment for moment in moments if since < moment < until]
+    return all(later - earlier <= STEADY_S for earlier, later in pairwise([since, *inside, until]))
+
+
 def checks_end(evidence: Evidence) -> Broken:
     """Every check of a target that was asked for has a result, and one."""
     results: Counter[tuple[str, str]] = Counter()
@@ -312,6 +357,7 @@ INVARIANTS: Mapping[str, Callable[[Evidence], Broken]] = {
         what_succeeded_was_seen,
         what_is_told_dead_is_dead,
         runs_end,
+        the_living_keep_their_claims,
         checks_end,
         events_fold,
         read_models_are_the_log,

@@ -26,7 +26,6 @@ from tests.support.simulated_ports import SimulatedClock
 
 ANSWER_WITHIN_S = 3.0
 PEOPLE = (Actor("user", "alice"), Actor("user", "bob"))
-TARGETS = tuple(f"web-{number}" for number in range(6))
 JOBS = ("backup", "patch", "restart")
 
 
@@ -35,10 +34,12 @@ class Notebook:
     """What all clients together know, whichever API they use; it outlives every process."""
 
     dice: Random
+    targets: tuple[str, ...]
     told: list[Told] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     revisions: dict[str, int] = field(default_factory=dict)
     numbers: int = 0
+    is_furnished: bool = False
 
     def next(self) -> int:
         self.numbers += 1
@@ -57,16 +58,20 @@ class Client:
         secret = json.dumps({"username": "ops", "password": "deploy-password-1"}).encode()
         await self._vault.seal("s1", bound_to_credential("key", 1), secret)
         wanted: list[tuple[Any, str]] = [(CreateCredential("key", "password", "s1"), stream_of(CREDENTIAL, "key"))]
-        for name in TARGETS[:-1]:
+        for name in self._book.targets[:-1]:
             labels = {"env": dice.choice(("prod", "prod", "test"))}
             wanted.append((RegisterTarget(name, "192.0.2.1", SshConnection("key"), labels=labels), stream_of(TARGET, name)))
         wanted += [(DefineJob(name, some_job(dice)), stream_of(JOB, name)) for name in JOBS]
-        for payload, stream in wanted:
-            command = self._command(payload, stream, key=f"furnish {stream}")
-            while await self._ask(command) is None:
-                continue
+        for some in (wanted[:1], wanted[1:]):  # targets name the credential
+            await asyncio.gather(*(self._insist(payload, stream) for payload, stream in some))
+        self._book.is_furnished = True
 
-    async def act(self, until_s: float) -> None:
+    async def _insist(self, payload: Any, stream: str) -> None:
+        command = self._command(payload, stream, key=f"furnish {stream}")
+        while await self._ask(command) is None:
+            await asyncio.sleep(self._book.dice.uniform(0, 0.5))
+
+    async def act(self, until_s: float, pace_s: float) -> None:
         """Do one thing after another until that loop time."""
         loop, dice = asyncio.get_running_loop(), self._book.dice
         deeds: tuple[Callable[[], CommandEnvelope], ...] = (
@@ -80,7 +85,7 @@ class Client:
             self._register_or_retire,
         )
         while loop.time() < until_s:
-            await asyncio.sleep(dice.uniform(0, 4))
+            await asyncio.sleep(dice.uniform(0, pace_s))
             if dice.random() < 0.03:
                 await self._rotate()
                 continue
@@ -104,7 +109,7 @@ class Client:
         dice = self._book.dice
         expected = dice.choice((None, None, 1, 2, 3))
         change = dice.choice((ChangeTarget(title=f"title {self._book.next()}"), ChangeTarget(labels={"env": "prod"})))
-        return self._command(change, stream_of(TARGET, dice.choice(TARGETS)), expected_version=expected)
+        return self._command(change, stream_of(TARGET, dice.choice(self._book.targets)), expected_version=expected)
 
     def _revise(self) -> CommandEnvelope:
         job = self._book.dice.choice(JOBS)
@@ -114,10 +119,10 @@ class Client:
 
     def _check(self) -> CommandEnvelope:
         check = str(UUID(int=self._book.dice.getrandbits(128)))
-        return self._command(RequestTargetCheck(check), stream_of(TARGET, self._book.dice.choice(TARGETS)))
+        return self._command(RequestTargetCheck(check), stream_of(TARGET, self._book.dice.choice(self._book.targets)))
 
     def _register_or_retire(self) -> CommandEnvelope:
-        name = self._book.dice.choice(TARGETS[-3:])
+        name = self._book.dice.choice(self._book.targets[-3:])
         if self._book.dice.random() < 0.3:
             return self._command(RetireTarget(), stream_of(TARGET, name))
         target = RegisterTarget(name, "192.0.2.2", SshConnection("key"), labels={"env": "prod"})

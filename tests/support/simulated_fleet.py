@@ -4,6 +4,7 @@ A step that was begun goes on when its executor dies or loses the connection: on
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from random import Random
 
@@ -22,11 +23,13 @@ from processors.executor.connector import (
 from schemas.position import Partition
 from tests.support.checker import Start
 from tests.support.simulated_ports import Network
+from tests.support.simulated_process import PROCESS, Process
 
 
 @dataclass(eq=False)
 class _Remote:
     mark: str
+    executor: Process | None
     target: str
     exit_code: int
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -34,18 +37,22 @@ class _Remote:
 
 
 class SimulatedFleet:
-    """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer."""
+    """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer.
+
+    `split` are the pairs of an executor's process and a target between which nothing passes.
+    """
 
     def __init__(self, network: Network, dice: Random) -> None:
         self.starts: list[Start] = []
         self.down: set[str] = set()
+        self.split: set[tuple[Process | None, str]] = set()
         self._network, self._loop, self._log, self._dice = network, network.loop, network.log, dice
         self._running: dict[_Remote, None] = {}
 
     async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
         dice = self._dice
-        await asyncio.sleep(dice.uniform(2, 9) if dice.random() < 0.02 else dice.uniform(0.005, 0.3))
-        if endpoint.target in self.down or self._happens("step unreachable", 0.03):
+        await asyncio.sleep(dice.uniform(2, 9) if self._happens("connection slow", 0.02) else dice.uniform(0.005, 0.3))
+        if not self._answers(endpoint.target) or self._happens("step unreachable", 0.03):
             await asyncio.sleep(dice.uniform(0, 1))
             raise Unreachable("connect_failed", "the target does not answer")
         remote = self._begin(endpoint.target, step)
@@ -62,7 +69,7 @@ class SimulatedFleet:
 
     async def check(self, endpoint: Endpoint, login: Login) -> Reached:
         await asyncio.sleep(self._dice.uniform(0.01, 1))
-        if endpoint.target in self.down:
+        if not self._answers(endpoint.target):
             raise Unreachable("connect_failed", "the target does not answer")
         return Reached(0.25, {"server": "simulated"})
 
@@ -81,10 +88,21 @@ class SimulatedFleet:
             self._lose(remote)
             self._end(remote)
 
+    def part(self, executor: Process, targets: Collection[str], seconds: float) -> None:
+        """Nothing passes between an executor and these targets for so long; what runs there goes on unheard."""
+        pairs = {(executor, target) for target in targets}
+        self.split |= pairs
+        for remote in [r for r in self._running if (r.executor, r.target) in pairs]:
+            self._lose(remote)
+        self._loop.later(seconds, self.split.difference_update, pairs)
+
+    def _answers(self, target: str) -> bool:
+        return target not in self.down and (PROCESS.get(), target) not in self.split
+
     def _begin(self, target: str, step: Invocation) -> _Remote:
         runs = [Partition("runs", shard) for shard in range(self._log.shards)]
         self.starts.append(Start(step.mark, target, {p: self._log.storage.stable_end(p) for p in runs}))
-        remote = _Remote(step.mark, target, 1 if self._happens("step fails", 0.08) else 0)
+        remote = _Remote(step.mark, PROCESS.get(), target, 1 if self._happens("step fails", 0.08) else 0)
         self._running[remote] = None
         if self._happens("step hangs", 0.04):
             return remote
@@ -105,7 +123,7 @@ class SimulatedFleet:
 
     async def _kill(self, remote: _Remote, why: str) -> Ending:
         await asyncio.sleep(self._dice.uniform(0.05, 1))
-        if remote.target in self.down or remote.lost or self._happens("kill unconfirmed", 0.1):
+        if not self._answers(remote.target) or remote.lost or self._happens("kill unconfirmed", 0.1):
             return Unconfirmed("it could not be confirmed that the step is dead")
         self._end(remote)
         return Killed(why)  # type: ignore[arg-type]

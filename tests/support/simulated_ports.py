@@ -1,20 +1,25 @@
 """What can go wrong between a process and the log? Delays, duplicates, lost answers, a cut; one such way for each port."""
 
 import asyncio
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from commands.state_store import Changes, Found, Mark, Needs, StateStore, StateStoreFailed, StateStores
+from domain.identity import name_of
+from domain.run.messages import ExpireClaim
 from infra.memory.log import MemoryLog, Moment
 from infra.memory.owned import MemoryOwnedShards
 from infra.memory.storage import Fate, Transaction
+from infra.sql.inventory import SqlInventory
+from processors.executor.inventory import InventoryUnavailable, UnfinishedRun
 from projections.read_store import ReadStore, StoreUnavailable
 from schemas.actor import PEOPLE_KINDS
 from schemas.command_envelope import CommandEnvelope
@@ -30,6 +35,7 @@ from schemas.vault import VaultError
 from schemas.wire import encode
 from tests.processors.fake_time import START
 from tests.processors.world import Vault
+from tests.support.checker import Beat, Expiry
 from tests.support.simulated_process import Process, SimulationLoop
 
 T = TypeVar("T")
@@ -49,6 +55,9 @@ class Network:
     calm: bool = False
     on_their_way: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    beats: list[Beat] = field(default_factory=list)
+    expiries: list[Expiry] = field(default_factory=list)
+    looked: dict[Process, list[float]] = field(default_factory=lambda: defaultdict(list))
     _moods: dict[str, float] = field(default_factory=dict)
 
     def happens(self, what: str, chance: float) -> bool:
@@ -63,8 +72,18 @@ class Network:
 
     async def leg(self) -> None:
         """One way through the network."""
-        slow = not self.calm and self.dice.random() < 0.02
+        slow = self.happens("packet delayed", 0.02)
         await asyncio.sleep(self.dice.uniform(0, 2.0 if slow else 0.004))
+
+    def note_beats(self, records: Sequence[OutputChunk | Heartbeat]) -> None:
+        """Heartbeats have reached the log."""
+        self.beats += [Beat(r.executor, self.loop.time(), r.leaving) for r in records if isinstance(r, Heartbeat)]
+
+    def note_expiry(self, sweeper: Process, command: CommandEnvelope) -> None:
+        """A sweeper ends a claim, by what it saw when it looked last."""
+        if command.type == ExpireClaim.__name__:
+            executor = json.loads(command.payload)["executor"]
+            self.expiries.append(Expiry(name_of(command.stream), executor, tuple(self.looked[sweeper])))
 
     def deliver_late(self, command: CommandEnvelope) -> None:
         """The command reaches the log some time, whoever waits for it."""
@@ -129,16 +148,17 @@ class Sender:
     async def send(self, command: CommandEnvelope) -> None:
         network = self._network
         await network.leg()
-        if self._process.cut:
-            raise LogUnavailable("cut off")
+        if self._process.mute:
+            raise LogUnavailable("cut off") if network.dice.random() < 0.5 else ResultUnknown("no answer")
         if network.happens("command delivered late", 0.02):
             network.deliver_late(command)
             raise ResultUnknown("no answer")
+        network.note_expiry(self._process, command)
         await network.log.sender.send(command)
         if network.happens("command delivered twice", 0.05):
             network.deliver_late(command)
         await network.leg()
-        if self._process.cut or network.happens("answer to a send lost", 0.02):
+        if self._process.deaf or network.happens("answer to a send lost", 0.02):
             raise ResultUnknown("no answer")
 
 
@@ -153,7 +173,7 @@ class OutcomesSeen:
         await self._network.leg()
         outcome = await self._network.log.outcomes.wait(command_id, within_s)
         await self._network.leg()
-        if self._process.cut or self._network.happens("outcome not heard", 0.02):
+        if self._process.is_cut or self._network.happens("outcome not heard", 0.02):
             await asyncio.sleep(max(0.0, until - self._network.loop.time()))
             return None
         return outcome
@@ -172,7 +192,7 @@ class _Feed:
         return self._feed.positions
 
     async def read(self, limit: int, within_s: float) -> Sequence[Recorded]:
-        if self._process.cut:
+        if self._process.is_cut:
             await asyncio.sleep(within_s)
             raise LogUnavailable("cut off")
         records = await self._feed.read(min(limit, self._network.dice.choice((1, 3, 20, 500))), within_s)
@@ -206,7 +226,7 @@ class Reader:
 
     async def _reach(self) -> None:
         await self._network.leg()
-        if self._process.cut:
+        if self._process.is_cut:
             raise LogUnavailable("cut off")
 
 
@@ -218,10 +238,11 @@ class Records:
 
     async def publish(self, partition: Partition, records: Sequence[OutputChunk | Heartbeat]) -> int:
         await self._network.leg()
-        if self._process.cut:
+        if self._process.mute:
             raise LogUnavailable("cut off")
         end = await self._network.log.records.publish(partition, records)
-        if self._network.happens("answer to a record lost", 0.02):
+        self._network.note_beats(records)
+        if self._process.deaf or self._network.happens("answer to a record lost", 0.02):
             raise ResultUnknown("no answer")
         return end
 
@@ -236,16 +257,16 @@ class Owned:
 
     async def take(self, limit: int, within_s: float) -> Taken:
         await self._network.leg()
-        if self._process.cut:
+        if self._process.is_cut:
             raise LogUnavailable("cut off")
         return await self.inner.take(limit, within_s)
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
         await self._network.leg()
-        if self._process.cut and self._network.dice.random() < 0.5:
+        if self._process.mute and self._network.dice.random() < 0.5:
             self._lose("cut off before it")
         positions = await self.inner.commit(taken, events, outcomes)
-        if self._process.cut or self._network.happens("answer to a commit lost", 0.02):
+        if self._process.is_cut or self._network.happens("answer to a commit lost", 0.02):
             self._lose("no answer")
         return positions
 
@@ -306,19 +327,39 @@ class FaultyVault(Vault):
 
 
 class Store:
-    """Implements `ReadStore` on `inner`: sometimes the answer to a commit is lost."""
+    """Implements `ReadStore` on `inner`: sometimes the answer to a commit is lost, or the process is cut off from it."""
 
-    def __init__(self, network: Network, inner: ReadStore) -> None:
-        self._network, self._inner = network, inner
+    def __init__(self, network: Network, process: Process, inner: ReadStore) -> None:
+        self._network, self._process, self._inner = network, process, inner
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
+        if self._process.blind:
+            raise StoreUnavailable("cut off")
         result = await self._inner.transact(work)
-        if self._network.happens("answer of the database lost", 0.02):
+        if self._process.blind or self._network.happens("answer of the database lost", 0.02):
             raise StoreUnavailable("no answer")
         return result
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+class Seen(SqlInventory):
+    """The inventory, as a process that may be cut off from it sees it."""
+
+    def __init__(self, network: Network, process: Process, engine: Engine) -> None:
+        super().__init__(engine)
+        self._network, self._process = network, process
+
+    async def unfinished_runs(self) -> Sequence[UnfinishedRun]:
+        runs = await super().unfinished_runs()
+        self._network.looked[self._process].append(self._network.loop.time())
+        return runs
+
+    async def _rows(self, query: Any, values: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
+        if self._process.blind:
+            raise InventoryUnavailable("cut off")
+        return await super()._rows(query, values)
 
 
 def faulty_offer(

@@ -25,19 +25,33 @@ class Stuck(Exception):
 
 
 class Process:
-    """A process of the simulation: alive, paused (SIGSTOP) or dead; `cut` off from the log or not."""
+    """A process of the simulation: alive, paused (SIGSTOP) or dead.
+
+    What it says does not reach the log while it is `mute`, answers do not reach it while it is `deaf`; `blind`: it cannot reach
+    the read models.
+    """
 
     def __init__(self, loop: "SimulationLoop", name: str, died: Callable[["Process"], None]) -> None:
         self.name = name
         self.dead = False
         self.paused = False
-        self.cut = False
+        self.mute = self.deaf = self.blind = False
         self.skew_s = 0.0
         self.fuse: int | None = None
         self.tasks: list[asyncio.Task[Any]] = []
         self._loop = loop
         self._died = died
         self._held: list[asyncio.Handle] = []
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nothing can be asked of the log."""
+        return self.mute or self.deaf
+
+    def heal(self) -> None:
+        """All its connections work again; its clock may stay wrong for ever."""
+        self.mute = self.deaf = self.blind = False
+        self.fuse = None
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` in this process."""
@@ -83,7 +97,7 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         self._order = order
         self._dice = order.random
-        self._turns = 0
+        self.turns = 0
         self._ready: list[asyncio.Handle] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_made = 0
@@ -147,8 +161,8 @@ class SimulationLoop(asyncio.SelectorEventLoop):
         ready = self._ready
         if not ready:
             self._next_moment()
-        self._turns += 1
-        if self._turns > MOST_TURNS:
+        self.turns += 1
+        if self.turns > MOST_TURNS:
             raise Stuck(f"{MOST_TURNS} callbacks ran, at {self._now:.1f} s")
         handle = ready.pop(int(self._dice() * len(ready)) if len(ready) > 1 else 0)
         if handle._cancelled:  # type: ignore[attr-defined]

@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 from commands.owner import Bounds, Owner, Ports
 from infra.memory.state_store import MemoryStateStores
 from infra.memory.storage import Fate
-from infra.sql.inventory import SqlInventory
 from infra.sql.read_store import SqlReadStore
 from processors.bindings.embedded import feed_events
 from processors.executor.core import Limits
@@ -27,12 +26,14 @@ from tests.support.simulated_ports import (
     Owned,
     Reader,
     Records,
+    Seen,
     Sender,
     SimulatedClock,
     Store,
     faulty_offer,
 )
 from tests.support.simulated_process import Process, SimulationLoop
+from tests.support.simulated_world import World
 
 LEASE_S = 6.0
 GRACE_S = 3.0
@@ -91,7 +92,7 @@ def _executor(place: Place, process: Process, number: int) -> Begun:
             outcomes=OutcomesSeen(network, process),
             records=Records(network, process),
             shards=network.log.shards,
-            inventory=SqlInventory(place.reader),
+            inventory=Seen(network, process, place.reader),
             vault=place.vault,
             connector=place.fleet,
             clock=SimulatedClock(place.loop, process),
@@ -114,7 +115,7 @@ def _sweeper(place: Place, process: Process, number: int) -> Begun:
     ports = SweeperPorts(
         sender=Sender(place.network, process),
         reader=Reader(place.network, process),
-        inventory=SqlInventory(place.reader),
+        inventory=Seen(place.network, process, place.reader),
         clock=SimulatedClock(place.loop, process),
         sleep=asyncio.sleep,
     )
@@ -122,7 +123,7 @@ def _sweeper(place: Place, process: Process, number: int) -> Begun:
 
 
 def _projections(place: Place, process: Process, number: int) -> Begun:
-    follower = Follower(Reader(place.network, process), Store(place.network, SqlReadStore(place.writer)), Unheard())
+    follower = Follower(Reader(place.network, process), Store(place.network, process, SqlReadStore(place.writer)), Unheard())
     return Begun(follower.run(), process.kill)
 
 
@@ -136,16 +137,14 @@ class Unheard:
         raise AssertionError("the follower listens to nobody")
 
 
-ROLES: Mapping[str, Callable[[Place, Process, int], Begun]] = {
-    "owner-a": _owner,
-    "owner-b": _owner,
-    "executor-a": _executor,
-    "executor-b": _executor,
-    "executor-c": _executor,
-    "sweeper-a": _sweeper,
-    "sweeper-b": _sweeper,
-    "projections": _projections,
-}
+def roles_of(world: World) -> Mapping[str, Callable[[Place, Process, int], Begun]]:
+    """Every role by its name, and how it begins."""
+    return {
+        **dict.fromkeys((f"owner-{letter}" for letter in "abc"[: world.owners]), _owner),
+        **dict.fromkeys((f"executor-{letter}" for letter in "abc"[: world.executors]), _executor),
+        **dict.fromkeys((f"sweeper-{letter}" for letter in "ab"[: world.sweepers]), _sweeper),
+        "projections": _projections,
+    }
 
 
 class Running:
@@ -186,13 +185,21 @@ class Running:
         if seconds > SESSION_S:
             loop.later(SESSION_S, self._session_over, process, self._begun.owned)
 
+    def cut(self, seconds: float, mute: bool, deaf: bool) -> None:
+        """No way to the log, or none back, for so long; of an owner that is mute the log thinks that it is dead."""
+        process, loop = self.process, self._place.loop
+        process.mute, process.deaf = mute, deaf
+        loop.later(seconds, _joined, process)
+        if mute and seconds > SESSION_S:
+            loop.later(SESSION_S, self._session_over, process, self._begun.owned)
+
     def session_over(self) -> None:
         """An owner's shards pass to others, and it does not know."""
         self._session_over(self.process, self._begun.owned)
 
     def heal(self) -> None:
         """Everything is well from now on."""
-        self.process.fuse, self.process.cut, self.process.skew_s = None, False, 0.0
+        self.process.heal()
         if self.process.paused:
             self.process.resume()
         self.start()
@@ -223,3 +230,7 @@ class Running:
         transaction = owned.inner._undecided
         if transaction is not None and transaction.fate is Fate.UNDECIDED:
             self._place.loop.later(2 * SESSION_S, self._place.network.expire, transaction)
+
+
+def _joined(process: Process) -> None:
+    process.mute = process.deaf = False

@@ -6,6 +6,7 @@ and when. After a while all faults are healed, and what was recorded is the evid
 """
 
 import asyncio
+import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from sqlalchemy import Engine, select
 from infra.memory.log import MemoryLog
 from infra.sql.read_store import SqlReadStore
 from processors.executor import held_run, plan_parts
-from projections import tables
+from projections import follow, tables
 from projections.all import BY_NAME, TABLE
 from projections.follow import Follower
 from projections.position import has_reached, status
@@ -33,34 +34,31 @@ from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
 from tests.support.checker import Evidence, Violation, violations
-from tests.support.simulated_clients import TARGETS, Client, Notebook
+from tests.support.simulated_clients import Client, Notebook
 from tests.support.simulated_databases import Databases
 from tests.support.simulated_fleet import SimulatedFleet
 from tests.support.simulated_ports import FaultyVault, Network, OutcomesSeen, Reader, Sender, SimulatedClock
 from tests.support.simulated_process import Process, SimulationLoop
-from tests.support.simulated_roles import ROLES, Place, Running, Unheard
-
-FAULTY_S = 35.0
-"""How long things go wrong, in fake seconds."""
+from tests.support.simulated_roles import LEASE_S, Place, Running, Unheard, roles_of
+from tests.support.simulated_world import world_of
 
 SETTLED_WITHIN_S = 400.0
 """How long after that the last run may take to end: leases, time-outs and retries of runs that wait for each other."""
 
-CLIENTS = 2
-
-REAL_DATABASE = 0.05
-"""How many seeds have their read models in a file, behind real engines; the others in memory (`tests.support.quick_engine`)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one seed came to. `digest` covers every byte of the log; `faults` counts what went wrong, by its name."""
+    """What one seed came to.
+
+    `digest` covers every byte of the log, `turns` are the callbacks that ran; `faults` counts what went wrong, by its name.
+    """
 
     seed: int
     evidence: Evidence
     violations: list[Violation]
     faults: Mapping[str, int]
     digest: str
+    turns: int
     seconds: float
 
 
@@ -70,13 +68,14 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.loop = SimulationLoop(Random(f"{seed} order"))
         self.dice = Random(f"{seed} faults")
-        self.log = MemoryLog(self.dice.choice((1, 2, 3)))
+        self.world = world_of(Random(f"{seed} world"))
+        self.log = MemoryLog(self.world.shards)
         self.network = Network(self.loop, self.log, Random(f"{seed} network"), moods=seed)
         self.log.at = self.network.at
         self.fleet = SimulatedFleet(self.network, Random(f"{seed} fleet"))
-        self.databases = Databases(is_real=self.dice.random() < REAL_DATABASE)
+        self.databases = Databases(self.world.real_database)
         self.writer, self.reader = self.databases.open("live")
-        self.book = Notebook(Random(f"{seed} clients"))
+        self.book = Notebook(Random(f"{seed} clients"), tuple(f"web-{number}" for number in range(self.world.targets)))
         self.vault = FaultyVault(self.network)
         self.unforeseen: list[str] = []
         self.faults: Counter[str] = Counter()
@@ -98,32 +97,31 @@ class Simulation:
             dice=self.dice,
             crashed=lambda what, error: self.unforeseen.append(f"{what}: {error!r}"),
         )
-        for name, make in ROLES.items():
+        for name, make in roles_of(self.world).items():
             self.places[name] = Running(name, make, place, self._died)
             self.places[name].start()
-        self._start_clients(Process(self.loop, "api", self._clients_died), furnish=True)
+        self._start_clients(Process(self.loop, "api", self._clients_died))
 
     def _died(self, running: Running) -> None:
         """Somebody starts it again, also one that was told to stop and has only now."""
         if not self.closing:
             self.loop.later(self.dice.uniform(0.1, 15), running.start)
 
-    def _start_clients(self, process: Process, furnish: bool) -> None:
-        self.api = process
+    def _start_clients(self, process: Process) -> None:
+        self.api, world = process, self.world
         clock = SimulatedClock(self.loop, process)
         client = Client(self.book, Sender(self.network, process), OutcomesSeen(self.network, process), self.vault, clock)
 
         async def live() -> None:
-            if furnish:
+            if not self.book.is_furnished:
                 await client.furnish()
-            await asyncio.gather(*(client.act(FAULTY_S) for _ in range(CLIENTS)))
+            await asyncio.gather(*(client.act(world.quiet_s + world.faulty_s, world.pace_s) for _ in range(world.clients)))
             self.clients_done = True
 
         process.start(live())
 
     def _clients_died(self, process: Process) -> None:
-        furnished = len(self.book.told) > 10
-        self._start_clients(Process(self.loop, "api", self._clients_died), furnish=not furnished)
+        self._start_clients(Process(self.loop, "api", self._clients_died))
 
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.unforeseen.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -135,63 +133,95 @@ class Simulation:
             self._kill: 6,
             self._pause: 4,
             self._cut: 3,
+            self._split: 2,
+            self._blind: 2,
             self._fence: 2,
             self._target_dies: 2,
             self._stop: 2,
             self._database_down: 1,
-            self._clock_jumps: 1,
+            self._clock_jumps: 2,
             self._rebuild: 1,
             self._api_dies: 1,
         }
         weights = [weight * self.dice.choice((0, 1, 1, 3)) for weight in faults.values()]
-        longest_s = self.dice.choice((1, 3.5, 10))
-        while self.loop.time() < FAULTY_S:
-            await asyncio.sleep(self.dice.uniform(0.1, longest_s))
-            fault = self.dice.choices(list(faults), weights)[0]
-            self.faults[fault.__name__.strip("_").replace("_", " ")] += 1
-            fault()
+        if not any(weights):
+            weights = list(faults.values())
+        self.network.calm = True
+        await asyncio.sleep(self.world.quiet_s)
+        self.network.calm = False
+        while self.loop.time() < self.world.faulty_s + self.world.quiet_s:
+            await asyncio.sleep(self.dice.uniform(0.1, self.world.calm_s))
+            self.dice.choices(list(faults), weights)[0]()
 
     def _anyone(self) -> Running:
         return self.dice.choice(list(self.places.values()))
 
     def _kill(self) -> None:
+        """As kill -9, at some callback from now on."""
+        self.faults["kill"] += 1
         self._anyone().process.fuse = self.dice.choice((0, 5, 40, 200)) + self.dice.randrange(20)
 
     def _pause(self) -> None:
+        self.faults["pause"] += 1
         running = self._anyone()
         running.pause(self.dice.choice((0.5, 3, 10, 30)) * self.dice.uniform(0.5, 1))
 
     def _cut(self) -> None:
-        process = self._anyone().process
-        process.cut = True
-        self.loop.later(self.dice.uniform(0.5, 12), self._joined, process)
+        """A partition between one role, or the API, and the log: both ways or one."""
+        what, mute, deaf = self.dice.choice((("cut", True, True), ("cut outwards", True, False), ("cut inwards", False, True)))
+        self.faults[what] += 1
+        seconds = self.dice.uniform(0.5, 12)
+        if self.dice.random() < 0.15:
+            self.api.mute, self.api.deaf = mute, deaf
+            self.loop.later(seconds, self.api.heal)
+        else:
+            self._anyone().cut(seconds, mute, deaf)
 
-    def _joined(self, process: Process) -> None:
-        process.cut = False
+    def _split(self) -> None:
+        """A partition between an executor and some targets."""
+        self.faults["executor split from targets"] += 1
+        executor = self.dice.choice([running for name, running in self.places.items() if name.startswith("executor")])
+        targets = self.dice.sample(self.book.targets, self.dice.choice((1, 2, len(self.book.targets))))
+        self.fleet.part(executor.process, targets, self.dice.uniform(0.5, 12))
+
+    def _blind(self) -> None:
+        """A partition between one role and the read models."""
+        self.faults["cut from read models"] += 1
+        process = self._anyone().process
+        process.blind = True
+        self.loop.later(self.dice.uniform(0.5, 8), setattr, process, "blind", False)
 
     def _fence(self) -> None:
-        self._anyone().session_over()
+        owner = self.dice.choice([running for name, running in self.places.items() if name.startswith("owner")])
+        self.faults["owner fenced"] += 1
+        owner.session_over()
 
     def _target_dies(self) -> None:
-        target = self.dice.choice(TARGETS)
+        self.faults["target dies"] += 1
+        target = self.dice.choice(self.book.targets)
         self.fleet.die(target)
         self.loop.later(self.dice.uniform(0.5, 15), self.fleet.down.discard, target)
 
     def _stop(self) -> None:
+        self.faults["stop in order"] += 1
         self._anyone().stop()
 
     def _database_down(self) -> None:
+        self.faults["database down"] += 1
         self.databases.is_down = True
         self.loop.later(self.dice.uniform(0.1, 4), setattr, self.databases, "is_down", False)
 
     def _clock_jumps(self) -> None:
-        self._anyone().process.skew_s = self.dice.uniform(-8, 8)
+        self.faults["clock jumps"] += 1
+        self._anyone().process.skew_s = self.dice.uniform(-30, 30)
 
     def _api_dies(self) -> None:
+        self.faults["api dies"] += 1
         self.api.kill()
 
     def _rebuild(self) -> None:
         if not self.databases.is_down:
+            self.faults["rebuild"] += 1
             with self.writer.begin() as connection:
                 ask_for_rebuild(connection, self.dice.choice(list(BY_NAME)))
 
@@ -199,6 +229,8 @@ class Simulation:
         self.network.calm = True
         self.databases.is_down = False
         self.fleet.down.clear()
+        self.fleet.split.clear()
+        self.api.heal()
         for running in self.places.values():
             running.heal()
 
@@ -228,6 +260,9 @@ class Simulation:
             rebuilt=await self._rebuilt(),
             stopped_projections=stopped,
             unforeseen=list(self.unforeseen),
+            beats=self.network.beats,
+            expiries=self.network.expiries,
+            lease_s=LEASE_S,
         )
 
     async def _until(self, within_s: float, holds: Callable[[], bool]) -> None:
@@ -339,25 +374,38 @@ def _silence() -> Iterator[None]:
 
 @contextmanager
 def _small_bounds(dice: Random) -> Iterator[None]:
-    """Plans and reports are cut into parts that a few targets already fill."""
+    """Plans and reports are cut into parts that a few targets already fill; idle projections look about less often."""
     limit = dice.choice((1, 400, 450_000))
     with (
         patch.object(held_run, "parts_of", partial(plan_parts.parts_of, limit=limit)),
         patch.object(held_run, "MAX_ENTRIES", dice.choice((1, 3, 500))),
+        patch.object(follow, "_IDLE_WAIT_S", dice.choice((0.1, 1.0, 1.0))),
     ):
         yield
 
 
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A seed's tasks are all let go of at its end, whatever happens; the collector would only go through them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def simulate(seed: int) -> Run:
     """Live through one seed. Raises `Stuck` when it does not come to an end."""
-    with _silence(), _small_bounds(Random(f"{seed} bounds")):
+    with _silence(), _no_garbage_collection(), _small_bounds(Random(f"{seed} bounds")):
         simulation = Simulation(seed)
         loop = simulation.loop
         try:
             evidence = loop.run_until_complete(simulation.live())
-            seconds, digest = loop.time(), simulation.digest()
+            seconds, turns, digest = loop.time(), loop.turns, simulation.digest()
         finally:
             simulation.loop.bury()
             loop.close()
     faults = simulation.faults + simulation.network.faults
-    return Run(seed, evidence, violations(evidence), faults, digest, seconds)
+    return Run(seed, evidence, violations(evidence), faults, digest, turns, seconds)

@@ -6,6 +6,7 @@ the machine, so a seed gives the same plan, not the same history.
 
 import argparse
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--plant", choices=sorted(PLANTED), default="", help="a bug to put into the owners: it should be found")
     parser.add_argument("--logs", type=Path, help="a new folder to keep the roles' logs in")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: nothing is left behind
     seed = given.seed or str(random.randrange(10**6))
     asked = Asked(minutes=given.minutes, brokers=given.brokers, seed=seed, plant=given.plant, logs=given.logs)
     report = jepsen(asked, _say)

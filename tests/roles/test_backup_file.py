@@ -24,7 +24,7 @@ from infra.vaults import master_key
 from infra.vaults.sql_vault import SqlVault
 from infra.wiring import restore as restoring
 from infra.wiring.archive import FORMAT, LOG, MANIFEST, MANIFEST_SUM, VAULT, BadBackup
-from infra.wiring.backup import NotCopied, back_up
+from infra.wiring.backup import NotCopied, NotEmbedded, back_up
 from infra.wiring.restore import restore
 from infra.wiring.settings import Settings
 from schemas.event_envelope import EventEnvelope, hash_of
@@ -250,6 +250,22 @@ def test_a_log_that_was_altered_and_packed_anew_is_named_at_the_event(good: Path
     page[8192 : 8192 + 100] = bytes(100)
     file = packed(tmp_path / "page.tar", *with_manifest({**members, LOG: bytes(page)}).items())
     assert "damaged" in refused(file, tmp_path)
+
+
+def test_data_that_lies_elsewhere_and_places_that_cannot_be_taken_are_refused(good: Path, tmp_path: Path) -> None:
+    postgres = Settings(home=tmp_path / "home", log_url="", database_url="postgresql://127.0.0.1/ops", master_key=None)
+    for call in (lambda: back_up(postgres, tmp_path / "b.tar", datetime.now(UTC), False), lambda: restore(postgres, good)):
+        with pytest.raises(NotEmbedded, match="Postgres"):
+            call()
+    elsewhere = Settings(home=tmp_path / "home", log_url=f"sqlite://{tmp_path}/log", database_url="", master_key=None)
+    with pytest.raises(NotCopied, match="OPSCONDUCTOR_LOG_URL"):
+        restore(elsewhere, good)
+    with pytest.raises(NotCopied, match="mount point"):
+        restore(settings_of(Path("/proc")), good)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotCopied, match="no folder"):
+        restore(settings_of(tmp_path / "file"), good)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_restore_that_is_interrupted_leaves_nothing(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

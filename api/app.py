@@ -20,12 +20,12 @@ from api.freshness import Freshness
 from api.identity import caller_of
 from api.log_check import LogCheck
 from api.metrics import Metrics
-from api.permission import may
 from api.ports import ApiDependencies
 from api.problem_details import Problem, correlation_of
 from api.read_models import ReadModels
 from api.routes.all import TABLE
 from api.routes.route import Route
+from api.sign_in_failures import SignInFailures
 from api.streams import StreamCount
 from domain.rejection import FieldError
 
@@ -40,7 +40,8 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
-    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing)
+    failures = SignInFailures(settings.sign_in_window_s)
+    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()
@@ -65,7 +66,7 @@ def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Requ
         caller = None
         if route.permission is not None:
             caller = await caller_of(request, services)
-            if not may(caller.roles, route.permission):
+            if not caller.may(route.permission):
                 raise Problem("permission_denied", f"this takes the permission {route.permission}")
         _check_query(route, request)
         await _wait_until_fresh(route, request.headers, services)

@@ -17,7 +17,9 @@ from api.paging import Order, Page, page_of
 from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
+from api.sign_in_failures import SignInFailures
 from api.streams import StreamCount
+from domain.access import may, permissions_of
 from schemas.actor import Actor
 
 
@@ -33,15 +35,35 @@ class Services:
     awaited: Awaited
     log_check: LogCheck
     hashing: asyncio.Semaphore
+    sign_in_failures: SignInFailures
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks; `roles` are those the user has now."""
+    """Who asks: the actor, the user whose rights it has, and the roles that user has now.
+
+    With an access token there is a session; an API token has none, and may have a `scope`: then it may do nothing else.
+    """
 
     actor: Actor
-    roles: tuple[str, ...]
-    session_id: str
+    user: str
+    roles: tuple[str, ...] = ()
+    session_id: str | None = None
+    scope: frozenset[str] | None = None
+
+    @property
+    def permissions(self) -> list[str]:
+        """Everything the caller may do, sorted."""
+        return [name for name in permissions_of(self.roles) if self.scope is None or name in self.scope]
+
+    def may(self, permission: str) -> bool:
+        """Whether the caller may do it."""
+        return may(self.roles, permission) and (self.scope is None or permission in self.scope)
+
+    @property
+    def on_behalf_of(self) -> Actor | None:
+        """The user whose API token this is."""
+        return Actor("user", self.user) if self.actor.kind == "token" else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 from starlette.requests import Request
 
+from api.api_tokens import PREFIX, caller_with, presented
 from api.call import Caller, Services
 from api.conditions import all_of
 from api.problem_details import Problem
@@ -22,24 +23,44 @@ async def caller_of(request: Request, services: Services) -> Caller:
     scheme, _, token = (all_of(request.headers, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Problem("unauthenticated")
-    given = services.given
+    text = token.strip()
+    caller = await (_by_api_token(text, services) if text.startswith(PREFIX) else _by_access_token(text, services))
+    if caller is None:
+        raise Problem("unauthenticated")
+    return caller
+
+
+async def _by_access_token(text: str, services: Services) -> Caller | None:
     try:
-        access = given.tokens.verify(token.strip(), given.clock.now())
+        access = services.given.tokens.verify(text, services.given.clock.now())
     except NotAuthentic:
-        raise Problem("unauthenticated") from None
+        return None
     if await _is_revoked(services, access.session_id):
-        raise Problem("unauthenticated")
-    user = await services.models.ask(lambda connection: user_row(connection, access.user))
-    if user is None:
-        raise Problem("unauthenticated")
-    return Caller(Actor("user", access.user), tuple(user["roles"]), access.session_id)
+        return None
+    user = await _acting(services, access.user)
+    if user is None or access.session_id not in user["sessions"]:
+        return None
+    return Caller(Actor("user", access.user), access.user, tuple(user["roles"]), access.session_id)
+
+
+async def _by_api_token(text: str, services: Services) -> Caller | None:
+    shown = presented(text)
+    if shown is None or (user := await _acting(services, shown.user)) is None:
+        return None
+    return await caller_with(shown, user, services.given.vault, services.given.clock.now())
+
+
+async def _acting(services: Services, name: str) -> dict[str, Any] | None:
+    """The user, unless disabled."""
+    user = await services.models.ask(lambda connection: user_row(connection, name))
+    return None if user is None or user["disabled"] else user
 
 
 async def _is_revoked(services: Services, session_id: str) -> bool:
     try:
         return await services.given.sessions.is_revoked(session_id)
     except SessionsUnavailable:
-        return False  # an access token then lives on, for at most its own lifetime (see api.sessions)
+        return False  # the read model of users knows it, too, a moment later
 
 
 def user_row(connection: Connection, name: str) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-MIN_LENGTH = 8
-"""What a new password must at least have, in characters."""
+MIN_LENGTH, MAX_LENGTH = 8, 1_000
+"""What a new password must at least and may at most have, in characters."""
 
 _HASHER = PasswordHasher(time_cost=3, memory_cost=19_456, parallelism=1, type=Type.ID)
 

@@ -1,8 +1,8 @@
 """Who is signed in, and may a session still be refreshed?
 
-A session lives in a store that may lose everything at any time (DESIGN §6): then refreshing fails and people sign in again, while
-access tokens go on until they expire, at most fifteen minutes. Revocation of a session is known to access tokens as long as the
-store remembers it; with the store lost or down, a revoked access token lives on for no more than its own lifetime.
+That a session began and ended is in the log, and with it in the read model of users that every request looks at. What lives here
+is the refresh token's hash, and the news of a session's end before the read model has it. The store may lose everything at any
+time (DESIGN §6): then refreshing fails and people sign in again, while access tokens go on until they expire.
 
 A refresh token is `<session>.<secret>` and is replaced by every use. One that was replaced may come again within a short grace
 (an answer got lost on the way); after that it is taken for stolen and ends its session.

@@ -99,7 +99,19 @@ EVENT_ID = "4fb0bdd3-87bd-5b73-9aa0-89dee7037682"
 _ERROR = Shape("Failure", {"code": "host_key_changed", "message": "the target shows another host key than the pinned one"})
 _AUTHOR = Shape("Actor", {"kind": "user", "name": "admin"})
 
-USER = Shape("User", {"name": "admin", "roles": ["administrator"], "created_at": TIME, "updated_at": LATER, "version": 2})
+USER = Shape("User", {
+    "name": "admin", "title": "", "roles": ["administrator"], "disabled": False, "service": False,
+    "last_sign_in_at": Maybe(LATER), "created_at": TIME, "updated_at": LATER, "version": 2,
+})  # fmt: skip
+
+API_TOKEN = Shape("ApiToken", {
+    "token": EVENT_ID, "title": "CI", "permissions": Maybe(["jobs.read", "runs.start"]), "issued_at": TIME, "expires_at": LATER,
+})  # fmt: skip
+
+ISSUED_TOKEN = Shape("IssuedToken", {
+    "stream": "user/alice", "version": 3, "command_id": "0b0f3c52-2b1c-5f57-9a55-0a7b7c0d8e11", "name": "alice",
+    "token_id": EVENT_ID, "token": Maybe(f"ops.alice.{EVENT_ID}.kJ3…"),
+})  # fmt: skip
 
 CREDENTIAL = Shape("Credential", {
     "name": "deploy-key", "title": "Deploy", "kind": "ssh_key", "revision": 2, "revoked": False,

@@ -172,6 +172,7 @@ def _envelope(write: Write, command: Any, attempt: int) -> CommandEnvelope:
         stream=write.stream,
         payload=payload,
         actor=call.signed_in.actor,
+        on_behalf_of=call.signed_in.on_behalf_of,
         expected_version=write.expected_version,
         correlation_id=call.correlation_id,
         time=call.given.clock.now(),

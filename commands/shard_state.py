@@ -21,7 +21,7 @@ from commands.state_form import (
 )
 from commands.state_store import Changes, Found, Mark, Needs
 from domain.audit.hash_chain import GENESIS
-from domain.identity import kind_of, name_of, partition_key
+from domain.identity import is_listed, kind_of, name_of, partition_key
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import EVENT_TOPIC, OUTCOMES
@@ -111,19 +111,19 @@ class ShardState:
             self._stage_stream(settled.events[-1].stream, settled.after, settled.events[-1].hash)
 
     def _stage_stream(self, stream: str, after: StreamState, head: str) -> None:
-        key = partition_key(stream)
-        if key != stream:
-            self._stage_roster(key, stream, after)
+        if is_listed(stream):
+            self._stage_roster(partition_key(stream), stream, after)
         self._staged.streams[stream] = after
         self._staged.heads[topic_of(stream)] = head
 
     def _stage_roster(self, key: str, stream: str, after: StreamState) -> None:
-        name, roster = name_of(stream), self.unfinished(key)
-        finished = TABLE[kind_of(stream)].decider.is_finished(after.state)
-        if finished and name in roster:
-            self._staged.rosters[key] = tuple(other for other in roster if other != name)
-        elif not finished and self.stream(stream).version == 0:
-            self._staged.rosters[key] = (*roster, name)
+        is_finished = TABLE[kind_of(stream)].decider.is_finished
+        before = self.stream(stream)
+        was_listed, listed = before.version > 0 and not is_finished(before.state), not is_finished(after.state)
+        if was_listed != listed:
+            name, roster = name_of(stream), self.unfinished(key)
+            others = tuple(other for other in roster if other != name)
+            self._staged.rosters[key] = (*others, name) if listed else others
 
     def commit(self, positions: Iterable[Position]) -> None:
         """The transaction is in the log, its events of this shard at `positions`: what was staged is so."""

@@ -17,8 +17,8 @@ E = TypeVar("E")
 class Companion:
     """What a decider may see beside its own stream, read-only: a stream of the same shard and who lives with it.
 
-    `state` is the companion stream's state; `unfinished` are the ids of the streams that share its partition key and are not
-    finished, in the order they began (a job's unfinished runs).
+    `state` is the companion stream's state; `unfinished` are the ids of the streams that live with its partition key and are not
+    finished, in the order they began (a job's unfinished runs, the administrators who may act).
     """
 
     state: Any
@@ -31,7 +31,8 @@ class Decider(Generic[C, S, E]):
 
     `decide(command, state, companion)` returns the events in order; an empty sequence means "already so".
     `fold(state, events)` must not change `state`; it may mutate a private copy for the length of one call.
-    `companion(command)` names the companion stream, or None. `is_finished(state)` says that nothing can follow.
+    `companion(command)` names the companion stream, or None. `is_finished(state)` takes the stream off the list that those
+    who live with it see.
     """
 
     initial_state: S

@@ -1,7 +1,8 @@
 """What is a thing called, and where does it live?
 
 A stream is `type/id`. Targets, jobs, credentials and users are named by an immutable slug; a run is `<job slug>.<uuid>` and
-lives in its job's shard, so that a run is requested with the job's state at hand.
+lives in its job's shard, so that a run is requested with the job's state at hand. Users live together: there are few, and
+each is decided with the others at hand.
 """
 
 import re
@@ -13,6 +14,9 @@ SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 SLUG_RULE = "1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit"
 
 TARGET, CREDENTIAL, USER, JOB, RUN = "target", "credential", "user", "job", "run"
+
+USERS = "user/admin"
+"""What all users live with: the stream of the first administrator, who is in every installation."""
 
 
 def is_slug(name: str) -> bool:
@@ -63,5 +67,16 @@ def is_run_id(text: str) -> bool:
 
 
 def partition_key(stream: str) -> str:
-    """What decides the shard: the stream itself, except that a run lives with its job."""
-    return stream_of(JOB, job_of(name_of(stream))) if kind_of(stream) == RUN else stream
+    """What decides the shard: the stream itself, except that a run lives with its job, and a user with the others."""
+    match kind_of(stream):
+        case "run":
+            return stream_of(JOB, job_of(name_of(stream)))
+        case "user":
+            return USERS
+        case _:
+            return stream
+
+
+def is_listed(stream: str) -> bool:
+    """Whether the stream is told, while unfinished, to those that live with its partition key: runs and users are."""
+    return kind_of(stream) in (RUN, USER)

@@ -1,17 +1,27 @@
-"""A user. So far only the first administrator is made, by the set-up of a new installation.
+"""A user: a person or a service account, who may sign in or carry API tokens, in some roles.
+
+All users live in one shard, so that the rule "the last administrator stays" is exact: whoever decides sees who else is one.
+Passwords and tokens are never here: the vault keeps their hashes, under ids that may be seen.
 
 Commands, events, state, fold and decide, in that order. Event names and fields are stored for ever.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
+from domain.access import ADMINISTRATOR, PERMISSIONS, ROLES
 from domain.decider import Companion, Decider
-from domain.identity import check_slug
-from domain.rejection import Conflict
+from domain.identity import USERS, check_slug
+from domain.rejection import Absent, Conflict, FieldError, Invalid
+from domain.title import check_title
 
-Role = Literal["viewer", "operator", "author", "approver", "auditor", "administrator"]
+MAX_SESSIONS, MAX_TOKENS = 20, 50
+"""How many sessions (the oldest ends) and API tokens (another is refused) a user has at once."""
+
+Ended = Literal["sign_out", "refresh_token_reused", "too_many"]
+"""Why sessions end by themselves; changing or resetting a password and disabling the user end them, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +32,200 @@ class CreateFirstAdministrator:
     password: str
 
 
-Command = CreateFirstAdministrator
+@dataclass(frozen=True, slots=True)
+class CreateUser:
+    """Make a user. A person has a password (`password` is its hash's id in the vault), a service account has tokens only."""
+
+    name: str
+    title: str = ""
+    roles: tuple[str, ...] = ()
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeUser:
+    """Change what is not None: the title, the roles (all of them), whether the user is disabled."""
+
+    title: str | None = None
+    roles: tuple[str, ...] | None = None
+    disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword:
+    """Replace the password by the one whose hash the vault holds under `password`.
+
+    `reset`: by an administrator, not by the user. Every session but `keeps` ends.
+    """
+
+    password: str
+    reset: bool
+    keeps: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSignIn:
+    """A right password (or another proof) was given: `session` begins."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSignInFailures:
+    """So many wrong passwords were given for this user within a window of time."""
+
+    count: int
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndSessions:
+    """End these sessions, or all when None: no access or refresh token of theirs is good any more."""
+
+    sessions: tuple[str, ...] | None
+    reason: Ended
+
+
+@dataclass(frozen=True, slots=True)
+class IssueToken:
+    """Give the user an API token; `secret` is the id of its hash in the vault.
+
+    It carries `permissions` as far as its owner has them (None: all of the owner's), until `expires_at`.
+    """
+
+    token: str
+    title: str
+    secret: str
+    permissions: tuple[str, ...] | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """End an API token."""
+
+    token: str
+
+
+Command = (
+    CreateFirstAdministrator
+    | CreateUser
+    | ChangeUser
+    | ChangePassword
+    | RecordSignIn
+    | RecordSignInFailures
+    | EndSessions
+    | IssueToken
+    | RevokeToken
+)
 
 
 @dataclass(frozen=True, slots=True)
 class UserCreated:
-    """A user may sign in; the password's hash is in the vault under `password`."""
+    """A user exists; the password's hash is in the vault under `password`, a service account has none."""
 
     name: str
-    password: str
+    password: str | None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserRetitled:
+    """The user's title is another one."""
+
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
 class RoleGranted:
     """The user has a role from now on."""
 
-    role: Role
+    role: str
 
 
-Event = UserCreated | RoleGranted
+@dataclass(frozen=True, slots=True)
+class RoleRevoked:
+    """The user has a role no more."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserDisabled:
+    """The user may do nothing any more; every session has ended, API tokens rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserEnabled:
+    """The user may sign in again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordChanged:
+    """The password is another one, whose hash is in the vault under `password`; every session but `keeps` has ended."""
+
+    password: str
+    reset: bool
+    keeps: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session began."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignInsFailed:
+    """So many wrong passwords were given within a window; one event a window, not one an attempt."""
+
+    count: int
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsEnded:
+    """These sessions are over."""
+
+    sessions: tuple[str, ...]
+    reason: Ended
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIssued:
+    """The user has an API token, whose hash is in the vault under `secret`."""
+
+    token: str
+    title: str
+    secret: str
+    permissions: tuple[str, ...] | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRevoked:
+    """The API token is good no more."""
+
+    token: str
+
+
+Event = (
+    UserCreated
+    | UserRetitled
+    | RoleGranted
+    | RoleRevoked
+    | UserDisabled
+    | UserEnabled
+    | PasswordChanged
+    | SignedIn
+    | SignInsFailed
+    | SessionsEnded
+    | TokenIssued
+    | TokenRevoked
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +233,143 @@ class UserState:
     """What a user's rules need to remember; `name` is empty before the user was created."""
 
     name: str = ""
-    roles: tuple[Role, ...] = ()
+    title: str = ""
+    roles: tuple[str, ...] = ()
+    disabled: bool = False
+    has_password: bool = False
+    sessions: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+
+    @property
+    def administers(self) -> bool:
+        """Whether this is an administrator who may act."""
+        return bool(self.name) and not self.disabled and ADMINISTRATOR in self.roles
 
 
 def fold(state: UserState, events: Sequence[Event]) -> UserState:
     """The state after `events`."""
     for event in events:
-        match event:
-            case UserCreated():
-                state = UserState(event.name)
-            case RoleGranted(role):
-                state = replace(state, roles=(*state.roles, role))
+        state = _evolve(state, event)
     return state
 
 
+def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one flat case an event
+    match event:
+        case UserCreated(name, password, title):
+            return UserState(name, title, has_password=password is not None)
+        case UserRetitled(title):
+            return replace(state, title=title)
+        case RoleGranted(role):
+            return replace(state, roles=(*state.roles, role))
+        case RoleRevoked(role):
+            return replace(state, roles=tuple(r for r in state.roles if r != role))
+        case UserDisabled():
+            return replace(state, disabled=True, sessions=())
+        case UserEnabled():
+            return replace(state, disabled=False)
+        case PasswordChanged(_, _, keeps):
+            return replace(state, has_password=True, sessions=tuple(s for s in state.sessions if s == keeps))
+        case SignedIn(session):
+            return replace(state, sessions=(*state.sessions, session))
+        case SessionsEnded(sessions):
+            return replace(state, sessions=tuple(s for s in state.sessions if s not in sessions))
+        case TokenIssued(token):
+            return replace(state, tokens=(*state.tokens, token))
+        case TokenRevoked(token):
+            return replace(state, tokens=tuple(t for t in state.tokens if t != token))
+        case SignInsFailed():
+            return state
+
+
 def decide(command: Command, state: UserState, companion: Companion | None = None) -> Sequence[Event]:
-    """The events that `command` causes in `state`, or a rejection."""
+    """The events that `command` causes in `state`, or a rejection. `companion` names the administrators who may act."""
+    if isinstance(command, CreateFirstAdministrator | CreateUser):
+        return _create(command, state)
+    if not state.name:
+        raise Absent("user_not_found", "there is no such user")
+    match command:
+        case ChangeUser():
+            return _change(command, state, companion)
+        case RecordSignInFailures(count, since, until):
+            return [SignInsFailed(count, since, until)]
+        case EndSessions(sessions, reason):
+            ending = tuple(s for s in state.sessions if sessions is None or s in sessions)
+            return [SessionsEnded(ending, reason)] if ending else []
+        case RevokeToken(token):
+            if token not in state.tokens:
+                raise Absent("token_not_found", f"user {state.name} has no such token")
+            return [TokenRevoked(token)]
+        case _:
+            return _open(command, state)
+
+
+def _create(command: CreateFirstAdministrator | CreateUser, state: UserState) -> Sequence[Event]:
     if state.name:
         raise Conflict("user_exists", f"user {state.name} exists already")
     check_slug(command.name)
-    return [UserCreated(command.name, command.password), RoleGranted("administrator")]
+    if isinstance(command, CreateFirstAdministrator):
+        return [UserCreated(command.name, command.password), RoleGranted(ADMINISTRATOR)]
+    if errors := [*check_title(command.title), *_role_errors(command.roles)]:
+        raise Invalid(*errors)
+    return [UserCreated(command.name, command.password, command.title), *(RoleGranted(role) for role in command.roles)]
 
 
-DECIDER: Decider[Command, UserState, Event] = Decider(UserState(), decide, fold)
+def _change(command: ChangeUser, state: UserState, companion: Companion | None) -> Sequence[Event]:
+    wanted = command.roles if command.roles is not None else state.roles
+    if errors := [*check_title(command.title or ""), *_role_errors(wanted if command.roles is not None else ())]:
+        raise Invalid(*errors)
+    events: list[Event] = []
+    if command.title is not None and command.title != state.title:
+        events.append(UserRetitled(command.title))
+    events += [RoleGranted(role) for role in wanted if role not in state.roles]
+    events += [RoleRevoked(role) for role in state.roles if role not in wanted]
+    if command.disabled is not None and command.disabled != state.disabled:
+        events.append(UserDisabled() if command.disabled else UserEnabled())
+    others = [name for name in companion.unfinished if name != state.name] if companion else []
+    if state.administers and not fold(state, events).administers and not others:
+        raise Conflict("last_administrator", f"user {state.name} is the last administrator who may act")
+    return events
+
+
+def _open(command: ChangePassword | RecordSignIn | IssueToken, state: UserState) -> Sequence[Event]:
+    """What only a user who is not disabled may have."""
+    match command:
+        case ChangePassword(password, reset, keeps):
+            return [PasswordChanged(password, reset, keeps if keeps in state.sessions else None)]
+        case RecordSignIn(session):
+            if state.disabled:
+                raise Conflict("user_disabled", f"user {state.name} is disabled")
+            if session in state.sessions:
+                return []
+            over = state.sessions[: len(state.sessions) - MAX_SESSIONS + 1] if len(state.sessions) >= MAX_SESSIONS else ()
+            return [*([SessionsEnded(over, "too_many")] if over else []), SignedIn(session)]
+        case IssueToken():
+            return _issue(command, state)
+
+
+def _issue(command: IssueToken, state: UserState) -> Sequence[Event]:
+    if state.disabled:
+        raise Conflict("user_disabled", f"user {state.name} is disabled")
+    if command.token in state.tokens:
+        raise Conflict("token_exists", "the token was issued already")
+    if len(state.tokens) >= MAX_TOKENS:
+        raise Conflict("too_many_tokens", f"user {state.name} has {MAX_TOKENS} tokens; revoke one")
+    errors = check_title(command.title)
+    errors += [
+        FieldError(f"permissions.{index}", "there is no such permission")
+        for index, permission in enumerate(command.permissions or ())
+        if permission not in PERMISSIONS
+    ]
+    if errors:
+        raise Invalid(*errors)
+    return [TokenIssued(command.token, command.title, command.secret, command.permissions, command.expires_at)]
+
+
+def _role_errors(roles: Sequence[str]) -> list[FieldError]:
+    errors = [FieldError(f"roles.{i}", "there is no such role") for i, role in enumerate(roles) if role not in ROLES]
+    return errors + [FieldError(f"roles.{i}", "is there twice") for i, role in enumerate(roles) if role in roles[:i]]
+
+
+DECIDER: Decider[Command, UserState, Event] = Decider(
+    UserState(), decide, fold, companion=lambda command: USERS, is_finished=lambda state: not state.administers
+)

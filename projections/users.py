@@ -1,10 +1,24 @@
 """Who may sign in, and in which roles?"""
 
 from collections.abc import Iterable
+from typing import Any
 
 from domain.identity import name_of
-from domain.user import RoleGranted, UserCreated
-from projections.bulk import Key
+from domain.user import (
+    PasswordChanged,
+    RoleGranted,
+    RoleRevoked,
+    SessionsEnded,
+    SignedIn,
+    SignInsFailed,
+    TokenIssued,
+    TokenRevoked,
+    UserCreated,
+    UserDisabled,
+    UserEnabled,
+    UserRetitled,
+)
+from projections.bulk import Key, Row
 from projections.fact import Fact
 from projections.own_rows import OwnRows
 from projections.projection import Projection, RowPerStream
@@ -17,15 +31,50 @@ def _own(fact: Fact) -> Iterable[Key]:
 
 def _fold(own: OwnRows, fact: Fact) -> None:
     name, time = name_of(fact.envelope.stream), stored_time(fact.envelope.time)
-    row = own.get(name) or {"created_at": time, "roles": []}
-    match fact.event:
-        case UserCreated(_, password):
-            row = {**row, "password": password}
+    row = own.get(name) or {
+        "created_at": time,
+        "roles": [],
+        "disabled": False,
+        "sessions": [],
+        "tokens": [],
+        "last_sign_in_at": None,
+    }
+    changed = _changed(row, fact.event, time)
+    kept = {"name": name, "updated_at": time, "version": fact.envelope.version, "offset": fact.position.offset}
+    own.put({**row, **changed, **kept})
+
+
+def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat case an event
+    """What `event` makes of the row's own columns."""
+    match event:
+        case UserCreated(_, password, title):
+            return {"password": password, "title": title}
+        case UserRetitled(title):
+            return {"title": title}
         case RoleGranted(role):
-            row = {**row, "roles": [*row["roles"], role]}
+            return {"roles": [*row["roles"], role]}
+        case RoleRevoked(role):
+            return {"roles": [held for held in row["roles"] if held != role]}
+        case UserDisabled():
+            return {"disabled": True, "sessions": []}
+        case UserEnabled():
+            return {"disabled": False}
+        case PasswordChanged(password, _, keeps):
+            return {"password": password, "sessions": [held for held in row["sessions"] if held == keeps]}
+        case SignedIn(session):
+            return {"sessions": [*row["sessions"], session], "last_sign_in_at": time}
+        case SessionsEnded(sessions):
+            return {"sessions": [held for held in row["sessions"] if held not in sessions]}
+        case TokenIssued(token, title, secret, permissions, expires_at):
+            listed = list(permissions) if permissions is not None else None
+            issued = {"token": token, "title": title, "secret": secret, "permissions": listed}
+            return {"tokens": [*row["tokens"], {**issued, "issued_at": time, "expires_at": stored_time(expires_at)}]}
+        case TokenRevoked(token):
+            return {"tokens": [held for held in row["tokens"] if held["token"] != token]}
+        case SignInsFailed():
+            return {}
         case _:
-            raise TypeError(f"{fact.envelope.type} is no event of a user")
-    own.put({**row, "name": name, "updated_at": time, "version": fact.envelope.version, "offset": fact.position.offset})
+            raise TypeError(f"{type(event).__name__} is no event of a user")
 
 
-USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=1)
+USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=2)

@@ -24,6 +24,14 @@ TABLE: dict[str, CommandType] = {
     kind.payload.__name__: kind
     for kind in (
         CommandType(user.CreateFirstAdministrator, USER, "system"),
+        CommandType(user.CreateUser, USER, "people"),
+        CommandType(user.ChangeUser, USER, "people"),
+        CommandType(user.ChangePassword, USER, "people"),
+        CommandType(user.RecordSignIn, USER, "people"),
+        CommandType(user.RecordSignInFailures, USER, "people"),
+        CommandType(user.EndSessions, USER, "people"),
+        CommandType(user.IssueToken, USER, "people"),
+        CommandType(user.RevokeToken, USER, "people"),
         CommandType(credential.CreateCredential, CREDENTIAL, "people"),
         CommandType(credential.RotateCredential, CREDENTIAL, "people"),
         CommandType(credential.RevokeCredential, CREDENTIAL, "people"),

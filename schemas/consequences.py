@@ -23,12 +23,24 @@ class Consequences:
 _INVALID = "validation_failed"
 _NO_CREDENTIAL = ("credential_not_found", "credential_revoked")
 _NO_TARGET = ("target_not_found", "target_retired")
+_NO_USER = "user_not_found"
 _NO_JOB = ("job_not_found", "job_archived")
 _NO_RUN = ("run_not_found", "run_finished")
 _NOT_HELD = (*_NO_RUN, "stale_epoch")
 
 TABLE: dict[type[Any], Consequences] = {
     user.CreateFirstAdministrator: Consequences((user.UserCreated, user.RoleGranted), ("user_exists", _INVALID)),
+    user.CreateUser: Consequences((user.UserCreated, user.RoleGranted), ("user_exists", _INVALID)),
+    user.ChangeUser: Consequences(
+        (user.UserRetitled, user.RoleGranted, user.RoleRevoked, user.UserDisabled, user.UserEnabled),
+        (_NO_USER, "last_administrator", _INVALID),
+    ),
+    user.ChangePassword: Consequences((user.PasswordChanged,), (_NO_USER,)),
+    user.RecordSignIn: Consequences((user.SignedIn, user.SessionsEnded), (_NO_USER, "user_disabled")),
+    user.RecordSignInFailures: Consequences((user.SignInsFailed,), (_NO_USER,)),
+    user.EndSessions: Consequences((user.SessionsEnded,), (_NO_USER,)),
+    user.IssueToken: Consequences((user.TokenIssued,), (_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),
+    user.RevokeToken: Consequences((user.TokenRevoked,), (_NO_USER, "token_not_found")),
     credential.CreateCredential: Consequences((credential.CredentialCreated,), ("credential_exists", _INVALID)),
     credential.RotateCredential: Consequences(
         (credential.CredentialRotated,), (*_NO_CREDENTIAL, "credential_kind_differs", "credential_rotated_meanwhile")

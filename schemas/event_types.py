@@ -11,11 +11,24 @@ from schemas.event_envelope import EventEnvelope
 from schemas.payload import adapter, field_errors
 from schemas.upcasters import upcast
 
+_CHANGED: dict[type[Any], int] = {user.UserCreated: 2}
+"""Events that once had another shape, and their current schema version; `schemas.upcasters` knows the way."""
+
 TABLE: dict[str, tuple[int, type[Any]]] = {
-    kind.__name__: (1, kind)
+    kind.__name__: (_CHANGED.get(kind, 1), kind)
     for kind in (
         user.UserCreated,
+        user.UserRetitled,
         user.RoleGranted,
+        user.RoleRevoked,
+        user.UserDisabled,
+        user.UserEnabled,
+        user.PasswordChanged,
+        user.SignedIn,
+        user.SignInsFailed,
+        user.SessionsEnded,
+        user.TokenIssued,
+        user.TokenRevoked,
         credential.CredentialCreated,
         credential.CredentialRotated,
         credential.CredentialRevoked,

@@ -11,7 +11,9 @@ import orjson
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-TABLE: Mapping[tuple[str, int], Upcaster] = {}
+TABLE: Mapping[tuple[str, int], Upcaster] = {
+    ("UserCreated", 1): lambda body: {**body, "title": ""},
+}
 
 
 def upcast(kind: str, version: int, current: int, payload: bytes) -> bytes:

@@ -41,6 +41,11 @@ def bound_to_run(run: str, parameter: str) -> str:
     return f"run/{run}#{parameter}"
 
 
+def bound_to_token(user: str, token: str) -> str:
+    """What the hash of an API token is bound to."""
+    return f"user/{user}#{token}"
+
+
 def bound_to_user(name: str) -> str:
     """What a user's password hash is bound to."""
     return f"user/{name}"

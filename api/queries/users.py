@@ -10,7 +10,8 @@ from api.paging import Order, Page
 from domain.identity import USER
 from projections.tables import users
 
-_SHOWN = ("name", "roles", "created_at", "updated_at", "version")
+_SHOWN = ("name", "title", "roles", "disabled", "last_sign_in_at", "created_at", "updated_at", "version")
+_TOKEN_SHOWN = ("token", "title", "permissions", "issued_at", "expires_at")
 
 ORDERS: dict[str, Order] = {"name": Order((users.c.name,)), "-name": Order((users.c.name,), descending=True)}
 
@@ -32,6 +33,12 @@ def one(connection: Connection, name: str) -> dict[str, Any] | None:
     return shown(row) if row else None
 
 
+def tokens_of(connection: Connection, name: str) -> list[dict[str, Any]] | None:
+    """A user's API tokens; None for nobody."""
+    row = connection.execute(select(users.c.tokens).where(users.c.name == name)).one_or_none()
+    return None if row is None else [{key: issued[key] for key in _TOKEN_SHOWN} for issued in row.tokens]
+
+
 def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A user as an administrator sees it."""
-    return {name: row[name] for name in _SHOWN}
+    return {**{name: row[name] for name in _SHOWN}, "service": row["password"] is None}

@@ -1,56 +1,57 @@
 """How does somebody sign in, go on and sign out?"""
 
-import asyncio
-import base64
 import logging
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
-from api import passwords, shapes
+from api import shapes
+from api.account import NO_NAME, address_of, is_password_of, new_secret, not_too_soon, signed_in_person
 from api.call import Call, json_answer
 from api.identity import user_row
-from api.permission import permissions_of
+from api.own_record import record
 from api.problem_details import Problem, wrong
 from api.routes.route import Route
 from api.sessions import REFRESH_S, Session, SessionsUnavailable, hash_of
-from api.sign_in_limit import keys_of, wait_before
+from api.sign_in_limit import keys_of
 from api.strict_json import body_of, optional_body_of
+from api.submit import Rejection
 from api.tokens import ACCESS_S, Access
 from domain.identity import USER, is_slug
+from domain.user import EndSessions, RecordSignIn
+from schemas.actor import ANONYMOUS
 from schemas.http.auth import LogoutBody, RefreshBody
 from schemas.http.closed import read
 from schemas.log import LogError
-from schemas.vault import SecretUnavailable, bound_to_user
 
 log = logging.getLogger(__name__)
 
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = frozenset({"grant_type", "username", "password", "scope", "client_id", "client_secret"})
 _MAX_FIELDS = 20
-_NO_NAME = "-"
-"""What no user and no secret is called."""
 
 
 async def token(call: Call) -> Response:
     """Sign in with the OAuth2 password form."""
     form = _form(call, await call.request.body())
     name, password = form["username"], form["password"]
-    address = call.request.client.host if call.request.client else "unknown"
     attempts, counted = call.given.attempts, call.services.metrics.sign_ins
-    if wait := await wait_before(attempts, name, address):
-        counted.labels("limited").inc()
-        raise Problem("rate_limited", f"try again in {wait} s", headers={"Retry-After": str(wait)})
-    by_account, by_address = keys_of(name, address)
+    await not_too_soon(call, name)
+    by_account, by_address = keys_of(name, address_of(call))
     await attempts.failed(by_account)  # counted before it is looked at, so that attempts at once are no way round
     if not await _is_right(call, name, password):
         await attempts.failed(by_address)
         counted.labels("refused").inc()
         raise Problem("invalid_credentials")
+    session_id = str(call.given.ids.new_id())
+    try:
+        await record(call, name, RecordSignIn(session_id))
+    except Rejection:  # disabled a moment ago
+        raise Problem("invalid_credentials") from None
     await attempts.forget(by_account)
     counted.labels("accepted").inc()
-    return await _begin_session(call, name)
+    return await _begin_session(call, name, session_id)
 
 
 def _form(call: Call, raw: bytes) -> dict[str, str]:
@@ -78,22 +79,16 @@ async def _is_right(call: Call, name: str, password: str) -> bool:
         await call.services.freshness.log_end([USER])  # a user made or changed a moment ago is known as such
     except (Problem, LogError) as error:
         log.warning("users may be out of date: %s", type(error).__name__)
-    kept = await _kept_hash(call, name if is_slug(name) else _NO_NAME)
-    async with call.services.hashing:
-        return await asyncio.get_running_loop().run_in_executor(call.given.threads, passwords.matches, kept, password)
+    known = name if is_slug(name) else NO_NAME
+    user = await call.models.ask(lambda connection: user_row(connection, known))
+    right = await is_password_of(call, user, known, password)
+    if user is not None and not right:
+        call.services.sign_in_failures.note(known, call.given.clock.now(), lambda told: record(call, known, told, ANONYMOUS))
+    return right and user is not None and not user["disabled"]
 
 
-async def _kept_hash(call: Call, name: str) -> bytes | None:
-    """The user's password hash. For an unknown one the vault is asked all the same, so that it takes as long."""
-    user = await call.models.ask(lambda connection: user_row(connection, name))
-    try:
-        return await call.given.vault.open(user["password"] if user else _NO_NAME, bound_to_user(name))
-    except SecretUnavailable:
-        return None
-
-
-async def _begin_session(call: Call, name: str) -> Response:
-    session_id, secret = str(call.given.ids.new_id()), _new_secret(call)
+async def _begin_session(call: Call, name: str, session_id: str) -> Response:
+    secret = new_secret(call)
     try:
         await call.given.sessions.begin(Session(session_id, name, hash_of(secret)))
     except SessionsUnavailable:
@@ -113,38 +108,38 @@ def _tokens(call: Call, name: str, session_id: str, secret: str | None) -> Respo
     return json_answer(body)
 
 
-def _new_secret(call: Call) -> str:
-    return base64.urlsafe_b64encode(call.given.ids.random_bytes(32)).rstrip(b"=").decode()
-
-
 async def refresh(call: Call) -> Response:
     """Trade the refresh token for new tokens; it is good once."""
     body = await body_of(call.request)
     session_id, _, secret = read(RefreshBody, body.raw, body.plain).refresh_token.partition(".")
-    following = _new_secret(call)
+    following = new_secret(call)
     try:
-        user = await call.given.sessions.user_of(session_id)
-        if user is None or await call.given.sessions.refresh(session_id, hash_of(secret), hash_of(following)) != "refreshed":
+        name = await call.given.sessions.user_of(session_id)
+        user = None if name is None else await call.models.ask(lambda connection: user_row(connection, name))
+        if name is None or user is None or session_id not in user["sessions"]:
             raise Problem("invalid_refresh_token")
+        refreshed = await call.given.sessions.refresh(session_id, hash_of(secret), hash_of(following))
     except SessionsUnavailable:
         raise Problem("sessions_unavailable") from None
-    if await call.models.ask(lambda connection: user_row(connection, user)) is None:
+    if refreshed == "reused":
+        await record(call, name, EndSessions((session_id,), "refresh_token_reused"))
+    if refreshed != "refreshed":
         raise Problem("invalid_refresh_token")
-    return _tokens(call, user, session_id, following)
+    return _tokens(call, name, session_id, following)
 
 
 async def logout(call: Call) -> Response:
-    """End the session of the access token, or of a refresh token of the same user."""
+    """End the session of the access token, and that of a refresh token of the same user."""
     body = await optional_body_of(call.request)
     given = read(LogoutBody, body.raw, body.plain).refresh_token
-    ends = [call.signed_in.session_id]
+    ends = (signed_in_person(call), *([given.partition(".")[0]] if given is not None else []))
+    await record(call, call.signed_in.user, EndSessions(ends, "sign_out"))
     try:
-        if given is not None and await call.given.sessions.user_of(other := given.partition(".")[0]) == call.signed_in.actor.name:
-            ends.append(other)
         for session_id in ends:
-            await call.given.sessions.revoke(session_id)
+            if await call.given.sessions.user_of(session_id) == call.signed_in.user:
+                await call.given.sessions.revoke(session_id)
     except SessionsUnavailable:
-        raise Problem("sessions_unavailable", "the session could not be ended; the access token expires by itself") from None
+        log.warning("an ended session is known from the log alone: the session store cannot be asked")
     return json_answer({"signed_out": True})
 
 
@@ -156,7 +151,7 @@ async def keys(call: Call) -> Response:
 async def me(call: Call) -> Response:
     """Who is signed in."""
     caller = call.signed_in
-    return json_answer({"name": caller.actor.name, "roles": list(caller.roles), "permissions": permissions_of(caller.roles)})
+    return json_answer({"name": caller.user, "roles": list(caller.roles), "permissions": caller.permissions})
 
 
 ROUTES = (

@@ -1,16 +1,47 @@
-"""What can be seen of users?"""
+"""What can be done with users?"""
 
 from starlette.responses import Response
 
 from api import shapes
+from api.account import address_of, check_new, hashed_password, is_password_of, not_too_soon, signed_in_person
 from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
+from api.identity import user_row
+from api.problem_details import wrong
 from api.queries import users
 from api.references import found
 from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
-from domain.identity import USER
+from api.sealing import sealing
+from api.sign_in_limit import keys_of
+from api.strict_json import body_of, optional_body_of
+from api.submit import Said, accepted_answer, remembered, submit, write_of
+from domain.identity import USER, stream_of
+from domain.user import ChangePassword, ChangeUser, CreateUser, UserState, decide
+from schemas.http import closed
+from schemas.http.run import NoBody
+from schemas.http.user import NewUser, OwnPassword, ResetPassword, UserPatch, patch
+from schemas.vault import bound_to_user
+
+
+async def create(call: Call) -> Response:
+    """Make a user: a person with a password, or a service account without one."""
+    body = await body_of(call.request)
+    asked = closed.read(NewUser, body.raw, body.plain)
+    decide(CreateUser(asked.name, asked.title, asked.roles), UserState())  # what is wrong with it in itself
+    if asked.password is not None:
+        check_new(asked.password, asked.name)
+    write = write_of(call, stream_of(USER, asked.name), body, creates=True)
+    said = Said(f"/users/{asked.name}", {"name": asked.name}, 201)
+    if before := await remembered(write, CreateUser):
+        return accepted_answer(write, said, *before)
+    async with sealing(call.given.vault, write) as sealer:
+        ident = None
+        if asked.password is not None:
+            kept = await hashed_password(call, asked.password)
+            ident = await sealer.seal(f"{write.command_id()}", bound_to_user(asked.name), kept)
+        return await submit(write, CreateUser(asked.name, asked.title, asked.roles, ident), said)
 
 
 async def listed(call: Call) -> Response:
@@ -34,7 +65,76 @@ async def show(call: Call) -> Response:
     return versioned(user)
 
 
+async def change(call: Call) -> Response:
+    """Change a user's title, roles or whether the user is disabled, by a JSON merge patch."""
+    name = slug(call, USER)
+    body = await body_of(call.request)
+    return await submit(write_of(call, stream_of(USER, name), body), patch(body.raw, body.plain), _said(name))
+
+
+async def disable(call: Call) -> Response:
+    """Disable a user: the name stays taken, sessions end, API tokens rest."""
+    name = slug(call, USER)
+    body = await optional_body_of(call.request)
+    closed.read(NoBody, body.raw, body.plain)
+    return await submit(write_of(call, stream_of(USER, name), body), ChangeUser(disabled=True), _said(name))
+
+
+async def reset_password(call: Call) -> Response:
+    """Give a user another password; every session of theirs ends."""
+    name = slug(call, USER)
+    body = await body_of(call.request)
+    asked = closed.read(ResetPassword, body.raw, body.plain)
+    return await _replace_password(call, name, asked.password, True)
+
+
+async def change_own_password(call: Call) -> Response:
+    """Change one's own password; every other session ends."""
+    signed_in_person(call)
+    body = await body_of(call.request)
+    asked = closed.read(OwnPassword, body.raw, body.plain)
+    return await _replace_password(call, call.signed_in.user, asked.password, False, asked.current_password)
+
+
+async def _replace_password(call: Call, name: str, password: str, reset: bool, current: str | None = None) -> Response:
+    check_new(password, name)
+    write = write_of(call, stream_of(USER, name), await body_of(call.request))
+    if before := await remembered(write, ChangePassword):
+        return accepted_answer(write, _said(name), *before)
+    if current is not None:
+        await _prove(call, name, current)
+    keeps = None if reset else call.signed_in.session_id
+    async with sealing(call.given.vault, write) as sealer:
+        ident = await sealer.seal(f"{write.command_id()}", bound_to_user(name), await hashed_password(call, password))
+        return await submit(write, ChangePassword(ident, reset, keeps), _said(name))
+
+
+async def _prove(call: Call, name: str, current: str) -> None:
+    """Raise `Problem` unless `current` is the password; wrong ones count as failed sign-ins do."""
+    await not_too_soon(call, name)
+    user = await call.models.ask(lambda connection: user_row(connection, name))
+    if not await is_password_of(call, user, name, current):
+        for key in keys_of(name, address_of(call)):
+            await call.given.attempts.failed(key)
+        raise wrong("current_password", "is not the password")
+
+
+def _said(name: str) -> Said:
+    return Said(f"/users/{name}", {"name": name})
+
+
 ROUTES = (
+    Route(
+        method="POST",
+        path="/api/v1/users",
+        gives=shapes.written("user", name="alice"),
+        answer=create,
+        permission="users.write",
+        status=201,
+        summary="Make a user",
+        takes=NewUser,
+        example={"name": "alice", "title": "Alice", "roles": ["operator"], "password": "correct-horse-battery"},
+    ),
     Route(
         method="GET",
         path="/api/v1/users",
@@ -54,6 +154,44 @@ ROUTES = (
         summary="Show a user",
         query=frozenset({PARAMETER}),
         reads=("users",),
+    ),
+    Route(
+        method="PATCH",
+        path="/api/v1/users/{name}",
+        gives=shapes.written("user", name="alice"),
+        answer=change,
+        permission="users.write",
+        summary="Change a user",
+        takes=UserPatch,
+        example={"roles": ["author", "auditor"]},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/users/{name}",
+        gives=shapes.written("user", name="alice"),
+        answer=disable,
+        permission="users.write",
+        summary="Disable a user",
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/users/{name}/password",
+        gives=shapes.written("user", name="alice"),
+        answer=reset_password,
+        permission="users.write",
+        summary="Give a user another password",
+        takes=ResetPassword,
+        example={"password": "correct-horse-battery"},
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/me/password",
+        gives=shapes.written("user", name="alice"),
+        answer=change_own_password,
+        permission="self.write",
+        summary="Change one's own password",
+        takes=OwnPassword,
+        example={"current_password": "correct-horse-battery", "password": "staple-battery-correct"},
     ),
     history_of("users", USER, "users.read"),
 )

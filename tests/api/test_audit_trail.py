@@ -72,7 +72,9 @@ async def test_an_export_holds_every_event_once_in_order_and_obeys_the_filters(s
     assert export.status_code == 200 and export.headers["content-type"].startswith("application/x-ndjson")
     lines = [json.loads(line) for line in export.text.splitlines()]
     listed = (await server.get("/audit/events?limit=1000")).json()["items"]
-    assert lines == listed and len(lines) == 9, "seven jobs and what made the administrator, without waiting for the read model"
+    assert lines == listed and len(lines) == 10, (
+        "seven jobs, what made the administrator and the sign-in, without waiting for the read model"
+    )
     assert len((await server.get("/audit/export?stream=job/job-3")).text.splitlines()) == 1
     assert (await server.get("/audit/export?stream=job/none")).text == ""
     assert (await server.get("/audit/export?from=yesterday")).status_code == 422
@@ -82,8 +84,8 @@ async def test_a_log_that_is_as_it_was_written_is_intact(server: Server):
     for n in range(5):
         await made(server, "/jobs", job(f"job-{n}"))
     found = (await server.post("/audit/verify")).json()
-    assert (found["intact"], found["events"], found["first_bad"], found["bad"]) == (True, 7, None, [])
-    assert sum(chain["events"] for chain in found["chains"]) == 7 and all(len(chain["head"]) == 64 for chain in found["chains"])
+    assert (found["intact"], found["events"], found["first_bad"], found["bad"]) == (True, 8, None, [])
+    assert sum(chain["events"] for chain in found["chains"]) == 8 and all(len(chain["head"]) == 64 for chain in found["chains"])
 
 
 class Tampered:

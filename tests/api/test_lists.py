@@ -135,7 +135,17 @@ async def test_users_are_shown_with_their_roles_and_never_with_a_password(server
     assert [(user["name"], user["roles"]) for user in listed["items"]] == [("admin", ["administrator"])]
     shown = await server.get("/users/admin")
     assert shown.json() == listed["items"][0] and shown.headers["etag"] == f'"{shown.json()["version"]}"'
-    assert set(shown.json()) == {"name", "roles", "created_at", "updated_at", "version"}
+    assert set(shown.json()) == {
+        "name",
+        "title",
+        "roles",
+        "disabled",
+        "service",
+        "last_sign_in_at",
+        "created_at",
+        "updated_at",
+        "version",
+    }
     assert (await server.get("/users/admin?as_of=1")).json()["roles"] == []
     assert (await server.get("/users?as_of=2001-01-01T00:00:00Z")).json()["items"] == []
     assert len((await server.get(f"/users?as_of={shown.json()['updated_at']}")).json()["items"]) == 1

@@ -5,11 +5,13 @@ from commands.shard_state import ShardState
 from commands.state_form import fingerprint, outcome_from_bytes, roster_from_bytes, state_from_bytes
 from commands.state_store import Found, Mark
 from domain.identity import JOB, RUN
+from domain.user import ChangeUser, CreateFirstAdministrator, CreateUser
 from schemas.position import Partition, Position
 from tests.commands.shard import Shard, codes_of
-from tests.support.builders import claim_run, define_job, fail_run, register_target, request_run, retitle_target, run_of
+from tests.support.builders import claim_run, define_job, envelope, fail_run, register_target, request_run, retitle_target, run_of
 
 OUTCOMES = Partition("outcomes", 0)
+ADMIN, BOB = "user/admin", "user/bob"
 
 
 def test_a_command_sees_what_an_earlier_one_of_its_batch_did():
@@ -114,3 +116,26 @@ def test_the_fingerprint_tells_software_versions_and_shapes_of_state_apart(monke
     before = fingerprint("1.0")
     monkeypatch.setitem(deciders.TABLE, "target", deciders.TABLE["user"])
     assert fingerprint("1.0") != before
+
+
+def test_of_two_administrators_who_remove_each_other_in_one_batch_one_stays():
+    shard = Shard()
+    shard.settle(envelope(CreateFirstAdministrator("admin", "pw"), ADMIN))
+    shard.settle(envelope(CreateUser("bob", roles=("administrator",)), BOB))
+    shard.commit()
+    settled = shard.settle(envelope(ChangeUser(roles=()), BOB), envelope(ChangeUser(disabled=True), ADMIN))
+    assert codes_of(settled) == ["accepted", "last_administrator"]
+
+
+def test_a_disabled_administrator_is_listed_again_once_enabled_also_after_a_discarded_change():
+    shard = Shard()
+    shard.settle(envelope(CreateFirstAdministrator("admin", "pw"), ADMIN))
+    shard.settle(envelope(CreateUser("bob", roles=("administrator",)), BOB))
+    shard.commit()
+    shard.settle(envelope(ChangeUser(disabled=True), BOB))
+    assert shard.state.unfinished("user/admin") == ("admin",)
+    shard.discard()
+    assert shard.state.unfinished("user/admin") == ("admin", "bob")
+    shard.settle(envelope(ChangeUser(disabled=True), ADMIN), envelope(ChangeUser(disabled=False), ADMIN))
+    shard.commit()
+    assert shard.state.unfinished("user/admin") == ("bob", "admin")

@@ -19,8 +19,9 @@ def test_other_texts_are_not(name):
     assert not is_slug(name)
 
 
-def test_a_run_lives_with_its_job_and_everything_else_by_itself():
+def test_a_run_lives_with_its_job_users_live_together_and_everything_else_lives_by_itself():
     assert partition_key(f"run/{RUN}") == "job/rotate-logs"
+    assert partition_key("user/bob") == partition_key("user/admin") == "user/admin"
     assert partition_key("target/web-01") == "target/web-01"
     assert (kind_of("target/web-01"), name_of("target/web-01")) == ("target", "web-01")
 

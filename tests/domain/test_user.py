@@ -1,12 +1,49 @@
-"""May the first administrator be made?"""
+"""What may become of a user: made, changed, disabled, signed in, given tokens?"""
+
+from datetime import UTC, datetime
 
 import pytest
 
-from domain.user import CreateFirstAdministrator, RoleGranted, UserCreated
-from tests.support.specification import given
+from domain.access import PERMISSIONS, ROLES
+from domain.decider import Companion
+from domain.user import (
+    MAX_SESSIONS,
+    MAX_TOKENS,
+    ChangePassword,
+    ChangeUser,
+    CreateFirstAdministrator,
+    CreateUser,
+    EndSessions,
+    IssueToken,
+    PasswordChanged,
+    RecordSignIn,
+    RecordSignInFailures,
+    RevokeToken,
+    RoleGranted,
+    RoleRevoked,
+    SessionsEnded,
+    SignedIn,
+    SignInsFailed,
+    TokenIssued,
+    TokenRevoked,
+    UserCreated,
+    UserDisabled,
+    UserEnabled,
+    UserRetitled,
+)
+from tests.support.specification import beside, folded, given
 
-ADMIN = "user/admin"
+ADMIN, BOB = "user/admin", "user/bob"
 MADE = [UserCreated("admin", "pw-1"), RoleGranted("administrator")]
+BORN = [UserCreated("bob", "pw-1", "Bob"), RoleGranted("operator")]
+NOON, LATER = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC)
+ISSUE = IssueToken("t1", "CI", "h1", ("runs.start",), LATER)
+ISSUED = TokenIssued("t1", "CI", "h1", ("runs.start",), LATER)
+
+
+def administrators(*names):
+    """What a user's decider sees of the others: who may act as administrator."""
+    return beside(ADMIN, MADE, names)
 
 
 def test_the_first_administrator_is_created_with_the_role():
@@ -15,8 +52,136 @@ def test_the_first_administrator_is_created_with_the_role():
 
 def test_an_existing_user_is_not_made_again_whatever_the_password():
     given(ADMIN, MADE).when(CreateFirstAdministrator("admin", "pw-2")).then_rejected("user_exists")
+    given(BOB, BORN).when(CreateUser("bob")).then_rejected("user_exists")
+    given(BOB, [*BORN, UserDisabled()]).when(CreateUser("bob")).then_rejected("user_exists")
 
 
 @pytest.mark.parametrize("name", ["", "Admin", "-a", "a-", "a b", "a" * 64, "ädmin", "a\n", "a.b", "a/b"])
-def test_a_name_that_is_no_slug_is_refused(name):
-    given(ADMIN, []).when(CreateFirstAdministrator(name, "pw-1")).then_rejected("validation_failed", "name")
+@pytest.mark.parametrize("command", [lambda name: CreateFirstAdministrator(name, "pw-1"), CreateUser])
+def test_a_name_that_is_no_slug_is_refused(name, command):
+    given(ADMIN, []).when(command(name)).then_rejected("validation_failed", "name")
+
+
+def test_a_person_is_made_with_title_and_roles_and_a_service_account_without_a_password():
+    person = CreateUser("bob", "Bob", ("operator", "auditor"), "pw-1")
+    given(BOB, []).when(person).then([*BORN, RoleGranted("auditor")])
+    given(BOB, []).when(CreateUser("bob", roles=("viewer",))).then([UserCreated("bob", None), RoleGranted("viewer")])
+
+
+def test_wrong_titles_and_roles_are_named():
+    command = CreateUser("bob", "a\nb", ("operator", "root", "operator"))
+    given(BOB, []).when(command).then_rejected("validation_failed", "title", "roles.1", "roles.2")
+    given(BOB, BORN).when(ChangeUser("a\nb", ("x",))).then_rejected("validation_failed", "title", "roles.0")
+
+
+def test_only_what_differs_changes():
+    given(BOB, BORN).when(ChangeUser()).then_nothing()
+    given(BOB, BORN).when(ChangeUser("Bob", ("operator",), False)).then_nothing()
+    command = ChangeUser("Robert", ("auditor",), True)
+    given(BOB, BORN).when(command).then([UserRetitled("Robert"), RoleGranted("auditor"), RoleRevoked("operator"), UserDisabled()])
+    given(BOB, [*BORN, UserDisabled()]).when(ChangeUser(disabled=False)).then([UserEnabled()])
+
+
+@pytest.mark.parametrize("change", [ChangeUser(roles=("viewer",)), ChangeUser(roles=()), ChangeUser(disabled=True)])
+def test_the_last_administrator_who_may_act_stays_one(change):
+    given(ADMIN, MADE, administrators("admin")).when(change).then_rejected("last_administrator")
+    given(ADMIN, MADE, administrators()).when(change).then_rejected("last_administrator")
+
+
+def test_one_administrator_of_two_may_go_and_then_the_other_stays():
+    given(ADMIN, MADE, administrators("admin", "bob")).when(ChangeUser(disabled=True)).then([UserDisabled()])
+    given(BOB, [*BORN, RoleGranted("administrator")], administrators("bob")).when(ChangeUser(disabled=True)).then_rejected(
+        "last_administrator"
+    )
+
+
+def test_a_disabled_administrator_may_lose_the_role_whoever_else_there_is():
+    history = [*MADE, UserDisabled()]
+    given(ADMIN, history, administrators("bob")).when(ChangeUser(roles=())).then([RoleRevoked("administrator")])
+    given(ADMIN, history, administrators()).when(ChangeUser(title="Gone")).then([UserRetitled("Gone")])
+
+
+def test_a_new_password_ends_every_session_but_the_one_it_was_changed_in():
+    history = [*BORN, SignedIn("s1"), SignedIn("s2")]
+    after = given(BOB, history).when(ChangePassword("pw-2", False, "s2")).then([PasswordChanged("pw-2", False, "s2")])
+    assert folded(BOB, after).sessions == ("s2",)
+    after = given(BOB, history).when(ChangePassword("pw-2", True)).then([PasswordChanged("pw-2", True)])
+    assert folded(BOB, after).sessions == ()
+
+
+def test_a_session_that_is_over_is_not_kept_by_a_new_password():
+    given(BOB, BORN).when(ChangePassword("pw-2", False, "s9")).then([PasswordChanged("pw-2", False)])
+
+
+def test_signing_in_begins_a_session_once():
+    history = given(BOB, BORN).when(RecordSignIn("s1")).then([SignedIn("s1")])
+    given(BOB, history).when(RecordSignIn("s1")).then_nothing()
+
+
+def test_a_session_too_many_ends_the_oldest():
+    history = [*BORN, *(SignedIn(f"s{n}") for n in range(MAX_SESSIONS))]
+    after = given(BOB, history).when(RecordSignIn("new")).then([SessionsEnded(("s0",), "too_many"), SignedIn("new")])
+    assert len(folded(BOB, after).sessions) == MAX_SESSIONS
+
+
+def test_a_disabled_user_neither_signs_in_nor_gets_a_token_and_has_no_session_left():
+    history = [*BORN, SignedIn("s1"), UserDisabled()]
+    assert folded(BOB, history).sessions == ()
+    given(BOB, history).when(RecordSignIn("s2")).then_rejected("user_disabled")
+    given(BOB, history).when(ISSUE).then_rejected("user_disabled")
+
+
+def test_sessions_end_some_or_all_and_what_is_over_ends_no_more():
+    history = [*BORN, SignedIn("s1"), SignedIn("s2")]
+    after = given(BOB, history).when(EndSessions(("s1", "s9"), "sign_out")).then([SessionsEnded(("s1",), "sign_out")])
+    given(BOB, after).when(EndSessions(("s1",), "sign_out")).then_nothing()
+    given(BOB, history).when(EndSessions(None, "refresh_token_reused")).then(
+        [SessionsEnded(("s1", "s2"), "refresh_token_reused")]
+    )
+
+
+def test_failed_sign_ins_are_recorded_by_the_window():
+    given(BOB, BORN).when(RecordSignInFailures(7, NOON, LATER)).then([SignInsFailed(7, NOON, LATER)])
+
+
+def test_a_token_is_issued_once_and_revoked_once():
+    history = given(BOB, BORN).when(ISSUE).then([ISSUED])
+    given(BOB, history).when(ISSUE).then_rejected("token_exists")
+    after = given(BOB, history).when(RevokeToken("t1")).then([TokenRevoked("t1")])
+    given(BOB, after).when(RevokeToken("t1")).then_rejected("token_not_found")
+
+
+def test_a_token_names_permissions_that_exist_and_a_title():
+    command = IssueToken("t1", "a\nb", "h1", ("runs.start", "everything"), LATER)
+    given(BOB, BORN).when(command).then_rejected("validation_failed", "title", "permissions.1")
+
+
+def test_a_user_has_a_bounded_number_of_tokens():
+    history = [*BORN, *(TokenIssued(f"t{n}", "", "h", None, LATER) for n in range(MAX_TOKENS))]
+    given(BOB, history).when(IssueToken("new", "", "h", None, LATER)).then_rejected("too_many_tokens")
+    given(BOB, [*history, TokenRevoked("t3")]).when(IssueToken("new", "", "h", None, LATER)).then(
+        [TokenIssued("new", "", "h", None, LATER)]
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ChangeUser(),
+        ChangePassword("p", True),
+        RecordSignIn("s"),
+        RecordSignInFailures(1, NOON, LATER),
+        EndSessions(None, "sign_out"),
+        ISSUE,
+        RevokeToken("t1"),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_what_was_never_made_is_not_found(command):
+    given(BOB, [], Companion(None)).when(command).then_rejected("user_not_found")
+
+
+def test_every_role_may_something_and_every_permission_has_a_holder_who_is_a_role():
+    assert all(holders and holders <= set(ROLES) for holders in PERMISSIONS.values())
+    assert all(any(role in holders for holders in PERMISSIONS.values()) for role in ROLES)
+    assert all("administrator" in holders for holders in PERMISSIONS.values())

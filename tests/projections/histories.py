@@ -11,7 +11,7 @@ from uuid import UUID
 from domain import credential, target, user
 from domain.audit.hash_chain import GENESIS
 from domain.decider import Companion, Decider
-from domain.identity import kind_of, run_id, stream_of
+from domain.identity import is_listed, kind_of, name_of, partition_key, run_id, stream_of
 from domain.job import decide as job
 from domain.job.definition import CommandStep, JobDefinition, Retries, Strategy
 from domain.job.parameters import Parameter, SealedValue
@@ -60,7 +60,7 @@ class History:
         """The events that `command` causes; none if it is rejected."""
         decider = DECIDERS[kind_of(stream)]
         companion = decider.companion(command)
-        seen = Companion(self.state(companion), self._unfinished(companion)) if companion else None
+        seen = Companion(self.state(companion), self._listed(companion)) if companion else None
         try:
             events = list(decider.decide(command, self.state(stream), seen))
         except Rejection:
@@ -70,10 +70,11 @@ class History:
             self.streams[stream].append(self._envelope(stream, event, actor, behalf))
         return events
 
-    def _unfinished(self, job_stream: str) -> tuple[str, ...]:
-        prefix = f"run/{job_stream.partition('/')[2]}."
+    def _listed(self, key: str) -> tuple[str, ...]:
         return tuple(
-            s.partition("/")[2] for s, state in self.states.items() if s.startswith(prefix) and not isinstance(state, Final)
+            name_of(stream)
+            for stream, state in self.states.items()
+            if is_listed(stream) and partition_key(stream) == key and not DECIDERS[kind_of(stream)].is_finished(state)
         )
 
     def _envelope(self, stream: str, event: Any, actor: Actor, behalf: Actor | None) -> EventEnvelope:
@@ -143,7 +144,7 @@ def random_history(random: Random, commands: int) -> History:
         history.give(f"target/{name}", target.RegisterTarget(name, f"{name}.example.org", SshConnection("deploy"), labels=labels))
     for name in ("backup", "patch"):
         history.give(f"job/{name}", job.DefineJob(name, _definition(random)))
-    moves = [_change_target, _change_credential, _change_job, _request_run, *[_work_on_run] * 20]
+    moves = [_change_user, _change_target, _change_credential, _change_job, _request_run, *[_work_on_run] * 20]
     for _ in range(commands):
         random.choice(moves)(history, random)
     return history
@@ -168,6 +169,26 @@ def _definition(random: Random) -> JobDefinition:
         strategy=Strategy(batch_size=random.choice([None, 1, 2]), max_failures=random.choice([None, 0, 1])),
         on_executor_loss=random.choice(["resume", "lose"]),
         concurrency=random.choice(["allow", "forbid", "queue", "replace"]),
+    )
+
+
+def _change_user(history: History, random: Random) -> None:
+    name, session, token = random.choice(["admin", "bob", "ci"]), f"s-{random.randrange(4)}", f"t-{random.randrange(3)}"
+    roles = tuple(random.sample(["viewer", "operator", "administrator"], random.randrange(3)))
+    history.give(
+        f"user/{name}",
+        random.choice(
+            [
+                user.CreateUser(name, "Somebody", roles, random.choice([None, "vault-2"])),
+                user.ChangeUser(random.choice([None, "Else"]), random.choice([None, roles]), random.choice([None, True, False])),
+                user.ChangePassword("vault-3", random.random() < 0.5, random.choice([None, session])),
+                user.RecordSignIn(session),
+                user.RecordSignInFailures(3, NOON, NOON),
+                user.EndSessions(random.choice([None, (session,)]), "sign_out"),
+                user.IssueToken(token, "CI", "vault-4", random.choice([None, ("runs.start",)]), NOON),
+                user.RevokeToken(token),
+            ]
+        ),
     )
 
 

@@ -45,7 +45,11 @@ async def test_every_row_agrees_with_its_deciders_state(database: Database, seed
     for row in rows["credentials"]:
         state = history.state(f"credential/{row['name']}")
         assert (row["revision"], row["revoked"]) == (state.revision, state.revoked)
-    assert {row["name"]: tuple(row["roles"]) for row in rows["users"]} == {"admin": ("administrator",)}
+    for row in rows["users"]:
+        state = history.state(f"user/{row['name']}")
+        assert (row["title"], tuple(row["roles"]), row["disabled"]) == (state.title, state.roles, state.disabled)
+        assert tuple(row["sessions"]) == state.sessions and tuple(t["token"] for t in row["tokens"]) == state.tokens
+        assert (row["password"] is not None) is state.has_password
     _check_runs(history, rows)
 
 

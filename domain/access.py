@@ -1,16 +1,20 @@
-"""Who may do what? One table: permission → roles. Every route names the permission it takes."""
+"""Which roles does a user hold, and what may they do? One table: permission → roles."""
 
-from typing import get_args
+from typing import Literal, get_args
 
-from domain.user import Role
+Role = Literal["viewer", "operator", "author", "approver", "auditor", "administrator"]
 
-_ALL: frozenset[Role] = frozenset(get_args(Role))
+ROLES: tuple[Role, ...] = get_args(Role)
+ADMINISTRATOR: Role = "administrator"
+
+_ALL: frozenset[Role] = frozenset(ROLES)
 _AUTHORS: frozenset[Role] = frozenset({"author", "administrator"})
 _OPERATORS: frozenset[Role] = frozenset({"operator", "author", "administrator"})
 _ADMINISTRATORS: frozenset[Role] = frozenset({"administrator"})
 
-TABLE: dict[str, frozenset[Role]] = {
+PERMISSIONS: dict[str, frozenset[Role]] = {
     "self.read": _ALL,
+    "self.write": _ALL,
     "targets.read": _ALL,
     "targets.write": _AUTHORS,
     "targets.check": _OPERATORS,
@@ -22,18 +26,20 @@ TABLE: dict[str, frozenset[Role]] = {
     "runs.start": _OPERATORS,
     "runs.cancel": _OPERATORS,
     "users.read": _ADMINISTRATORS,
+    "users.write": _ADMINISTRATORS,
     "commands.read": _ALL,
     "audit.read": frozenset({"auditor", "administrator"}),
     "projections.read": frozenset({"operator", "auditor", "administrator"}),
     "projections.rebuild": _ADMINISTRATORS,
 }
+"""Every permission there is, and the roles that carry it. `self.*` concerns one's own account alone."""
 
 
 def permissions_of(roles: tuple[str, ...]) -> list[str]:
     """Everything these roles may do, sorted."""
-    return sorted(name for name, holders in TABLE.items() if holders.intersection(roles))
+    return sorted(name for name, holders in PERMISSIONS.items() if holders.intersection(roles))
 
 
 def may(roles: tuple[str, ...], permission: str) -> bool:
     """Whether one of these roles may do it."""
-    return bool(TABLE[permission].intersection(roles))
+    return bool(PERMISSIONS[permission].intersection(roles))

@@ -1,0 +1,61 @@
+"""Is this API token good, and whose is it? `ops.<user>.<token id>.<secret>`; the vault keeps the secret's hash only.
+
+A token may do what it was issued for as far as its owner may do it now.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from api.call import Caller
+from projections.tables import stored_time
+from schemas.actor import Actor
+from schemas.vault import SecretUnavailable, Vault, bound_to_token
+
+PREFIX = "ops."
+MAX_LENGTH = 300
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Presented:
+    """The parts of a token that somebody shows."""
+
+    user: str
+    token: str
+    secret: str
+
+
+def written(user: str, token: str, secret: str) -> str:
+    """The token as its owner sees it, once."""
+    return f"{PREFIX}{user}.{token}.{secret}"
+
+
+def presented(text: str) -> Presented | None:
+    """The parts; None for what is no token of ours."""
+    parts = text.removeprefix(PREFIX).split(".")
+    if not text.startswith(PREFIX) or len(text) > MAX_LENGTH or len(parts) != 3 or not all(parts):
+        return None
+    return Presented(*parts)
+
+
+def hashed(secret: str) -> bytes:
+    """What the vault keeps: the secret is random and long, so a plain hash will do."""
+    return hashlib.sha256(secret.encode()).hexdigest().encode()
+
+
+async def caller_with(shown: Presented, user: Mapping[str, Any], vault: Vault, now: datetime) -> Caller | None:
+    """Who asks with this token of `user`; None when it is not good. Raises `VaultError`."""
+    issued = next((each for each in user["tokens"] if each["token"] == shown.token), None)
+    if issued is None or issued["expires_at"] <= stored_time(now):
+        return None
+    try:
+        kept = await vault.open(issued["secret"], bound_to_token(shown.user, shown.token))
+    except SecretUnavailable:
+        return None
+    if not hmac.compare_digest(kept, hashed(shown.secret)):
+        return None
+    scope = frozenset(issued["permissions"]) if issued["permissions"] is not None else None
+    return Caller(Actor("token", f"{shown.user}/{shown.token}"), shown.user, tuple(user["roles"]), scope=scope)

@@ -1,0 +1,27 @@
+"""How does something that a request did not ask for get into the log: that somebody signed in, that sessions are over?"""
+
+import hashlib
+import hmac
+from dataclasses import replace
+from typing import Any
+
+from api.call import Call, Caller
+from api.problem_details import Problem
+from api.submit import Pending, Write, outcome_of
+from domain.identity import USER, stream_of
+from schemas.actor import Actor
+
+
+async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> None:
+    """Append what `command` causes to the user's stream, by the user unless said, and wait until the read model shows it.
+
+    Raises `Rejection` when it is none of that, or another `Problem` when it is not known to be recorded in time.
+    """
+    key, stream = str(call.given.ids.new_id()), stream_of(USER, user)
+    said = hmac.new(call.given.keys.fingerprints, f"{stream}\0{key}".encode(), hashlib.sha256).hexdigest()
+    asking = replace(call, caller=Caller(actor or Actor("user", user), user))
+    try:
+        accepted = await outcome_of(Write(asking, stream, key, False, said, None), command)
+    except Pending:
+        raise Problem("sessions_unavailable", "it could not be recorded in time") from None
+    await call.services.freshness.versions([(stream, accepted.version)], ("users",))

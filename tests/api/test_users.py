@@ -1,0 +1,230 @@
+"""Can users be made, changed and disabled, and is what they may do at once what they were given?"""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.api.server import PASSWORD, serving
+from tests.support.eventually import eventually_async
+
+BOBS = "bob-has-a-password"
+
+
+def bob(**more):
+    return {"name": "bob", "title": "Bob", "roles": ["operator"], "password": BOBS, **more}
+
+
+@asynccontextmanager
+async def acting(server, name="bob", password=BOBS):
+    """As somebody else."""
+    before = server.token
+    answer = await server.sign_in(name, password)
+    assert answer.status_code == 200, answer.text
+    try:
+        yield answer.json()
+    finally:
+        server.token = before
+
+
+async def made(server, **more):
+    answer = await server.post("/users", bob(**more))
+    assert answer.status_code == 201, answer.text
+    return answer
+
+
+async def events_of(server, name="bob"):
+    return (await server.get(f"/users/{name}/history")).json()["items"]
+
+
+async def test_a_user_is_made_shown_and_signs_in_with_the_roles_given(server):
+    answer = await made(server)
+    assert (answer.json()["stream"], answer.headers["location"]) == ("user/bob", "/api/v1/users/bob")
+    shown = (await server.get("/users/bob", headers={"Ops-Min-Version": "user/bob@2"})).json()
+    assert (shown["title"], shown["roles"], shown["disabled"], shown["service"]) == ("Bob", ["operator"], False, False)
+    assert BOBS not in str(shown) and "password" not in shown
+    async with acting(server):
+        me = (await server.get("/me")).json()
+        assert (me["name"], me["roles"]) == ("bob", ["operator"]) and "runs.start" in me["permissions"]
+        assert (await server.get("/users")).status_code == 403
+        assert (await server.post("/targets", {})).status_code == 403
+    assert [e["type"] for e in await events_of(server)] == ["UserCreated", "RoleGranted", "SignedIn"]
+    assert BOBS.encode() not in server.everything_stored()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "Bob"}, "name"),
+        ({"name": None}, "name"),
+        ({"title": "a\nb"}, "title"),
+        ({"roles": ["root"]}, "roles.0"),
+        ({"roles": ["viewer", "viewer"]}, "roles.1"),
+        ({"roles": "viewer"}, "roles"),
+        ({"password": "short"}, "password"),
+        ({"password": "x" * 1_001}, "password"),
+        ({"name": "bob-the-builder", "password": "Bob-the-Builder"}, "password"),
+        ({"password": 7}, "password"),
+        ({"admin": True}, "admin"),
+        ({"version": 3}, "version"),
+        ({"disabled": True}, "disabled"),
+    ],
+)
+async def test_a_wrong_user_is_refused_with_the_field_and_nothing_is_made(server, change, field):
+    answer = await server.post("/users", bob(**change))
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), answer.text
+    assert "short" not in answer.text
+    assert (await server.get("/users/bob")).status_code == 404
+
+
+async def test_making_a_user_again_under_its_key_is_the_same_and_otherwise_a_conflict(server):
+    first = await server.post("/users", bob(), headers={"Idempotency-Key": "k"})
+    again = await server.post("/users", bob(), headers={"Idempotency-Key": "k"})
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    assert (await server.post("/users", bob())).json()["code"] == "user_exists"
+    reused = await server.post("/users", bob(password="another-password"), headers={"Idempotency-Key": "k"})
+    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+    async with acting(server):
+        pass
+
+
+async def test_roles_change_at_once_for_tokens_that_are_out(server):
+    await made(server)
+    async with acting(server):
+        theirs = server.token
+    changed = await server.send("PATCH", "/users/bob", {"roles": ["administrator"]})
+    async with acting(server, "admin", PASSWORD):
+        server.token = theirs
+        there = {"Ops-Min-Version": f"user/bob@{changed.json()['version']}"}
+        assert (await server.get("/me", headers=there)).json()["roles"] == ["administrator"]
+        assert (await server.get("/users")).status_code == 200
+
+
+async def test_a_patch_changes_what_it_names_and_refuses_null_where_nothing_can_be_without(server):
+    await made(server)
+    assert (await server.send("PATCH", "/users/bob", {"title": None}, headers={"If-Match": '"2"'})).json()["version"] == 3
+    assert (await server.send("PATCH", "/users/bob", {"title": "x"}, headers={"If-Match": '"2"'})).status_code == 412
+    for body, field in (({"roles": None}, "roles"), ({"disabled": None}, "disabled"), ({"name": "eve"}, "name")):
+        answer = await server.send("PATCH", "/users/bob", body)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    assert (await server.send("PATCH", "/users/nobody", {"title": "x"})).status_code == 404
+
+
+async def test_a_disabled_user_is_out_at_once_and_looks_like_a_wrong_password(server):
+    await made(server)
+    async with acting(server) as tokens:
+        theirs = server.token
+    assert (await server.send("DELETE", "/users/bob")).status_code == 200
+    mine, server.token = server.token, theirs
+
+    async def out():
+        return (await server.get("/me")).status_code == 401
+
+    await eventually_async(out)
+    assert (await server.post("/auth/refresh", {"refresh_token": tokens["refresh_token"]})).status_code == 401
+    refused, wrong = await server.sign_in("bob", BOBS), await server.sign_in("nobody", BOBS)
+    assert (
+        (refused.status_code, refused.json()["code"]) == (wrong.status_code, wrong.json()["code"]) == (401, "invalid_credentials")
+    )
+    server.token = mine
+    assert (await server.get("/users/bob")).json()["disabled"] is True
+    await server.send("PATCH", "/users/bob", {"disabled": False})
+    async with acting(server):
+        assert (await server.get("/me")).status_code == 200
+
+
+async def test_the_last_administrator_can_neither_go_nor_be_disabled(server):
+    for method, body in (("DELETE", None), ("PATCH", {"disabled": True}), ("PATCH", {"roles": ["viewer"]})):
+        answer = await server.send(method, "/users/admin", body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
+    await made(server, roles=["administrator"])
+    both = await asyncio.gather(server.send("DELETE", "/users/admin"), server.send("DELETE", "/users/bob"))
+    assert sorted(answer.status_code for answer in both) == [200, 409]
+
+
+async def test_ones_own_password_changes_with_the_current_one_and_other_sessions_end(server):
+    await made(server)
+    async with acting(server):
+        other = server.token
+    async with acting(server):
+        wrong = await server.send("PUT", "/me/password", {"current_password": "nope-nope", "password": "new-password-1"})
+        assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "current_password")
+        body = {"current_password": BOBS, "password": "new-password-1"}
+        changed = await server.send("PUT", "/me/password", body, headers={"Idempotency-Key": "k"})
+        assert changed.status_code == 200
+        again = await server.send("PUT", "/me/password", body, headers={"Idempotency-Key": "k"})
+        assert again.json() == changed.json(), "though the current password is another one by now"
+        there = {"Ops-Min-Version": f"user/bob@{changed.json()['version']}"}
+        assert (await server.get("/me", headers=there)).status_code == 200, "the session it was changed in stays"
+        server.token = other
+        assert (await server.get("/me")).status_code == 401
+        assert (await server.sign_in("bob", BOBS)).status_code == 401
+        assert (await server.sign_in("bob", "new-password-1")).status_code == 200
+
+
+async def test_guessing_the_current_password_in_a_stolen_session_slows_down_like_signing_in(server):
+    await made(server)
+    async with acting(server):
+        body = {"current_password": "nope-nope", "password": "new-password-1"}
+        codes = [(await server.send("PUT", "/me/password", body)).status_code for _ in range(7)]
+        assert codes[:5] == [422] * 5 and codes[-1] == 429
+
+
+async def test_a_reset_password_ends_every_session_and_only_the_new_one_opens(server):
+    await made(server)
+    async with acting(server):
+        theirs = server.token
+    changed = await server.send("PUT", "/users/bob/password", {"password": "given-by-admin"})
+    assert changed.status_code == 200
+    assert (await server.send("PUT", "/users/nobody/password", {"password": "given-by-admin"})).status_code == 404
+    await server.get("/users/bob", headers={"Ops-Min-Version": f"user/bob@{changed.json()['version']}"})
+    server.token = theirs
+    assert (await server.get("/me")).status_code == 401
+    assert (await server.sign_in("bob", BOBS)).status_code == 401
+    assert (await server.sign_in("bob", "given-by-admin")).status_code == 200
+
+
+async def test_a_service_account_has_no_password_and_signs_in_nowhere(server):
+    answer = await server.post("/users", {"name": "ci", "roles": ["operator"]})
+    assert answer.status_code == 201
+    assert (await server.get("/users/ci", headers={"Ops-Min-Version": "user/ci@2"})).json()["service"] is True
+    for password in ("", "-", "None", "null"):
+        assert (await server.sign_in("ci", password)).status_code in (401, 422)
+
+
+async def test_failed_sign_ins_are_one_event_a_window_by_nobody_and_none_for_unknown_names(tmp_path):
+    async with serving(tmp_path, sign_in_window_s=4) as server:
+        await made(server)
+        for name in ("bob", "bob", "nobody"):
+            assert (await server.sign_in(name, "wrong-password")).status_code == 401
+
+        async def recorded():
+            return [e for e in await events_of(server) if e["type"] == "SignInsFailed"]
+
+        (event,) = await eventually_async(recorded, 30)
+        assert event["payload"]["count"] == 2 and event["actor"] == {"kind": "anonymous", "name": "anonymous"}
+        assert (await server.get("/users/nobody/history")).status_code == 404
+
+
+async def test_signing_out_is_in_the_log_and_holds_without_the_session_store(server):
+    await made(server)
+    async with acting(server):
+        theirs = server.token
+        server.given.sessions.__init__(lambda: 0.0)  # it lost everything
+        assert (await server.get("/me")).status_code == 200
+        assert (await server.post("/auth/logout", {})).status_code == 200
+        server.given.sessions.__init__(lambda: 0.0)
+        server.token = theirs
+        assert (await server.get("/me")).status_code == 401
+    assert [e["type"] for e in await events_of(server)][-1] == "SessionsEnded"
+
+
+async def test_a_refresh_token_used_twice_ends_its_session_in_the_log(server):
+    await made(server)
+    async with acting(server) as tokens:
+        for _ in range(2):
+            fresh = await server.post("/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+            server.clock.ahead += type(server.clock.ahead)(seconds=60)
+        assert fresh.status_code == 401
+        assert (await server.get("/me")).status_code == 401
+    assert (await events_of(server))[-1]["payload"]["reason"] == "refresh_token_reused"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics
+from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users
 from infra.cli import session as sessions
 from infra.cli.client import Client
 from infra.cli.context import CONTEXT, exiting
@@ -20,9 +20,12 @@ app.add_typer(targets.app, name="target")
 app.add_typer(credentials.app, name="credential")
 app.add_typer(jobs.app, name="job")
 app.add_typer(runs.app, name="run")
+app.add_typer(users.app, name="user")
+app.add_typer(users.tokens, name="token")
 app.add_typer(projections.app, name="projections")
 app.add_typer(topics.app, name="topics")
 app.command()(audit.audit)
+app.command()(users.permissions)
 roles.register(app)
 backup.register(app)
 

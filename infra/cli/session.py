@@ -24,8 +24,13 @@ def session_file() -> Path:
 
 
 def load(url: str | None) -> Session:
-    """The kept session; with another `url` than the kept one, a fresh one without tokens."""
+    """The kept session; with another `url` than the kept one, a fresh one without tokens.
+
+    A program has no session: what `OPSCONDUCTOR_TOKEN` holds, an API token, comes before any.
+    """
     wanted = url or os.environ.get("OPSCONDUCTOR_URL")
+    if given := os.environ.get("OPSCONDUCTOR_TOKEN"):
+        return Session(wanted or DEFAULT_URL, given)
     try:
         kept = Session(**json.loads(session_file().read_text()))
     except (OSError, ValueError, TypeError):

@@ -164,7 +164,7 @@ class Installation:
     def command(self, *words: str, within_s: float = 120, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line against this installation."""
         return subprocess.run(
-            [PROGRAM, *words], env=self.environment, capture_output=True, text=True, timeout=within_s, check=False, **more
+            [PROGRAM, *words], capture_output=True, text=True, timeout=within_s, check=False, **{"env": self.environment, **more}
         )
 
 

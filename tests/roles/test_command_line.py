@@ -218,3 +218,28 @@ def on_terminal(server: Installation, *words: str) -> bytes:
         assert process.wait(10) == 0, shown
     os.close(ours)
     return shown
+
+
+def test_users_and_api_tokens_by_the_command_line(server: Installation, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct-horse-battery\n")
+    (made,) = as_json(server, "user", "create", "carol", "--role", "viewer", "--title", "Carol", "--password-file", str(password))
+    assert made["stream"] == "user/carol"
+    ok(server, "user", "create", "robot", "--service", "--role", "operator")
+    listed = {user["name"]: user for user in as_json(server, "user", "list")}
+    assert (listed["carol"]["roles"], listed["robot"]["service"]) == (["viewer"], True)
+    ok(server, "user", "change", "carol", "--role", "author", "--role", "auditor")
+    ok(server, "user", "disable", "carol")
+    ok(server, "user", "change", "carol", "--enable")
+    ok(server, "user", "password", "carol", "--password-file", str(password))
+    shown = as_json(server, "user", "show", "carol")[0]
+    assert (shown["roles"], shown["disabled"]) == (["author", "auditor"], False)
+    (issued,) = as_json(server, "token", "issue", "robot", "--expires-at", "2099-01-01", "--permission", "targets.read")
+    assert [token["token"] for token in as_json(server, "token", "list", "robot")] == [issued["token_id"]]
+    assert "a-01" in ok(server, "target", "list", env={**server.environment, "OPSCONDUCTOR_TOKEN": issued["token"]})
+    ok(server, "job", "list", status=6, env={**server.environment, "OPSCONDUCTOR_TOKEN": issued["token"]})
+    ok(server, "token", "revoke", "robot", issued["token_id"])
+    ok(server, "target", "list", status=6, env={**server.environment, "OPSCONDUCTOR_TOKEN": issued["token"]})
+    ok(server, "user", "disable", "admin", status=6)
+    table = {row["permission"]: row for row in as_json(server, "permissions")}
+    assert table["users.write"]["administrator"] and not table["users.write"]["author"]

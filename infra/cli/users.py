@@ -1,0 +1,121 @@
+"""Commands for users and API tokens. Passwords are asked for or come from a file, never from the command line."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from domain.access import PERMISSIONS, ROLES
+from infra.cli.context import CONTEXT, Output, exiting, show_list, show_one, write
+from infra.cli.render import Renderer
+from infra.cli.targets import Limit
+
+app = typer.Typer(no_args_is_help=True, help="Who may sign in, and in which roles.")
+tokens = typer.Typer(no_args_is_help=True, help="API tokens: for programs that act for a user.")
+COLUMNS = ["name", "title", "roles", "disabled", "service", "last_sign_in_at", "version"]
+TOKEN_COLUMNS = ["token", "title", "permissions", "issued_at", "expires_at"]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="A role; may be given several times.")]
+PasswordFile = Annotated[typer.FileText | None, typer.Option(help="Holds the password; - is standard input.")]
+
+
+def _password(file: typer.FileText | None, prompt: str = "New password") -> str:
+    if file is not None:
+        return file.read().rstrip("\n")
+    answer: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=True, err=True)
+    return answer
+
+
+@app.command("list")
+def list_users(limit: Limit = None, output: Output = "table") -> None:
+    """List users."""
+    show_list("/users", COLUMNS, output, limit)
+
+
+@app.command()
+def show(name: str, output: Output = "table") -> None:
+    """Show one user."""
+    show_one(f"/users/{name}", output)
+
+
+@app.command()
+def create(
+    name: str,
+    role: Roles = None,
+    title: str = "",
+    service: Annotated[bool, typer.Option("--service", help="A service account: no password, API tokens only.")] = False,
+    password_file: PasswordFile = None,
+    output: Output = "table",
+) -> None:
+    """Make a user; a password is asked for."""
+    body: dict[str, Any] = {"name": name, "title": title, "roles": role or []}
+    if not service:
+        body["password"] = _password(password_file)
+    write(lambda client: client.send("POST", "/users", body), output)
+
+
+@app.command()
+def change(
+    name: str,
+    role: Roles = None,
+    title: str | None = None,
+    enable: Annotated[bool, typer.Option("--enable", help="A disabled user may sign in again.")] = False,
+    output: Output = "table",
+) -> None:
+    """Change a user; the roles given are all the user then has."""
+    body: dict[str, Any] = {"disabled": False} if enable else {}
+    body |= {"roles": role} if role is not None else {}
+    body |= {"title": title} if title is not None else {}
+    write(lambda client: client.send("PATCH", f"/users/{name}", body), output)
+
+
+@app.command()
+def disable(name: str, output: Output = "table") -> None:
+    """Disable a user: sessions end, API tokens rest, the name stays taken."""
+    write(lambda client: client.send("DELETE", f"/users/{name}"), output)
+
+
+@app.command()
+def password(name: str, password_file: PasswordFile = None, output: Output = "table") -> None:
+    """Give a user another password; every session of theirs ends."""
+    body = {"password": _password(password_file)}
+    write(lambda client: client.send("PUT", f"/users/{name}/password", body), output)
+
+
+@app.command("own-password")
+def own_password(output: Output = "table") -> None:
+    """Change your own password; your other sessions end."""
+    current = typer.prompt("Current password", hide_input=True, err=True)
+    body = {"current_password": current, "password": _password(None)}
+    write(lambda client: client.send("PUT", "/me/password", body), output)
+
+
+@tokens.command("list")
+def list_tokens(user: str, output: Output = "table") -> None:
+    """List a user's API tokens."""
+    with exiting():
+        Renderer(output).many(CONTEXT.client().get(f"/users/{user}/tokens")["items"], TOKEN_COLUMNS)
+
+
+@tokens.command()
+def issue(
+    user: str,
+    expires_at: Annotated[datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Until when, UTC.")],
+    permission: Annotated[list[str] | None, typer.Option(help="What it may do; without any, all its owner may.")] = None,
+    title: str = "",
+    output: Output = "table",
+) -> None:
+    """Issue an API token; it is shown now and never again."""
+    body = {"title": title, "expires_at": expires_at.isoformat() + "Z", "permissions": permission}
+    write(lambda client: client.send("POST", f"/users/{user}/tokens", body), output)
+
+
+@tokens.command()
+def revoke(user: str, token: str, output: Output = "table") -> None:
+    """End an API token."""
+    write(lambda client: client.send("DELETE", f"/users/{user}/tokens/{token}"), output)
+
+
+def permissions(output: Output = "table") -> None:
+    """Show the table of permissions and the roles that carry them."""
+    rows = [{"permission": name, **{role: role in holders for role in ROLES}} for name, holders in PERMISSIONS.items()]
+    Renderer(output).many(rows, ["permission", *ROLES])

@@ -25,7 +25,7 @@ def lived_through(asked: Asked) -> Report:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_some_minutes_of_faults_on_one_broker_break_nothing(postgres_url: str, redis_url: str) -> None:
     report = lived_through(Asked(minutes=1.5, seed="short", services=(postgres_url, redis_url)))
     assert report.broken[:SHOWN] == []

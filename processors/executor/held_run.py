@@ -38,7 +38,7 @@ from domain.run.messages import (
     SupersedeRun,
 )
 from domain.run.progress import conclusion, startable
-from domain.run.state import Active, Final, Requested, RunState, Unknown, fold, position_of
+from domain.run.state import Active, Final, Folding, Requested, RunState, Unknown, fold, position_of
 from processors.executor.actions import Action, FindTargets, KillSteps, ReadHistory, Send, StartStep
 from processors.executor.plan_parts import parts_of
 from processors.processor import Cause, Now, caused_by, system_command
@@ -57,6 +57,9 @@ MAX_TROUBLE = 5
 
 FIRST_REREAD_S, LAST_REREAD_S = 0.1, 2.0
 """The pauses between looks at a read model that lags behind what is known already."""
+
+GATHER_S = 0.02
+"""How long the first that has ended waits for others to be told with it, as long as most of those that were started still run."""
 
 LOST_CODES = frozenset({"stale_epoch", "run_claimed", "run_finished", "run_not_found"})
 STOPPED = Failure("executor_stopped", "the executor was stopped while the step ran; it was killed")
@@ -114,6 +117,7 @@ class HeldRun:
         self._failure: Failure | None = None
         self._unconfirmed: list[StepStart] = []
         self._ready_at: dict[str, float] = {}
+        self._tell_at: float | None = None
         self._deadline: float | None = None
         self._assumed_ending = False
         self._over_time = False
@@ -176,6 +180,8 @@ class HeldRun:
         times = [at for name, at in self._ready_at.items() if name in self.state.active]
         if self._deadline is not None and not self._is_ending():
             times.append(self._deadline)
+        if self._tell_at is not None:
+            times.append(self._tell_at)
         return min(times, default=None)
 
     def _is_ending(self) -> bool:
@@ -209,8 +215,9 @@ class HeldRun:
         self.needed = max(self.needed, self.version)
 
     def _take_in(self, events: Iterable[Event], age_s: float, now: Now) -> None:
+        folding = Folding(self.state)
         for event in events:
-            self.state = fold(self.state, [event])
+            folding.take(event)
             self.version += 1
             match event:
                 case RunRequested():
@@ -223,6 +230,7 @@ class HeldRun:
                     self._deadline = now.monotonic + self.request.rules.timeout_s - age_s
                 case StepFinished(retry=True):
                     self._ready_at[event.target] = now.monotonic + self._backoff_of(event.step) - age_s
+        self.state = folding.state
 
     def _backoff_of(self, step: str) -> float:
         assert self.request
@@ -477,6 +485,8 @@ class HeldRun:
         self._account_for(state)
         over_time = self._deadline is not None and now.monotonic >= self._deadline and not state.ending
         killed = self._end_over_time() if over_time else []
+        if not over_time and self._gathers(now):
+            return []
         ends = tuple(self.ended[:MAX_ENTRIES])
         starts: tuple[StepStart, ...] = ()
         if room > 0 and not self._is_ending():
@@ -487,6 +497,19 @@ class HeldRun:
         report = ReportRun(self._terms.executor, self.epoch, (*ends, *starts), over_time)
         self.ended = self.ended[len(ends) :]
         return killed + self._decide(report, now)
+
+    def _gathers(self, now: Now) -> bool:
+        """Whether to wait for more steps to end: a report costs the same whether it tells of one end or of many."""
+        few = 4 * len(self.ended) < len(self.running)
+        if not self.ended or not few or self._unconfirmed or self._is_ending():
+            self._tell_at = None
+            return False
+        if self._tell_at is None:
+            self._tell_at = now.monotonic + GATHER_S
+        if now.monotonic < self._tell_at:
+            return True
+        self._tell_at = None
+        return False
 
     def _end_over_time(self) -> list[Action]:
         self._over_time = True

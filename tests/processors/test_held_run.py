@@ -46,7 +46,7 @@ from processors.executor.actions import (
     Woke,
 )
 from processors.executor.core import ExecutorCore, Limits
-from processors.executor.held_run import Terms
+from processors.executor.held_run import GATHER_S, Terms
 from processors.executor.inventory import UnfinishedRun
 from processors.processor import Now
 from schemas.actor import Actor
@@ -176,6 +176,17 @@ def test_the_next_report_tells_what_ended_and_starts_what_may_follow_and_only_on
     began, report = story.accepted(2)
     assert began.start.target == "web-2"
     assert report == ReportRun(ME, 1, (done("web-1").end, *starts("web-3")))
+
+
+def test_the_first_of_many_to_end_waits_a_moment_for_others_to_be_told_with_it():
+    story = Story(targets=10).running()
+    assert story.tell(done("web-0")) == []
+    assert story.core.wake_at() == GATHER_S
+    assert story.tell(done("web-1")) == [ReportRun(ME, 1, (done("web-0").end, done("web-1").end))], "a quarter of what ran"
+    assert story.tell(done("web-2")) == []
+    assert story.accepted(2) == []
+    story.time = 2 * GATHER_S
+    assert story.tell(Woke()) == [ReportRun(ME, 1, (done("web-2").end,))]
 
 
 def test_every_command_of_a_run_has_an_id_of_its_own_that_depends_on_nothing_but_what_was_said():

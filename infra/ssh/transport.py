@@ -136,6 +136,9 @@ class LeanTransport(Transport):
     def _log(self, level: int, msg: object, *args: object) -> None:
         """Nothing: what matters comes as an exception, and a line a packet is a large part of a channel's cost."""
 
+    def _parse_debug(self, m: Message) -> None:
+        """Nothing, for the same reason: OpenSSH tells the lines of authorized_keys that fit."""
+
     def _parse_kex_init(self, m: Message) -> None:
         super()._parse_kex_init(m)
         self.agreed_kex = next(name for name, kind in self._kex_info.items() if type(self.kex_engine) is kind)

@@ -16,6 +16,7 @@ from infra.telemetry.owner_metrics import OwnerMetrics
 from infra.telemetry.probe import serve_probe
 from infra.vaults.master_key import BadMasterKey
 from infra.wiring import roles
+from infra.wiring.beforehand import make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, house
 from infra.wiring.garbage import look_seldom
 from infra.wiring.settings import Settings, address
@@ -97,6 +98,7 @@ def start(name: str) -> None:
     if name != "up" and settings.is_embedded:
         _say(f"the role {name} needs a log on Kafka: set OPSCONDUCTOR_LOG_URL=kafka://…; or run `opsconductor up`")
         raise SystemExit(2)
+    make_adapters()
     look_seldom()
     try:
         asyncio.run(_run(name, settings))

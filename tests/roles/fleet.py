@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.deploy.services.sshd import SshServer
 from tests.roles.harness import Installation, Rows
 from tests.roles.rest import Acknowledged, Rest
+from tests.support.eventually import eventually
 
 HOSTS = 10
 SIZE = 20
@@ -153,8 +154,10 @@ def versions_are_gapless(rows: Rows) -> None:
 
 def same_after_rebuild(installation: Installation) -> None:
     """Every read model built anew equals the one that grew."""
+    installation.log_in()  # an event, too
+    rest = installation.rest()
+    eventually(lambda: caught_up(rest), within=30)
     before = installation.rows()
-    installation.log_in()
     rebuilt = installation.command("projections", "rebuild", "--all")
     assert rebuilt.returncode == 0, rebuilt.stderr
     after = installation.rows()

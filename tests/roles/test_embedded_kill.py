@@ -75,6 +75,7 @@ def kill_and_check(folder: Path, fleet_servers: list[FleetServer], kills: int, r
             future.result()
         print(f"{kills} kills in {took:.0f} s")
         acknowledged = [*rest.acknowledged, *starter.acknowledged, *steady.acknowledged]
+        rest = installation.rest()  # the first one's token may be too old by now
         eventually(lambda: all_final(rest, kills * runs), within=SETTLED_WITHIN_S, every=0.5)
         eventually(lambda: caught_up(rest), within=60)
         rows = installation.rows()

@@ -21,6 +21,9 @@ SHOWN = 10
 AT_A_TIME = 10
 """How many seeds a process is given at a time."""
 
+SEEDS_A_PROCESS = 1_000
+"""After so many a process is replaced by a new one, so that what SQLAlchemy and others cache does not grow all night."""
+
 TOLD_EVERY_S = 10.0
 
 
@@ -81,14 +84,22 @@ def _tell(total: Lived, first: int, seconds: float) -> None:
 
 def _all(seeds: range, jobs: int) -> Iterator[Lived]:
     """What each handful of seeds came to, as soon as it is known; however many there are, a few are on their way at a time."""
-    handfuls = (seeds[at : at + AT_A_TIME] for at in range(0, len(seeds), AT_A_TIME))
     if jobs == 1:
-        yield from map(live, handfuls)
+        yield from map(live, _cut(seeds, AT_A_TIME))
         return
+    for block in _cut(seeds, jobs * SEEDS_A_PROCESS):
+        yield from _in_processes(block, jobs)
+
+
+def _cut(seeds: range, size: int) -> Iterator[range]:
+    return (seeds[at : at + size] for at in range(0, len(seeds), size))
+
+
+def _in_processes(seeds: range, jobs: int) -> Iterator[Lived]:
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
         running: set[Future[Lived]] = set()
-        for handful in handfuls:
+        for handful in _cut(seeds, AT_A_TIME):
             running.add(pool.submit(live, handful))
             if len(running) > 2 * jobs:
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -61,6 +61,7 @@ class Transactions:
         self._doubtful = False
         self._fenced = False
         self._fenced_at: float | None = None
+        self._began = 0.0
 
     def ready(self, within_s: float) -> bool:
         """Whether there is a producer for the next transaction, made now if need be."""
@@ -82,7 +83,7 @@ class Transactions:
         """
         if self._producer is None or not self._initialised or self._lost_a_broker():
             raise CommitAborted("there is no producer that can be trusted yet")
-        self._undecided = True
+        self._undecided, self._began = True, time.monotonic()
         reports = Reports(len(records))
         try:
             self._producer.begin_transaction()
@@ -184,10 +185,13 @@ class Transactions:
         raise CommitAborted(why)
 
     def _count_fencing(self) -> None:
-        """Being fenced once happens; twice within a minute means that another process lives under our name (HAZARDS R10)."""
-        if not self._fenced:
-            return
+        """Being fenced once happens; twice within a minute means that another process lives under our name (HAZARDS R10).
+
+        A transaction that outlasted its time-out was ended by the brokers, which fence its producer, too: that says nothing.
+        """
         now, before = time.monotonic(), self._fenced_at
+        if not self._fenced or (self._undecided and now - self._began > self._settings.transaction_s):
+            return
         self._fenced_at = now
         if before is not None and now - before < _TWICE_WITHIN_S:
             self._throw_away()

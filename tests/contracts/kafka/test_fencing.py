@@ -1,6 +1,8 @@
 """Who may commit? Producers and members that stand in each other's way, in one process."""
 
+import asyncio
 import logging
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from infra.kafka.lanes import Lanes, LanesApart
 from infra.kafka.settings import lane_consumer, transactional_producer
 from infra.kafka.transaction import Transactions
 from infra.kafka.verdict import InstanceInUse
-from schemas.log import OwnershipLost
+from schemas.log import CommitAborted, OwnershipLost
 from schemas.position import Partition
 from schemas.wire import WireRecord
 from tests.contracts.harness import from_start
@@ -54,6 +56,23 @@ async def test_two_processes_under_one_instance_name_are_told_apart_from_a_singl
         one()
     assert told.value.exit_status == 78
     second.close()
+
+
+async def test_transactions_that_outlast_their_time_are_not_taken_for_another_process(log_on_kafka):
+    await log_on_kafka.open()
+    made, _ = transactions(log_on_kafka.settings)
+    consumer = Consumer(lane_consumer(log_on_kafka.settings))
+    consumed = [TopicPartition(log_on_kafka.settings.topic("commands.people"), 0, 0)]
+
+    def late():
+        time.sleep(log_on_kafka.settings.transaction_s + 2.5)  # the brokers look for such transactions once a second
+        return consumer.consumer_group_metadata()
+
+    for _ in range(3):
+        await eventually_async(lambda: asyncio.to_thread(made.ready, 5), 30)
+        with pytest.raises((OwnershipLost, CommitAborted)):
+            await asyncio.to_thread(made.commit, [RECORD], consumed, late)
+    made.close()
 
 
 async def test_after_a_commit_that_took_too_long_the_producer_is_not_used_again(log_on_kafka):

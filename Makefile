@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster run-demo test faults lint bench lock reference simulate jepsen
+.PHONY: help run run-cluster run-demo test faults lint bench lock reference simulate jepsen chaos
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ simulate: $(VENV)/.dev ## Seeded simulation on the memory log, a process a proce
 
 jepsen: $(VENV)/.dev ## Real Kafka while everything goes wrong: make jepsen ARGS="--minutes 15 --brokers 3" (5 minutes, 1 broker)
 	$(BIN)/python -m tests.jepsen $(ARGS)
+
+chaos: $(VENV)/.dev ## Real runs over SSH while everything is killed, frozen and restarted: make chaos ARGS="--runs 500 --minutes 12"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 reference: $(VENV)/.dev ## Generate docs/reference and schemas/published anew from the tables in code
 	$(BIN)/opsconductor reference

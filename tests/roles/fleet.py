@@ -13,6 +13,7 @@ from tests.support.eventually import eventually
 
 HOSTS = 10
 SIZE = 20
+GROUPS = 5
 JOBS = ("trace", "trace-2", "trace-3", "trace-4")
 """All alike; of several names, so that their runs lie in several shards."""
 
@@ -47,17 +48,22 @@ class Fleet:
     traces: Path
 
     def register(self, rest: Rest) -> None:
-        """Credentials, twenty targets and the jobs."""
+        """Credentials, twenty targets in five groups and the jobs."""
         self.traces.mkdir(exist_ok=True)
         for letter, server in zip("ab", self.servers, strict=True):
             secret = {"username": server.user, "private_key": server.private_key}
             rest.write("POST", "/credentials", {"name": f"key-{letter}", "kind": "ssh_key", "secret": secret})
             for number, host in enumerate(server.hosts, 1):
                 connection = {"kind": "ssh", "port": server.port, "credential": f"key-{letter}", "host_key": server.host_key}
-                body = {"name": f"{letter}-{number:02}", "host": host, "labels": {"set": "fleet"}, "connection": connection}
+                labels = {"set": "fleet", "group": str(number % GROUPS)}
+                body = {"name": f"{letter}-{number:02}", "host": host, "labels": labels, "connection": connection}
                 rest.write("POST", "/targets", body)
-        for name in JOBS:
-            rest.write("POST", "/jobs", self.job(name))
+        for definition in self.jobs():
+            rest.write("POST", "/jobs", definition)
+
+    def jobs(self) -> list[dict[str, object]]:
+        """What the fleet is there for."""
+        return [self.job(name) for name in JOBS]
 
     def job(self, name: str) -> dict[str, object]:
         """Three steps; each appends run, step and target to a file of the target before anything else."""

@@ -1,0 +1,41 @@
+"""Kills, freezes and restarts everything under real runs: `python -m tests.chaos --runs 500 --minutes 12 --seed 7`.
+
+Exit status 1 when a guarantee is broken. The seed draws faults and what clients ask for; when exactly things meet is up to the
+machine, so a seed gives the same plan, not the same history.
+"""
+
+import argparse
+import random
+import signal
+import sys
+from pathlib import Path
+
+from tests.chaos.run import Asked, chaos
+from tests.jepsen.run import SHOWN
+
+
+def main(arguments: list[str]) -> int:
+    """Run once and say what it came to."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--runs", type=int, default=500, help="how many runs are started (500)")
+    parser.add_argument("--minutes", type=float, default=12, help="within how many minutes; things go wrong all that time (12)")
+    parser.add_argument("--seed", default="", help="what everything is drawn from (drawn, and printed)")
+    parser.add_argument("--logs", type=Path, help="a new folder to keep the roles' logs in")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: nothing is left behind
+    seed = given.seed or str(random.randrange(10**6))
+    report = chaos(Asked(runs=given.runs, minutes=given.minutes, seed=seed, logs=given.logs), _say)
+    for line in report.lines:
+        _say(line)
+    for name, what in report.broken[: 5 * SHOWN]:
+        _say(f"VIOLATED {name}: {what}")
+    _say(f"seed {seed}: {len(report.broken)} violations" if report.broken else f"seed {seed}: no violation")
+    return 1 if report.broken else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -24,12 +24,16 @@ from projections.read_store import ReadStore, StoreUnavailable
 from projections.rebuild import begin_rebuild, give_up, note_progress, put_in_place
 from schemas.log import EventReader, Feed, LogError, LogTruncated
 from schemas.position import Partition
+from schemas.run_output import OutputChunk
 from schemas.wakeups import RECENT_EVENTS, Wakeups
 
 BATCH = 500
 """At most so many records go into one transaction of the front."""
 
 _IDLE_WAIT_S = 0.1
+_OUTPUT_WAITS_S = 0.01
+"""How long output alone waits for the events that follow it: every step's end comes right behind what it wrote."""
+
 _LOOK_FOR_WISHES_S = 0.5
 _PAUSE_AFTER_LOG_ERROR_S = 0.5
 
@@ -127,7 +131,10 @@ class _Session:
         """The front goes on by a batch, then one of those behind does."""
         assert self._feed is not None
         wait = 0.0 if self._behind else _IDLE_WAIT_S
-        facts = await facts_of(self._feed, BATCH, wait, self._continuity, self._store)
+        facts = await self._facts(self._feed, BATCH, wait)
+        if facts and all(isinstance(fact.body, OutputChunk) for fact in facts):
+            await asyncio.sleep(_OUTPUT_WAITS_S)
+            facts += await self._facts(self._feed, BATCH, 0.0)
         after = dict(self._feed.positions)
         if after != self._front:
             stopped = await self._applier.apply(self._members, facts, after)
@@ -137,6 +144,9 @@ class _Session:
         if self._behind:
             await self._step_one_behind()
         await self._look_for_wishes()
+
+    async def _facts(self, feed: Feed, limit: int, within_s: float) -> list[Fact]:
+        return await facts_of(feed, limit, within_s, self._continuity, self._store)
 
     async def _tell(self, facts: Sequence[Fact]) -> None:
         streams = {fact.stream for fact in facts if fact.stream is not None}

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from domain.identity import job_of
 from domain.run.messages import StepStarted
 from schemas.position import Partition
-from tests.chaos.fleet import Line
+from tests.chaos.fleet import KINDS, Line
 from tests.roles.fleet import IDEMPOTENT
 from tests.support.checker import Start, mark_of
 
@@ -96,12 +97,16 @@ def steps_follow_each_other(witness: Witness) -> Broken:
 
 
 def what_is_lost_is_not_repeated(witness: Witness) -> Broken:
-    """A step that is not idempotent is not started again once it may have had its effect; and nothing is after a success."""
+    """A step that is not idempotent and has no retries is not started again once it is lost; and none after a success."""
     attempts = Counter((row["run"], row["step"], row["target"]) for row in witness.rows if row["started_at"] is not None)
     for row in witness.rows:
-        known = ("succeeded",) if row["step"] == IDEMPOTENT else ("succeeded", "lost")
-        if row["state"] in known and row["attempt"] < attempts[row["run"], row["step"], row["target"]]:
+        once = ("succeeded",) if _may_run_twice(row) else ("succeeded", "lost")
+        if row["state"] in once and row["attempt"] < attempts[row["run"], row["step"], row["target"]]:
             yield f"{_named(row)} was followed by another attempt"
+
+
+def _may_run_twice(row: Row) -> bool:
+    return row["step"] == IDEMPOTENT or "retries" in KINDS[job_of(row["run"])].steps.get(row["step"], {})
 
 
 QUESTIONS: Mapping[str, Callable[[Witness], Broken]] = {

@@ -1,4 +1,4 @@
-"""How is a password proved and replaced, and who may manage an account? People who have signed in; never an API token."""
+"""How is a password proved and replaced, and who may change passwords and tokens? People who have signed in; never an API token."""
 
 import asyncio
 import base64
@@ -43,7 +43,7 @@ def new_secret(call: Call) -> str:
 
 
 def signed_in_person(call: Call) -> str:
-    """The session of who asks. Raises `Problem` for an API token: it manages no account, not even its owner's."""
+    """The session of who asks. Raises `Problem` for an API token: it could make itself last for ever, or more than it is."""
     if call.signed_in.session_id is None:
         raise Problem("permission_denied", "this takes a sign-in; an API token cannot do it")
     return call.signed_in.session_id

@@ -46,10 +46,15 @@ def hashed(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).hexdigest().encode()
 
 
+def token_in(user: Mapping[str, Any], token: str, now: datetime) -> dict[str, Any] | None:
+    """The token of `user` with this id, unless it has expired."""
+    return next((each for each in user["tokens"] if each["token"] == token and each["expires_at"] > stored_time(now)), None)
+
+
 async def caller_with(shown: Presented, user: Mapping[str, Any], vault: Vault, now: datetime) -> Caller | None:
     """Who asks with this token of `user`; None when it is not good. Raises `VaultError`."""
-    issued = next((each for each in user["tokens"] if each["token"] == shown.token), None)
-    if issued is None or issued["expires_at"] <= stored_time(now):
+    issued = token_in(user, shown.token, now)
+    if issued is None:
         return None
     try:
         kept = await vault.open(issued["secret"], bound_to_token(shown.user, shown.token))

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from api import conditions, contract, problem_details
 from api.awaited import Awaited
-from api.call import Call, Services
+from api.call import Call, Caller, Services
 from api.edge import Edge
 from api.freshness import Freshness
 from api.identity import caller_of
@@ -69,7 +69,8 @@ def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Requ
             if not caller.may(route.permission):
                 raise Problem("permission_denied", f"this takes the permission {route.permission}")
         _check_query(route, request)
-        await _wait_until_fresh(route, request.headers, services)
+        if caller is not None:
+            await _wait_until_fresh(route, caller, request.headers, services)
         return await route.answer(Call(request, services, caller, correlation_of(request)))
 
     return endpoint
@@ -89,11 +90,11 @@ def _doubled(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
 
 
-async def _wait_until_fresh(route: Route, headers: Headers, services: Services) -> None:
+async def _wait_until_fresh(route: Route, caller: Caller, headers: Headers, services: Services) -> None:
     """Wait for what the caller has seen already. A write waits for the read models of what it speaks of."""
-    if route.permission is None:
-        return
     versions = conditions.min_versions(headers)
+    if any(not caller.may_know(stream) for stream, _ in versions):
+        raise Problem("permission_denied", "that there is such a version is told to who may see or change it")
     positions = conditions.min_positions(headers, services.given.reader.shards)
     await services.freshness.versions(versions, route.reads)
     await services.freshness.positions(positions, route.reads)

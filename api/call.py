@@ -20,6 +20,7 @@ from api.read_models import ReadModels
 from api.sign_in_failures import SignInFailures
 from api.streams import StreamCount
 from domain.access import may, permissions_of
+from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
 
 
@@ -59,6 +60,11 @@ class Caller:
     def may(self, permission: str) -> bool:
         """Whether the caller may do it."""
         return may(self.roles, permission) and (self.scope is None or permission in self.scope)
+
+    def may_know(self, stream: str) -> bool:
+        """Whether the caller may do anything with streams of this type, or it is the caller's own account."""
+        whole = f"{kind_of(stream)}s."
+        return stream == stream_of(USER, self.user) or any(permission.startswith(whole) for permission in self.permissions)
 
     @property
     def on_behalf_of(self) -> Actor | None:

@@ -1,16 +1,18 @@
 """Who asks? Only the access token says so; no other header is believed (HAZARDS §4 case 17)."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 from starlette.requests import Request
 
-from api.api_tokens import PREFIX, caller_with, presented
+from api.api_tokens import PREFIX, caller_with, presented, token_in
 from api.call import Caller, Services
 from api.conditions import all_of
 from api.problem_details import Problem
 from api.sessions import SessionsUnavailable
 from api.tokens import NotAuthentic
+from domain.access import may
 from projections.tables import users
 from schemas.actor import Actor
 
@@ -54,6 +56,16 @@ async def _acting(services: Services, name: str) -> dict[str, Any] | None:
     """The user, unless disabled."""
     user = await services.models.ask(lambda connection: user_row(connection, name))
     return None if user is None or user["disabled"] else user
+
+
+def may_still(connection: Connection, caller: Caller, permission: str, now: datetime) -> bool:
+    """Whether a caller, who might once, may now: for answers that go on. That an access token expires ends none of them."""
+    user = user_row(connection, caller.user)
+    if user is None or user["disabled"] or not may(tuple(user["roles"]), permission):
+        return False
+    if caller.session_id is not None:
+        return caller.session_id in user["sessions"]
+    return token_in(user, caller.actor.name.partition("/")[2], now) is not None
 
 
 async def _is_revoked(services: Services, session_id: str) -> bool:

@@ -2,7 +2,8 @@
 
 A hint that there is something new only shortens the wait: the stream always reads on from its own place. Nothing is queued for a
 slow reader; the next pieces are read once the last ones were taken. A run's output ends with `event: end` when the run is over
-and complete; a stream that ends without it was ended by the server stopping: the client comes again with the last id it saw.
+and complete; a stream that ends without it was ended by the server stopping, or its reader may read it no more: the client comes
+again with the last id it saw.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.call import Call
 from api.conditions import all_of
+from api.identity import may_still
 from api.problem_details import Problem
 from api.queries import event_stream, run_output, runs
 from api.queries.event_stream import Place
@@ -45,7 +47,7 @@ Next = Callable[[Connection], Pieces]
 
 def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
     """A run's output from the place after `Last-Event-ID`, as it comes. Raises `Problem`."""
-    call.services.streams.check(call.signed_in.actor.name)
+    call.services.streams.check(call.signed_in.user)
     offset = _last_seen(call)
 
     def following(connection: Connection) -> Pieces:
@@ -55,7 +57,7 @@ def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
         offset = found[-1][0] if found else offset
         return Pieces([(str(at), item) for at, item in found], is_over)
 
-    return LongAnswer(call, _events_of(call, "output", stream_of(RUN, run), following))
+    return LongAnswer(call, _events_of(call, "output", stream_of(RUN, run), following, "runs.read"))
 
 
 def _last_seen(call: Call) -> int:
@@ -77,7 +79,7 @@ def _is_complete(connection: Connection, call: Call, run: str) -> bool:
 
 async def follow_events(call: Call, filters: Mapping[str, str]) -> Response:
     """The events that come from now on, or after `Last-Event-ID`. Raises `Problem`."""
-    call.services.streams.check(call.signed_in.actor.name)
+    call.services.streams.check(call.signed_in.user)
     text = all_of(call.request.headers, "last-event-id")
     place = Place.parsed(text) if text else await call.models.ask(event_stream.end)
     if place is None:
@@ -86,7 +88,7 @@ async def follow_events(call: Call, filters: Mapping[str, str]) -> Response:
     def following(connection: Connection) -> Pieces:
         return Pieces(event_stream.after(connection, filters, place, _AT_ONCE))
 
-    return LongAnswer(call, _events_of(call, "event", RECENT_EVENTS, following))
+    return LongAnswer(call, _events_of(call, "event", RECENT_EVENTS, following, "audit.read"))
 
 
 class LongAnswer(StreamingResponse):
@@ -108,7 +110,7 @@ class LongAnswer(StreamingResponse):
             await self._pieces.aclose()
             await Response(None, headers=dict(self.headers))(scope, receive, send)
             return
-        with self._call.services.streams.opened(self._call.signed_in.actor.name):
+        with self._call.services.streams.opened(self._call.signed_in.user):
             try:
                 await super().__call__(scope, receive, send_within)
             except (TimeoutError, ClientDisconnect):
@@ -117,13 +119,19 @@ class LongAnswer(StreamingResponse):
                 await self._pieces.aclose()
 
 
-async def _events_of(call: Call, name: str, hints: str, following: Next) -> AsyncGenerator[bytes]:
+async def _events_of(call: Call, name: str, hints: str, following: Next, permission: str) -> AsyncGenerator[bytes]:
     settings, loop = call.given.settings, asyncio.get_running_loop()
+
+    def permitted(connection: Connection) -> Pieces | None:
+        return following(connection) if may_still(connection, call.signed_in, permission, call.given.clock.now()) else None
+
     yield b"retry: 1000\n\n"
     heard = loop.time()
     async with call.given.wakeups.listen(hints) as waiter:
         while not call.given.drain.stopping:
-            pieces = await call.models.ask(following)
+            pieces = await call.models.ask(permitted)
+            if pieces is None:
+                return  # the client comes again, and is told why
             for ident, item in pieces.items:
                 yield b"id: %s\nevent: %s\ndata: %s\n\n" % (ident.encode(), name.encode(), orjson.dumps(item))
             if pieces.items:

@@ -12,8 +12,8 @@ from domain.identity import USER, stream_of
 from schemas.actor import Actor
 
 
-async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> None:
-    """Append what `command` causes to the user's stream, by the user unless said, and wait until the read model shows it.
+async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> int:
+    """Append what `command` causes to the user's stream, by the user unless said: the stream's version then.
 
     Raises `Rejection` when it is none of that, or another `Problem` when it is not known to be recorded in time.
     """
@@ -21,7 +21,12 @@ async def record(call: Call, user: str, command: Any, actor: Actor | None = None
     said = hmac.new(call.given.keys.fingerprints, f"{stream}\0{key}".encode(), hashlib.sha256).hexdigest()
     asking = replace(call, caller=Caller(actor or Actor("user", user), user))
     try:
-        accepted = await outcome_of(Write(asking, stream, key, False, said, None), command)
+        return (await outcome_of(Write(asking, stream, key, False, said, None), command)).version
     except Pending:
         raise Problem("sessions_unavailable", "it could not be recorded in time") from None
-    await call.services.freshness.versions([(stream, accepted.version)], ("users",))
+
+
+async def record_in_force(call: Call, user: str, command: Any) -> None:
+    """The same by the user, and wait until the read model that requests are judged by shows it."""
+    version = await record(call, user, command)
+    await call.services.freshness.versions([(stream_of(USER, user), version)], ("users",))

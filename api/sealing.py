@@ -14,8 +14,8 @@ from schemas.vault import Vault
 
 _SECRETS = UUID("7d1cbbf0-0c2b-5f5e-9d0c-2f0f7a6d9c03")
 
-_MAY_BE_IN_USE = frozenset({"credential_exists", "run_exists"})
-"""After these the thing that exists may be the one this very request made before: its secret must stay."""
+_MAY_BE_IN_USE = frozenset({"credential_exists", "run_exists", "user_exists", "token_exists", "version_conflict"})
+"""After these the thing as it is may be what this very request made of it before: its secret must stay."""
 
 
 def secret_id(write: Write, of: str) -> str:

@@ -4,8 +4,9 @@ That a session began and ended is in the log, and with it in the read model of u
 is the refresh token's hash, and the news of a session's end before the read model has it. The store may lose everything at any
 time (DESIGN §6): then refreshing fails and people sign in again, while access tokens go on until they expire.
 
-A refresh token is `<session>.<secret>` and is replaced by every use. One that was replaced may come again within a short grace
-(an answer got lost on the way); after that it is taken for stolen and ends its session.
+A refresh token (`api.refresh_tokens`) is replaced by every use. One that was replaced may come again within a short grace (an
+answer got lost on the way, several asked at once) and is replaced by the same one; after that it is taken for stolen and ends its
+session.
 """
 
 import hashlib
@@ -47,8 +48,8 @@ class SessionStore(Protocol):
         ...
 
     async def refresh(self, session_id: str, secret_hash: str, next_hash: str) -> Refreshed:
-        """Replace the secret, at once and only once: `refreshed` when it was the one that is good now or, within `GRACE_S`, the
-        one before; `reused` when it was neither, and then the session is revoked.
+        """Replace the secret, at once and only once: `refreshed` when it was the one that is good now. Asked within `GRACE_S` for
+        the same replacement again, nothing changes and that is `refreshed`, too. Else `reused`, and the session is revoked.
         """
         ...
 

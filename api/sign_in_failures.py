@@ -16,6 +16,8 @@ from schemas.log import LogError
 
 log = logging.getLogger(__name__)
 
+Tell = Callable[[RecordSignInFailures], Awaitable[object]]
+
 
 @dataclass(slots=True)
 class _Window:
@@ -32,7 +34,7 @@ class SignInFailures:
         self._windows: dict[str, _Window] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def note(self, account: str, now: datetime, tell: Callable[[RecordSignInFailures], Awaitable[None]]) -> None:
+    def note(self, account: str, now: datetime, tell: Tell) -> None:
         """One wrong password for an account that exists. A window that could not be told of goes on into the next."""
         window = self._windows.get(account)
         if window is None:
@@ -43,7 +45,7 @@ class SignInFailures:
         window.count += 1
         window.until = now
 
-    async def _tell_later(self, account: str, tell: Callable[[RecordSignInFailures], Awaitable[None]]) -> None:
+    async def _tell_later(self, account: str, tell: Tell) -> None:
         told = False
         while not told:
             await asyncio.sleep(self._window_s)

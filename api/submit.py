@@ -41,6 +41,8 @@ class Write:
     key_given: bool
     fingerprint: str
     expected_version: int | None
+    waits: bool = True
+    """Whether the outcome is waited for."""
 
     def command_id(self, attempt: int = 1) -> UUID:
         """The command's id; a further attempt, for a newer revision, has its own."""
@@ -80,7 +82,7 @@ def write_of(call: Call, stream: str | Callable[[str], str], body: Body, *, crea
     fingerprint = hmac.new(call.given.keys.fingerprints, said, hashlib.sha256).hexdigest()
     named = stream if isinstance(stream, str) else stream(key)
     version = None if expected == conditions.ANY_VERSION else expected
-    return Write(call, named, key, given is not None, fingerprint, version)
+    return Write(call, named, key, given is not None, fingerprint, version, not conditions.wants_async(call.request.headers))
 
 
 async def submit(write: Write, command: Any, said: Said, attempt: int = 1) -> Response:
@@ -114,7 +116,7 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
         raise Problem(
             "result_unknown", "ask at Location, or send it again with the same Idempotency-Key", headers=headers
         ) from None
-    if conditions.wants_async(call.request.headers):
+    if not write.waits:
         counted.labels(name, "not awaited").inc()
         call.services.awaited.add(envelope.command_id, envelope.actor.name)
         raise Pending(envelope.command_id)
@@ -184,6 +186,6 @@ def _pending(write: Write, said: Said, command_id: UUID) -> Response:
     where = f"{PREFIX}/commands/{command_id}"
     body = {"stream": write.stream, "command_id": str(command_id), "state": "unknown", **said.key}
     headers = {"Location": where, "Retry-After": "1", "Preference-Applied": "respond-async"}
-    if not conditions.wants_async(write.call.request.headers):
+    if write.waits:
         del headers["Preference-Applied"]
     return json_answer(body, 202, headers)

@@ -6,9 +6,9 @@ Passwords and tokens are never here: the vault keeps their hashes, under ids tha
 Commands, events, state, fold and decide, in that order. Event names and fields are stored for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from domain.access import ADMINISTRATOR, PERMISSIONS, ROLES
@@ -53,21 +53,22 @@ class ChangeUser:
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Replace the password by the one whose hash the vault holds under `password`.
+    """Replace the password by the one whose hash the vault holds under `password`. Every session but `keeps` ends.
 
-    `reset`: by an administrator, not by the user. Every session but `keeps` ends.
+    `proved` is the id of the password that the user showed to know; None: an administrator gives another one.
     """
 
     password: str
-    reset: bool
+    proved: str | None = None
     keeps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecordSignIn:
-    """A right password (or another proof) was given: `session` begins."""
+    """The password with the id `password` was given (None: another proof): `session` begins."""
 
     session: str
+    password: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,14 +237,14 @@ class UserState:
     title: str = ""
     roles: tuple[str, ...] = ()
     disabled: bool = False
-    has_password: bool = False
+    password: str | None = None
     sessions: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
 
     @property
     def administers(self) -> bool:
-        """Whether this is an administrator who may act."""
-        return bool(self.name) and not self.disabled and ADMINISTRATOR in self.roles
+        """Whether this is an administrator who may act. A service account cannot sign in and so repairs nothing: it is none."""
+        return self.password is not None and not self.disabled and ADMINISTRATOR in self.roles
 
 
 def fold(state: UserState, events: Sequence[Event]) -> UserState:
@@ -256,7 +257,7 @@ def fold(state: UserState, events: Sequence[Event]) -> UserState:
 def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one flat case an event
     match event:
         case UserCreated(name, password, title):
-            return UserState(name, title, has_password=password is not None)
+            return UserState(name, title, password=password)
         case UserRetitled(title):
             return replace(state, title=title)
         case RoleGranted(role):
@@ -267,8 +268,8 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
             return replace(state, disabled=True, sessions=())
         case UserEnabled():
             return replace(state, disabled=False)
-        case PasswordChanged(_, _, keeps):
-            return replace(state, has_password=True, sessions=tuple(s for s in state.sessions if s == keeps))
+        case PasswordChanged(password, _, keeps):
+            return replace(state, password=password, sessions=tuple(s for s in state.sessions if s == keeps))
         case SignedIn(session):
             return replace(state, sessions=(*state.sessions, session))
         case SessionsEnded(sessions):
@@ -332,42 +333,56 @@ def _change(command: ChangeUser, state: UserState, companion: Companion | None) 
 
 
 def _open(command: ChangePassword | RecordSignIn | IssueToken, state: UserState) -> Sequence[Event]:
-    """What only a user who is not disabled may have."""
+    """What a disabled user cannot have, except another password from an administrator."""
+    if isinstance(command, ChangePassword) and command.proved is None:
+        return [PasswordChanged(command.password, True)]
+    if state.disabled:
+        raise Conflict("user_disabled", f"user {state.name} is disabled")
     match command:
-        case ChangePassword(password, reset, keeps):
-            return [PasswordChanged(password, reset, keeps if keeps in state.sessions else None)]
-        case RecordSignIn(session):
-            if state.disabled:
-                raise Conflict("user_disabled", f"user {state.name} is disabled")
+        case ChangePassword(password, proved, keeps):
+            _check_proof(proved, state)
+            return [PasswordChanged(password, False, keeps if keeps in state.sessions else None)]
+        case RecordSignIn(session, password):
             if session in state.sessions:
                 return []
+            _check_proof(password, state)
             over = state.sessions[: len(state.sessions) - MAX_SESSIONS + 1] if len(state.sessions) >= MAX_SESSIONS else ()
             return [*([SessionsEnded(over, "too_many")] if over else []), SignedIn(session)]
         case IssueToken():
             return _issue(command, state)
 
 
+def _check_proof(password: str | None, state: UserState) -> None:
+    """Hashing takes its time: the password that was given must not have been replaced meanwhile."""
+    if password is not None and password != state.password:
+        raise Conflict("password_changed", f"the password of user {state.name} was changed meanwhile")
+
+
 def _issue(command: IssueToken, state: UserState) -> Sequence[Event]:
-    if state.disabled:
-        raise Conflict("user_disabled", f"user {state.name} is disabled")
     if command.token in state.tokens:
         raise Conflict("token_exists", "the token was issued already")
     if len(state.tokens) >= MAX_TOKENS:
         raise Conflict("too_many_tokens", f"user {state.name} has {MAX_TOKENS} tokens; revoke one")
-    errors = check_title(command.title)
-    errors += [
-        FieldError(f"permissions.{index}", "there is no such permission")
-        for index, permission in enumerate(command.permissions or ())
-        if permission not in PERMISSIONS
-    ]
+    errors = [*check_title(command.title), *_set_errors("permissions", command.permissions or (), PERMISSIONS)]
+    try:
+        command.expires_at.astimezone(UTC)
+    except OverflowError:
+        errors.append(FieldError("expires_at", "is beyond the year 9999"))
     if errors:
         raise Invalid(*errors)
     return [TokenIssued(command.token, command.title, command.secret, command.permissions, command.expires_at)]
 
 
 def _role_errors(roles: Sequence[str]) -> list[FieldError]:
-    errors = [FieldError(f"roles.{i}", "there is no such role") for i, role in enumerate(roles) if role not in ROLES]
-    return errors + [FieldError(f"roles.{i}", "is there twice") for i, role in enumerate(roles) if role in roles[:i]]
+    return _set_errors("roles", roles, ROLES)
+
+
+def _set_errors(field: str, names: Sequence[str], known: Collection[str]) -> list[FieldError]:
+    """What is wrong with a list that names some of those `known`, each at most once."""
+    if len(names) > len(known):
+        return [FieldError(field, f"names more than the {len(known)} there are")]
+    errors = [FieldError(f"{field}.{i}", f"there is no such {field[:-1]}") for i, name in enumerate(names) if name not in known]
+    return errors + [FieldError(f"{field}.{i}", "is there twice") for i, name in enumerate(names) if name in names[:i]]
 
 
 DECIDER: Decider[Command, UserState, Event] = Decider(

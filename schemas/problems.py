@@ -64,6 +64,7 @@ TABLE: dict[str, Kind] = {
     "run_exists": Kind(409, "The run exists already"),
     "user_exists": Kind(409, "The user exists already"),
     "user_disabled": Kind(409, "The user is disabled"),
+    "password_changed": Kind(409, "The password was changed meanwhile"),
     "last_administrator": Kind(409, "The last administrator stays"),
     "token_exists": Kind(409, "The API token was issued already"),
     "too_many_tokens": Kind(409, "The user has too many API tokens"),

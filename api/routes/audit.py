@@ -47,7 +47,7 @@ def _asked(call: Call) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
 async def export(call: Call) -> Response:
     """Every event there is now and that passes the filters, by time, one JSON object a line."""
     exact, conditions = _asked(call)
-    call.services.streams.check(call.signed_in.actor.name)
+    call.services.streams.check(call.signed_in.user)
     await call.services.freshness.log_end(MAIN, ("events",))
     conditions.append(events.c.time <= stored_time(call.given.clock.now()))
     return LongAnswer(call, _lines(call, exact, conditions), "application/x-ndjson")

@@ -6,12 +6,13 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import Response
 
-from api import shapes
+from api import refresh_tokens, shapes
 from api.account import NO_NAME, address_of, is_password_of, new_secret, not_too_soon, signed_in_person
 from api.call import Call, json_answer
 from api.identity import user_row
-from api.own_record import record
+from api.own_record import record, record_in_force
 from api.problem_details import Problem, wrong
+from api.refresh_tokens import RefreshToken
 from api.routes.route import Route
 from api.sessions import REFRESH_S, Session, SessionsUnavailable, hash_of
 from api.sign_in_limit import keys_of
@@ -40,14 +41,15 @@ async def token(call: Call) -> Response:
     await not_too_soon(call, name)
     by_account, by_address = keys_of(name, address_of(call))
     await attempts.failed(by_account)  # counted before it is looked at, so that attempts at once are no way round
-    if not await _is_right(call, name, password):
+    proved = await _proved(call, name, password)
+    if proved is None:
         await attempts.failed(by_address)
         counted.labels("refused").inc()
         raise Problem("invalid_credentials")
     session_id = str(call.given.ids.new_id())
     try:
-        await record(call, name, RecordSignIn(session_id))
-    except Rejection:  # disabled a moment ago
+        await record_in_force(call, name, RecordSignIn(session_id, proved))
+    except Rejection:  # disabled, or given another password, a moment ago
         raise Problem("invalid_credentials") from None
     await attempts.forget(by_account)
     counted.labels("accepted").inc()
@@ -74,7 +76,8 @@ def _form(call: Call, raw: bytes) -> dict[str, str]:
     return form
 
 
-async def _is_right(call: Call, name: str, password: str) -> bool:
+async def _proved(call: Call, name: str, password: str) -> str | None:
+    """The id of the password of a user who may sign in, if this is it."""
     try:
         await call.services.freshness.log_end([USER])  # a user made or changed a moment ago is known as such
     except (Problem, LogError) as error:
@@ -84,45 +87,47 @@ async def _is_right(call: Call, name: str, password: str) -> bool:
     right = await is_password_of(call, user, known, password)
     if user is not None and not right:
         call.services.sign_in_failures.note(known, call.given.clock.now(), lambda told: record(call, known, told, ANONYMOUS))
-    return right and user is not None and not user["disabled"]
+    return user["password"] if right and user is not None and not user["disabled"] else None
 
 
 async def _begin_session(call: Call, name: str, session_id: str) -> Response:
-    secret = new_secret(call)
+    first = refresh_tokens.first(call.given.keys.fingerprints, session_id, new_secret(call))
     try:
-        await call.given.sessions.begin(Session(session_id, name, hash_of(secret)))
+        await call.given.sessions.begin(Session(session_id, name, hash_of(first.secret)))
     except SessionsUnavailable:
         return _tokens(call, name, session_id, None)  # signed in, until the access token expires
-    return _tokens(call, name, session_id, secret)
+    return _tokens(call, name, session_id, first)
 
 
-def _tokens(call: Call, name: str, session_id: str, secret: str | None) -> Response:
+def _tokens(call: Call, name: str, session_id: str, renewal: RefreshToken | None) -> Response:
     access = call.given.tokens.sign(Access(name, session_id), call.given.ids.new_id(), call.given.clock.now())
     body: dict[str, Any] = {
         "access_token": access,
         "token_type": "Bearer",
         "expires_in": ACCESS_S,
-        "refresh_token": f"{session_id}.{secret}" if secret else None,
-        "refresh_expires_in": REFRESH_S if secret else None,
+        "refresh_token": renewal.text if renewal else None,
+        "refresh_expires_in": REFRESH_S if renewal else None,
     }
     return json_answer(body)
 
 
 async def refresh(call: Call) -> Response:
     """Trade the refresh token for new tokens; it is good once."""
-    body = await body_of(call.request)
-    session_id, _, secret = read(RefreshBody, body.raw, body.plain).refresh_token.partition(".")
-    following = new_secret(call)
+    body, key = await body_of(call.request), call.given.keys.fingerprints
+    shown = refresh_tokens.presented(key, read(RefreshBody, body.raw, body.plain).refresh_token)
+    if shown is None:
+        raise Problem("invalid_refresh_token")
+    session_id, following = shown.session_id, refresh_tokens.after(key, shown)
     try:
         name = await call.given.sessions.user_of(session_id)
         user = None if name is None else await call.models.ask(lambda connection: user_row(connection, name))
         if name is None or user is None or session_id not in user["sessions"]:
             raise Problem("invalid_refresh_token")
-        refreshed = await call.given.sessions.refresh(session_id, hash_of(secret), hash_of(following))
+        refreshed = await call.given.sessions.refresh(session_id, hash_of(shown.secret), hash_of(following.secret))
     except SessionsUnavailable:
         raise Problem("sessions_unavailable") from None
     if refreshed == "reused":
-        await record(call, name, EndSessions((session_id,), "refresh_token_reused"))
+        await record_in_force(call, name, EndSessions((session_id,), "refresh_token_reused"))
     if refreshed != "refreshed":
         raise Problem("invalid_refresh_token")
     return _tokens(call, name, session_id, following)
@@ -132,8 +137,9 @@ async def logout(call: Call) -> Response:
     """End the session of the access token, and that of a refresh token of the same user."""
     body = await optional_body_of(call.request)
     given = read(LogoutBody, body.raw, body.plain).refresh_token
-    ends = (signed_in_person(call), *([given.partition(".")[0]] if given is not None else []))
-    await record(call, call.signed_in.user, EndSessions(ends, "sign_out"))
+    other = refresh_tokens.presented(call.given.keys.fingerprints, given) if given is not None else None
+    ends = (signed_in_person(call), *([other.session_id] if other else []))
+    await record_in_force(call, call.signed_in.user, EndSessions(ends, "sign_out"))
     try:
         for session_id in ends:
             if await call.given.sessions.user_of(session_id) == call.signed_in.user:

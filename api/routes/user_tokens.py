@@ -9,6 +9,7 @@ from api import shapes
 from api.account import new_secret, signed_in_person
 from api.api_tokens import hashed, written
 from api.call import Call, json_answer
+from api.in_force import in_force
 from api.problem_details import Problem, wrong
 from api.queries import users
 from api.references import found
@@ -37,7 +38,7 @@ def _account(call: Call) -> str:
 
 
 async def issue(call: Call) -> Response:
-    """Issue an API token. It is shown in this answer and never again: sent again under its key, the answer is without it."""
+    """Issue an API token. It is shown in one answer and never again: sent again under its key, the answer is without it."""
     name = _account(call)
     body = await body_of(call.request)
     asked = closed.read(NewToken, body.raw, body.plain)
@@ -49,10 +50,12 @@ async def issue(call: Call) -> Response:
     if before := await remembered(write, IssueToken):
         return _with_token(accepted_answer(write, said, *before), None)
     async with sealing(call.given.vault, write) as sealer:
-        secret = new_secret(call)
-        ident = await sealer.seal(token, bound_to_token(name, token), hashed(secret))
+        secret, bound_to = new_secret(call), bound_to_token(name, token)
+        ident = await sealer.seal(token, bound_to, hashed(secret))
+        is_kept = await call.given.vault.open(ident, bound_to) == hashed(secret)  # not that of the same request, sent before
         command = IssueToken(token, asked.title, ident, asked.permissions, asked.expires_at)
-        return _with_token(await submit(write, command, said), written(name, token, secret))
+        answer = await in_force(write, await submit(write, command, said))
+        return _with_token(answer, written(name, token, secret) if is_kept else None)
 
 
 def _with_token(answer: Response, token: str | None) -> Response:
@@ -76,7 +79,8 @@ async def revoke(call: Call) -> Response:
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     said = Said(f"/users/{name}/tokens", {"name": name})
-    return await submit(write_of(call, stream_of(USER, name), body), RevokeToken(call.path("token")), said)
+    write = write_of(call, stream_of(USER, name), body)
+    return await in_force(write, await submit(write, RevokeToken(call.path("token")), said))
 
 
 ROUTES = (

@@ -1,5 +1,7 @@
 """What can be done with users?"""
 
+from collections.abc import Sequence
+
 from starlette.responses import Response
 
 from api import shapes
@@ -7,7 +9,8 @@ from api.account import address_of, check_new, hashed_password, is_password_of, 
 from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
 from api.identity import user_row
-from api.problem_details import wrong
+from api.in_force import in_force
+from api.problem_details import Problem, wrong
 from api.queries import users
 from api.references import found
 from api.routes.history import history_of
@@ -16,8 +19,9 @@ from api.routes.route import PAGED, Route
 from api.sealing import sealing
 from api.sign_in_limit import keys_of
 from api.strict_json import body_of, optional_body_of
-from api.submit import Said, accepted_answer, remembered, submit, write_of
-from domain.identity import USER, stream_of
+from api.submit import Said, Write, accepted_answer, remembered, submit, write_of
+from domain.access import permissions_of
+from domain.identity import USER, name_of, stream_of
 from domain.user import ChangePassword, ChangeUser, CreateUser, UserState, decide
 from schemas.http import closed
 from schemas.http.run import NoBody
@@ -30,6 +34,7 @@ async def create(call: Call) -> Response:
     body = await body_of(call.request)
     asked = closed.read(NewUser, body.raw, body.plain)
     decide(CreateUser(asked.name, asked.title, asked.roles), UserState())  # what is wrong with it in itself
+    _check_grant(call, asked.roles)
     if asked.password is not None:
         check_new(asked.password, asked.name)
     write = write_of(call, stream_of(USER, asked.name), body, creates=True)
@@ -42,6 +47,13 @@ async def create(call: Call) -> Response:
             kept = await hashed_password(call, asked.password)
             ident = await sealer.seal(f"{write.command_id()}", bound_to_user(asked.name), kept)
         return await submit(write, CreateUser(asked.name, asked.title, asked.roles, ident), said)
+
+
+def _check_grant(call: Call, roles: Sequence[str]) -> None:
+    """Raise `Problem` unless the caller may do all that these roles permit: others may not do what is beyond a token's scope."""
+    beyond = sorted(set(permissions_of(tuple(roles))).difference(call.signed_in.permissions))
+    if beyond:
+        raise Problem("permission_denied", f"who gives these roles must have {beyond[0]}, too")
 
 
 async def listed(call: Call) -> Response:
@@ -69,7 +81,9 @@ async def change(call: Call) -> Response:
     """Change a user's title, roles or whether the user is disabled, by a JSON merge patch."""
     name = slug(call, USER)
     body = await body_of(call.request)
-    return await submit(write_of(call, stream_of(USER, name), body), patch(body.raw, body.plain), _said(name))
+    command = patch(body.raw, body.plain)
+    _check_grant(call, command.roles or ())
+    return await _submit(write_of(call, stream_of(USER, name), body), command)
 
 
 async def disable(call: Call) -> Response:
@@ -77,15 +91,16 @@ async def disable(call: Call) -> Response:
     name = slug(call, USER)
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
-    return await submit(write_of(call, stream_of(USER, name), body), ChangeUser(disabled=True), _said(name))
+    return await _submit(write_of(call, stream_of(USER, name), body), ChangeUser(disabled=True))
 
 
 async def reset_password(call: Call) -> Response:
     """Give a user another password; every session of theirs ends."""
+    signed_in_person(call)
     name = slug(call, USER)
     body = await body_of(call.request)
     asked = closed.read(ResetPassword, body.raw, body.plain)
-    return await _replace_password(call, name, asked.password, True)
+    return await _replace_password(call, name, asked.password)
 
 
 async def change_own_password(call: Call) -> Response:
@@ -93,30 +108,33 @@ async def change_own_password(call: Call) -> Response:
     signed_in_person(call)
     body = await body_of(call.request)
     asked = closed.read(OwnPassword, body.raw, body.plain)
-    return await _replace_password(call, call.signed_in.user, asked.password, False, asked.current_password)
+    return await _replace_password(call, call.signed_in.user, asked.password, asked.current_password)
 
 
-async def _replace_password(call: Call, name: str, password: str, reset: bool, current: str | None = None) -> Response:
+async def _replace_password(call: Call, name: str, password: str, current: str | None = None) -> Response:
     check_new(password, name)
     write = write_of(call, stream_of(USER, name), await body_of(call.request))
     if before := await remembered(write, ChangePassword):
         return accepted_answer(write, _said(name), *before)
-    if current is not None:
-        await _prove(call, name, current)
-    keeps = None if reset else call.signed_in.session_id
+    proved = None if current is None else await _proved(call, name, current)
     async with sealing(call.given.vault, write) as sealer:
         ident = await sealer.seal(f"{write.command_id()}", bound_to_user(name), await hashed_password(call, password))
-        return await submit(write, ChangePassword(ident, reset, keeps), _said(name))
+        return await _submit(write, ChangePassword(ident, proved, call.signed_in.session_id))
 
 
-async def _prove(call: Call, name: str, current: str) -> None:
-    """Raise `Problem` unless `current` is the password; wrong ones count as failed sign-ins do."""
+async def _proved(call: Call, name: str, current: str) -> str:
+    """The id of the password that `current` is. Raises `Problem` when it is not; wrong ones count as failed sign-ins do."""
     await not_too_soon(call, name)
     user = await call.models.ask(lambda connection: user_row(connection, name))
-    if not await is_password_of(call, user, name, current):
+    if user is None or not await is_password_of(call, user, name, current):
         for key in keys_of(name, address_of(call)):
             await call.given.attempts.failed(key)
         raise wrong("current_password", "is not the password")
+    return str(user["password"])
+
+
+async def _submit(write: Write, command: ChangeUser | ChangePassword) -> Response:
+    return await in_force(write, await submit(write, command, _said(name_of(write.stream))))
 
 
 def _said(name: str) -> Said:

@@ -38,12 +38,13 @@ class MemorySessions:
         return kept.session.user if kept else None
 
     async def refresh(self, session_id: str, secret_hash: str, next_hash: str) -> Refreshed:
-        """Replace the secret; a secret that is neither the present one nor, just now, the one before ends the session."""
+        """Replace the secret; one that is neither the present one nor was just now replaced by `next_hash` ends the session."""
         kept, now = self._live(session_id), self._seconds()
         if kept is None:
             return "absent"
-        in_grace = secret_hash == kept.before and now - kept.replaced_at <= GRACE_S
-        if secret_hash != kept.session.secret_hash and not in_grace:
+        if (secret_hash, next_hash) == (kept.before, kept.session.secret_hash) and now - kept.replaced_at <= GRACE_S:
+            return "refreshed"
+        if secret_hash != kept.session.secret_hash:
             await self.revoke(session_id)
             return "reused"
         renewed = Session(session_id, kept.session.user, next_hash)

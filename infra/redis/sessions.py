@@ -18,7 +18,8 @@ if not kept[2] or kept[1] ~= ARGV[1] then return 'absent' end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if kept[2] ~= ARGV[2] then
-  if kept[3] ~= ARGV[2] or now - tonumber(kept[4]) > tonumber(ARGV[4]) then return 'reused' end
+  if kept[3] ~= ARGV[2] or kept[2] ~= ARGV[3] or now - tonumber(kept[4]) > tonumber(ARGV[4]) then return 'reused' end
+  return 'refreshed'
 end
 redis.call('HSET', KEYS[1], 'secret', ARGV[3], 'before', kept[2], 'replaced', string.format('%.0f', now))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
@@ -46,7 +47,7 @@ class RedisSessions:
         return cast("str | None", user) if ident == session_id else None
 
     async def refresh(self, session_id: str, secret_hash: str, next_hash: str) -> Refreshed:
-        """Replace the secret; a secret that is neither the present one nor, just now, the one before ends the session."""
+        """Replace the secret; one that is neither the present one nor was just now replaced by `next_hash` ends the session."""
         arguments = [session_id, secret_hash, next_hash, str(GRACE_S * 1000), str(REFRESH_S)]
         said = await _answer(self._redis.eval(_REFRESH, 1, self._key(session_id), *arguments))
         if said == "reused":

@@ -1,9 +1,11 @@
 """Does an API token do what it was issued for, as far as its owner may, until it expires, and nothing else?"""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from domain.access import permissions_of
 from tests.api.conftest import job
 from tests.api.test_users import acting, bob, events_of, made
 
@@ -75,6 +77,28 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(server):
     assert all(secret.encode() not in answer for answer in server.answers[:-4])
 
 
+async def test_of_requests_at_once_under_one_key_only_the_token_that_is_good_is_shown(server):
+    await made(server)
+    async with acting(server):
+        until = (server.clock.now() + timedelta(hours=1)).isoformat()
+        key = {"Idempotency-Key": "k"}
+        asked = [server.post("/users/bob/tokens", {"expires_at": until}, headers=key) for _ in range(3)]
+        (token,) = [shown for answer in await asyncio.gather(*asked) if (shown := answer.json()["token"])]
+        server.token = token
+        assert (await server.get("/jobs")).status_code == 200
+
+
+async def test_who_may_change_users_gives_no_role_that_permits_more_than_the_token_does(server):
+    token = await issued(server, "admin", permissions=["users.write", "users.read", *permissions_of(("viewer",))])
+    mine, server.token = server.token, token["token"]
+    assert (await server.post("/users", bob(roles=["administrator"]))).status_code == 403
+    assert (await server.post("/users", bob(roles=["viewer"]))).status_code == 201
+    assert (await server.send("PATCH", "/users/bob", {"roles": ["viewer", "operator"]})).status_code == 403
+    assert (await server.send("PATCH", "/users/bob", {"title": "Robert", "roles": []})).status_code == 200
+    server.token = mine
+    assert (await server.send("PATCH", "/users/bob", {"roles": ["administrator"]})).status_code == 200
+
+
 async def test_two_tokens_asked_for_in_the_same_words_are_two(server):
     await made(server)
     async with acting(server):
@@ -126,6 +150,7 @@ async def test_a_token_manages_no_account(server):
             ("GET", "/users/bob/tokens", None),
             ("DELETE", f"/users/bob/tokens/{token['token_id']}", None),
             ("PUT", "/me/password", own),
+            ("PUT", "/users/bob/password", {"password": "new-password-1"}),
             ("POST", "/auth/logout", {}),
         ):
             assert (await server.send(method, path, body)).status_code == 403, (method, path)
@@ -151,6 +176,8 @@ async def test_the_tokens_of_others_take_the_right_to_change_users(server):
         ({"expires_at": None}, "expires_at"),
         ({"permissions": ["everything"]}, "permissions.0"),
         ({"permissions": "jobs.read"}, "permissions"),
+        ({"permissions": ["jobs.read"] * 30_000}, "permissions"),
+        ({"expires_at": "9999-12-31T23:30:00-01:00"}, "expires_at"),
         ({"title": "x\n"}, "title"),
         ({"secret": "mine"}, "secret"),
     ],

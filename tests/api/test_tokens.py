@@ -149,11 +149,12 @@ async def test_refresh_tokens_rotate_and_one_used_again_ends_the_session(server)
     assert answer.status_code == 200 and second != first
     lost = await server.post("/auth/refresh", {"refresh_token": first})
     assert lost.status_code == 200, "an answer lost on the way is no theft, for a moment"
-    third, access = lost.json()["refresh_token"], lost.json()["access_token"]
+    assert lost.json()["refresh_token"] == second
+    access = lost.json()["access_token"]
     server.clock.ahead += timedelta(seconds=30)
-    stolen = await server.post("/auth/refresh", {"refresh_token": second})
+    stolen = await server.post("/auth/refresh", {"refresh_token": first})
     assert (stolen.status_code, stolen.json()["code"]) == (401, "invalid_refresh_token")
-    assert (await server.post("/auth/refresh", {"refresh_token": third})).status_code == 401, "the whole session is over"
+    assert (await server.post("/auth/refresh", {"refresh_token": second})).status_code == 401, "the whole session is over"
     assert await status_with(server, access) == 401
     for text in ("", "x", "x.y", access):
         assert (await server.post("/auth/refresh", {"refresh_token": text})).status_code == 401

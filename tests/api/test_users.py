@@ -2,10 +2,15 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 
+from api.account import is_password_of
+from api.submit import Rejection
+from tests.api.conftest import job
 from tests.api.server import PASSWORD, serving
+from tests.api.test_audit_trail import following
 from tests.support.eventually import eventually_async
 
 BOBS = "bob-has-a-password"
@@ -228,3 +233,153 @@ async def test_a_refresh_token_used_twice_ends_its_session_in_the_log(server):
         assert fresh.status_code == 401
         assert (await server.get("/me")).status_code == 401
     assert (await events_of(server))[-1]["payload"]["reason"] == "refresh_token_reused"
+
+
+async def test_however_often_a_refresh_is_tried_again_within_the_grace_the_session_goes_on(server):
+    await made(server)
+    async with acting(server) as tokens:
+        asked = [server.post("/auth/refresh", {"refresh_token": tokens["refresh_token"]}) for _ in range(4)]
+        renewed = {answer.json()["refresh_token"] for answer in await asyncio.gather(*asked)}
+        assert len(renewed) == 1, "whichever answer got lost, the next token is the one to go on with"
+        server.clock.ahead += timedelta(seconds=60)
+        assert (await server.post("/auth/refresh", {"refresh_token": renewed.pop()})).status_code == 200
+        assert (await server.get("/me")).status_code == 200
+
+
+async def test_a_made_up_refresh_token_ends_nobodys_session(server):
+    await made(server)
+    async with acting(server) as tokens:
+        session = tokens["refresh_token"].partition(".")[0]
+        for made_up in (f"{session}.x", f"{session}.x.y", session, f"{tokens['refresh_token']}x"):
+            assert (await server.post("/auth/refresh", {"refresh_token": made_up})).status_code == 401
+        assert (await server.get("/me")).status_code == 200
+        assert (await server.post("/auth/refresh", {"refresh_token": tokens["refresh_token"]})).status_code == 200
+
+
+async def test_who_does_not_want_to_wait_signs_in_and_out_all_the_same(server):
+    await made(server)
+    form = {"grant_type": "password", "username": "bob", "password": BOBS}
+    answer = await server.post("/auth/token", data=form, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 200, answer.text
+    theirs = {"Authorization": f"Bearer {answer.json()['access_token']}", "Prefer": "respond-async"}
+    assert (await server.post("/auth/logout", {"refresh_token": "x" * 900_000}, headers=theirs)).status_code == 200
+    assert (await server.get("/me", headers=theirs)).status_code == 401
+
+
+async def test_failed_sign_ins_are_told_once_whatever_the_caller_prefers_and_however_far_the_read_model_is(tmp_path):
+    async with serving(tmp_path, sign_in_window_s=0.2, freshness_wait_s=0.1) as server:
+        await made(server)
+        form = {"grant_type": "password", "username": "bob", "password": "wrong-password"}
+        await server.post("/auth/token", data=form, headers={"Prefer": "respond-async"})
+
+        async def recorded():
+            return [e for e in await events_of(server) if e["type"] == "SignInsFailed"]
+
+        await eventually_async(recorded, 30)
+        await asyncio.sleep(1)  # five windows more
+        assert len(await recorded()) == 1
+
+
+async def test_what_was_taken_away_is_gone_when_the_answer_comes(server):
+    for number in range(5):
+        await server.post("/users", bob(name=f"bob-{number}"))
+        async with acting(server, f"bob-{number}"):
+            theirs = {"Authorization": f"Bearer {server.token}"}
+        take = [
+            ("DELETE", f"/users/bob-{number}", None),
+            ("PATCH", f"/users/bob-{number}", {"disabled": True}),
+            ("PUT", f"/users/bob-{number}/password", {"password": "given-by-admin"}),
+        ][number % 3]
+        assert (await server.send(*take)).status_code == 200
+        assert (await server.get("/me", headers=theirs)).status_code == 401, take
+
+
+async def test_a_password_reset_while_the_old_one_is_being_looked_at_leaves_it_good_for_nothing(server, monkeypatch):
+    await made(server)
+    reset = {"password": "given-by-admin"}
+    ours = {"Authorization": f"Bearer {server.token}"}
+
+    async def looked_at(call, user, name, password):
+        right = await is_password_of(call, user, name, password)
+        if password == BOBS:
+            assert (await server.send("PUT", "/users/bob/password", reset, headers=ours)).status_code == 200
+        return right
+
+    async with acting(server):
+        theirs = {"Authorization": f"Bearer {server.token}"}
+    monkeypatch.setattr("api.routes.auth.is_password_of", looked_at)
+    monkeypatch.setattr("api.routes.users.is_password_of", looked_at)
+    own = {"current_password": BOBS, "password": "chosen-by-a-thief"}
+    assert (await server.send("PUT", "/me/password", own, headers=theirs)).json()["code"] == "password_changed"
+    await server.sign_in("bob", "given-by-admin")
+    assert (await server.sign_in("bob", BOBS)).status_code == 401
+    assert [e["type"] for e in await events_of_by(server, ours)][-1] == "PasswordChanged", "no session began"
+
+
+async def events_of_by(server, headers):
+    return (await server.get("/users/bob/history", headers=headers)).json()["items"]
+
+
+@pytest.mark.parametrize("code", ["user_exists", "version_conflict"])
+async def test_making_a_user_again_when_nobody_remembers_the_first_time_leaves_the_password_good(server, monkeypatch, code):
+    key = {"Idempotency-Key": "k"}
+    assert (await server.post("/users", bob(), headers=key)).status_code == 201
+
+    async def forgotten(command_id):
+        return None
+
+    async def refused(write, command, attempt=1):
+        raise Rejection(code)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.log.outcomes, "find", forgotten)
+        patch.setattr("api.submit.outcome_of", refused)
+        assert (await server.post("/users", bob(), headers=key)).json()["code"] == code
+    async with acting(server):
+        pass
+
+
+async def test_that_a_user_exists_is_not_told_by_waiting_for_a_version(server):
+    await made(server, roles=["operator"])
+    await server.post("/users", bob(name="eve", roles=["viewer"]))
+    async with acting(server, "eve"):
+        for stream in ("user/bob@1", "user/nobody@1", "credential/none@1"):
+            assert (await server.get("/targets", headers={"Ops-Min-Version": stream})).status_code == 403, stream
+        assert (await server.get("/targets", headers={"Ops-Min-Version": "user/eve@1"})).status_code == 200
+
+
+async def test_an_administrator_who_cannot_sign_in_does_not_let_the_last_one_go(server):
+    await server.post("/users", {"name": "ci", "roles": ["administrator"]})
+    for patch in ({"disabled": True}, {"roles": []}):
+        assert (await server.send("PATCH", "/users/admin", patch)).json()["code"] == "last_administrator"
+    await server.send("PUT", "/users/ci/password", {"password": "now-it-has-one"})
+    assert (await server.send("PATCH", "/users/admin", {"roles": []})).status_code == 200
+
+
+async def test_who_may_read_no_more_follows_no_more(server):
+    await server.post("/users", {"name": "eve", "roles": ["auditor"], "password": "eve-has-a-password"})
+    mine = server.token
+    takings = [{"roles": ["viewer"]}, {"disabled": True}]
+    for number, taking in enumerate(takings):
+        assert (await server.sign_in("eve", "eve-has-a-password")).status_code == 200
+        until = (server.clock.now() + timedelta(hours=1)).isoformat()
+        token = (await server.post("/users/eve/tokens", {"expires_at": until})).json()["token"]
+        follower = await following(server)
+        server.token = token
+        also = await following(server)
+        server.token = mine
+        assert (await server.send("PATCH", "/users/eve", taking)).status_code == 200
+        await server.post("/jobs", job(f"after-{number}"))
+        for each in (follower, also):
+            await asyncio.wait_for(each.task, 5)
+            assert "after-" not in each.text
+        await server.send("PATCH", "/users/eve", {"roles": ["auditor"], "disabled": False})
+
+
+async def test_who_signs_out_follows_no_more(server):
+    mine, _ = server.token, await server.sign_in()
+    follower = await following(server)
+    await server.post("/auth/logout", {})
+    await asyncio.wait_for(follower.task, 5)
+    server.token = mine
+    assert (await server.get("/me")).status_code == 200

@@ -104,19 +104,23 @@ class UserMachine(Aggregate):
             assert roles is None or set(self.state.roles) == set(roles)
             assert disabled is None or self.state.disabled is disabled
 
-    @rule(session=st.sampled_from(("s1", "s2", "s3")))
-    def sign_in(self, session):
-        assert self.told(RecordSignIn(session)) is (bool(self.events) and not self.state.disabled)
+    @rule(session=st.sampled_from(("s1", "s2", "s3")), password=st.sampled_from((None, "a", "pw")))
+    def sign_in(self, session, password):
+        had = session in self.state.sessions
+        fits = password in (None, self.state.password) or had
+        assert self.told(RecordSignIn(session, password)) is (bool(self.events) and not self.state.disabled and fits)
 
     @rule(sessions=st.none() | st.lists(st.sampled_from(("s1", "s2")), max_size=2).map(tuple))
     def end_sessions(self, sessions):
         if self.told(EndSessions(sessions, "sign_out")):
             assert not self.state.sessions if sessions is None else not set(self.state.sessions) & set(sessions)
 
-    @rule(keeps=st.none() | st.sampled_from(("s1", "s2")))
-    def change_password(self, keeps):
-        if self.told(ChangePassword("pw", False, keeps)):
-            assert set(self.state.sessions) <= {keeps}
+    @rule(keeps=st.none() | st.sampled_from(("s1", "s2")), proved=st.sampled_from((None, "a", "pw")))
+    def change_password(self, keeps, proved):
+        fits = proved is None or (proved == self.state.password and not self.state.disabled)
+        assert self.told(ChangePassword("pw", proved, keeps)) is (bool(self.events) and fits)
+        if self.events and fits:
+            assert set(self.state.sessions) <= ({keeps} if proved else set())
 
     @rule(token=st.sampled_from(("t1", "t2")), revoke=st.booleans())
     def tokens(self, token, revoke):

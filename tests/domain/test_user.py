@@ -1,6 +1,6 @@
 """What may become of a user: made, changed, disabled, signed in, given tokens?"""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -95,6 +95,12 @@ def test_one_administrator_of_two_may_go_and_then_the_other_stays():
     )
 
 
+def test_a_service_account_is_no_administrator_to_rest_on_until_it_has_a_password():
+    service = [UserCreated("bob", None), RoleGranted("administrator")]
+    assert not folded(BOB, service).administers
+    assert folded(BOB, [*service, PasswordChanged("pw-1", True)]).administers
+
+
 def test_a_disabled_administrator_may_lose_the_role_whoever_else_there_is():
     history = [*MADE, UserDisabled()]
     given(ADMIN, history, administrators("bob")).when(ChangeUser(roles=())).then([RoleRevoked("administrator")])
@@ -103,14 +109,28 @@ def test_a_disabled_administrator_may_lose_the_role_whoever_else_there_is():
 
 def test_a_new_password_ends_every_session_but_the_one_it_was_changed_in():
     history = [*BORN, SignedIn("s1"), SignedIn("s2")]
-    after = given(BOB, history).when(ChangePassword("pw-2", False, "s2")).then([PasswordChanged("pw-2", False, "s2")])
+    after = given(BOB, history).when(ChangePassword("pw-2", "pw-1", "s2")).then([PasswordChanged("pw-2", False, "s2")])
     assert folded(BOB, after).sessions == ("s2",)
-    after = given(BOB, history).when(ChangePassword("pw-2", True)).then([PasswordChanged("pw-2", True)])
+    after = given(BOB, history).when(ChangePassword("pw-2")).then([PasswordChanged("pw-2", True)])
     assert folded(BOB, after).sessions == ()
 
 
 def test_a_session_that_is_over_is_not_kept_by_a_new_password():
-    given(BOB, BORN).when(ChangePassword("pw-2", False, "s9")).then([PasswordChanged("pw-2", False)])
+    given(BOB, BORN).when(ChangePassword("pw-2", "pw-1", "s9")).then([PasswordChanged("pw-2", False)])
+
+
+def test_a_password_replaced_while_it_was_being_hashed_neither_opens_a_session_nor_sets_another_one():
+    history = [*BORN, SignedIn("s1"), PasswordChanged("pw-2", True)]
+    given(BOB, history).when(RecordSignIn("s2", "pw-1")).then_rejected("password_changed")
+    given(BOB, history).when(ChangePassword("pw-3", "pw-1", "s1")).then_rejected("password_changed")
+    given(BOB, history).when(RecordSignIn("s2", "pw-2")).then([SignedIn("s2")])
+    given(BOB, history).when(ChangePassword("pw-3", "pw-2")).then([PasswordChanged("pw-3", False)])
+
+
+def test_a_disabled_user_changes_no_password_but_an_administrator_may_give_another():
+    history = [*BORN, UserDisabled()]
+    given(BOB, history).when(ChangePassword("pw-2", "pw-1")).then_rejected("user_disabled")
+    given(BOB, history).when(ChangePassword("pw-2")).then([PasswordChanged("pw-2", True)])
 
 
 def test_signing_in_begins_a_session_once():
@@ -151,6 +171,19 @@ def test_a_token_is_issued_once_and_revoked_once():
     given(BOB, after).when(RevokeToken("t1")).then_rejected("token_not_found")
 
 
+def test_lists_of_roles_and_permissions_name_each_once_and_are_bounded():
+    twice = IssueToken("t1", "", "h1", ("runs.start", "runs.start"), LATER)
+    given(BOB, BORN).when(twice).then_rejected("validation_failed", "permissions.1")
+    many = IssueToken("t1", "", "h1", ("runs.start",) * 30_000, LATER)
+    given(BOB, BORN).when(many).then_rejected("validation_failed", "permissions")
+    given(BOB, BORN).when(ChangeUser(roles=("viewer",) * 30_000)).then_rejected("validation_failed", "roles")
+
+
+def test_a_token_expires_at_a_time_that_can_be_told_in_utc():
+    beyond = datetime(9999, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-1)))
+    given(BOB, BORN).when(IssueToken("t1", "", "h1", None, beyond)).then_rejected("validation_failed", "expires_at")
+
+
 def test_a_token_names_permissions_that_exist_and_a_title():
     command = IssueToken("t1", "a\nb", "h1", ("runs.start", "everything"), LATER)
     given(BOB, BORN).when(command).then_rejected("validation_failed", "title", "permissions.1")
@@ -168,7 +201,7 @@ def test_a_user_has_a_bounded_number_of_tokens():
     "command",
     [
         ChangeUser(),
-        ChangePassword("p", True),
+        ChangePassword("p"),
         RecordSignIn("s"),
         RecordSignInFailures(1, NOON, LATER),
         EndSessions(None, "sign_out"),

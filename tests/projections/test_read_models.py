@@ -49,7 +49,7 @@ async def test_every_row_agrees_with_its_deciders_state(database: Database, seed
         state = history.state(f"user/{row['name']}")
         assert (row["title"], tuple(row["roles"]), row["disabled"]) == (state.title, state.roles, state.disabled)
         assert tuple(row["sessions"]) == state.sessions and tuple(t["token"] for t in row["tokens"]) == state.tokens
-        assert (row["password"] is not None) is state.has_password
+        assert row["password"] == state.password
     _check_runs(history, rows)
 
 

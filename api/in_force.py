@@ -1,0 +1,22 @@
+"""Is a change of a user in force once its answer comes? Who asks is judged by the read model of users: it is waited for."""
+
+import logging
+
+from starlette.responses import Response
+
+from api.problem_details import Problem
+from api.submit import Write
+
+log = logging.getLogger(__name__)
+
+
+async def in_force(write: Write, answer: Response) -> Response:
+    """`answer` to `write`, once every request is judged by what it changed. A read model that lags for too long changes nothing
+    of what is in the log: then the answer comes all the same.
+    """
+    if (version := answer.headers.get("etag", "").strip('"')) and answer.status_code < 300:
+        try:
+            await write.call.services.freshness.versions([(write.stream, int(version))], ("users",))
+        except Problem as late:
+            log.warning("a change of %s is in the log and not in force yet: %s", write.stream, late.code)
+    return answer

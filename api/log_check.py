@@ -10,8 +10,8 @@ from typing import Any
 
 from domain.audit.hash_chain import GENESIS
 from schemas.event_envelope import EventEnvelope, hash_of
-from schemas.log import EventReader, LogUnavailable, Recorded, Undecodable
-from schemas.position import Partition
+from schemas.log import EventReader, LogTruncated, LogUnavailable, Recorded, Undecodable
+from schemas.position import Partition, Position
 from schemas.topics import EVENT_TOPICS
 
 _AT_ONCE = 500
@@ -51,9 +51,11 @@ class LogCheck:
         """What was found in the log as it ended when this was called. Raises `LogError`."""
         topics, shards = EVENT_TOPICS, range(self.reader.shards)
         ends = await self.reader.ends([Partition(topic, shard) for topic in topics for shard in shards])
-        chains = {partition: _Chain() for partition in ends}
         async with self.under_way:
-            await self._read(ends, chains)
+            try:
+                chains = await self._read(ends)
+            except LogTruncated:
+                chains = await self._read_one_by_one(ends)
         bad = [chain.bad for chain in chains.values() if chain.bad is not None]
         return {
             "intact": not bad,
@@ -67,7 +69,19 @@ class LogCheck:
             ],
         }
 
-    async def _read(self, ends: Mapping[Partition, int], chains: Mapping[Partition, _Chain]) -> None:
+    async def _read_one_by_one(self, ends: Mapping[Partition, int]) -> Mapping[Partition, _Chain]:
+        """A log of which events are missing does not say in which partition: that is looked for, and named."""
+        chains: dict[Partition, _Chain] = {}
+        for partition, end in ends.items():
+            try:
+                chains |= await self._read({partition: end})
+            except LogTruncated as gap:
+                missing = {"position": str(Position(*partition, 0)), "reason": f"events are missing: {gap}", "time": None}
+                chains[partition] = _Chain(bad={**missing, "id": None, "stream": None, "version": None})
+        return chains
+
+    async def _read(self, ends: Mapping[Partition, int]) -> Mapping[Partition, _Chain]:
+        chains = {partition: _Chain() for partition in ends}
         feed = await self.reader.feed(dict.fromkeys(ends, 0))
         try:
             while any(feed.positions[partition] < end for partition, end in ends.items()):
@@ -81,6 +95,7 @@ class LogCheck:
                 await asyncio.sleep(0)  # hashing is work: let others in between
         finally:
             await feed.close()
+        return chains
 
 
 def _why_bad(record: Recorded, chain: _Chain) -> str | None:

@@ -145,6 +145,21 @@ async def test_what_was_altered_dropped_reordered_or_inserted_is_named(server: S
         assert len(found["bad"]) == 1 and found["first_bad"]["reason"]
 
 
+async def test_where_events_are_missing_at_the_beginning_is_named_and_the_rest_is_checked(server: Server):
+    for n in range(12):
+        await made(server, "/jobs", job(f"job-{n}"))
+    whole = (await server.post("/audit/verify")).json()
+    longest = max(whole["chains"], key=lambda chain: chain["events"])
+    partition = Partition(longest["topic"], longest["shard"])
+    server.log.delete_before(partition, 2)
+    answer = await server.post("/audit/verify")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["intact"] is False and found["first_bad"]["position"] == f"{partition.topic}/{partition.shard}/0"
+    assert "missing" in found["first_bad"]["reason"] and len(found["bad"]) == 1
+    assert found["events"] == whole["events"] - longest["events"]
+
+
 async def test_one_check_of_the_log_at_a_time(server: Server):
     real, begun, gate = server.log.reader.feed, asyncio.Event(), asyncio.Event()
 

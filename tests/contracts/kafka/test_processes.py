@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,26 @@ async def test_of_a_transaction_cut_off_by_kill_9_nothing_is_visible_and_its_com
     assert await read_to_end(log_on_kafka, log) == []
     await commit_all(restarted, taken)
     assert [r.body.command_id for r in await read_to_end(log_on_kafka, log, "targets")] == [cause.command_id]
+
+
+async def test_a_transaction_that_times_out_while_its_process_stands_still_comes_to_nothing(log_on_kafka):
+    """Longer than a transaction may take and shorter than a session: nobody takes over meanwhile."""
+    log_on_kafka.settings = replace(log_on_kafka.settings, session_s=8)
+    log = await log_on_kafka.open()
+    cause = command()
+    await log.sender.send(cause)
+    victim = Victim(log_on_kafka.settings, "commit_transaction", int(signal.SIGSTOP))
+    try:
+        assert [await victim.says(), await victim.says()] == ["open", "reached"]
+        assert await read_to_end(log_on_kafka, log) == [], "read to the end as soon as the brokers have given it up"
+        victim.process.send_signal(signal.SIGCONT)
+        assert await victim.says() in ("OwnershipLost", "CommitAborted")
+    finally:
+        await victim.end()
+    restarted = log.owned_shards(log_on_kafka.settings.instance)
+    await commit_all(restarted, await take_all(log_on_kafka, restarted, 1))
+    told = [r.body for r in await read_to_end(log_on_kafka, log, "targets")]
+    assert [(e.command_id, e.payload == b'{"by": "victim"}') for e in told] == [(cause.command_id, False)]
 
 
 async def test_kill_9_at_random_instants_loses_nothing_acknowledged_and_doubles_nothing(log_on_kafka):

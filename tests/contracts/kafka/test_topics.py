@@ -1,10 +1,14 @@
 """Are topics made as the table says, and those that differ refused by name?"""
 
+import os
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from typer.testing import CliRunner
 
+from infra.cli.main import app
 from infra.kafka.log import KafkaLog
 from infra.kafka.topics import TopicsDiffer, apply, differences
 from schemas.topics import TABLE
@@ -41,6 +45,32 @@ async def test_a_changed_setting_is_listed_refused_at_start_up_and_set_right(kaf
     assert refused.value.differences == [line]
     assert apply(settings) == [f"changed: {line}"]
     assert differences(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("change_of", "line"),
+    [
+        ({"cleanup.policy": "compact"}, "has cleanup.policy=compact, wanted delete"),
+        ({"retention.bytes": "1000000"}, "has retention.bytes=1000000, wanted -1"),
+        ({"unclean.leader.election.enable": "true"}, "has unclean.leader.election.enable=true, wanted false"),
+        ({}, "has 1 replicas, wanted 3"),
+    ],
+)
+async def test_whatever_would_lose_events_is_refused_at_start_up_and_ends_a_check_with_1(kafka, change_of, line):
+    settings = kafka_settings(kafka, partitions=2)
+    apply(settings)
+    for key, value in change_of.items():
+        change(settings, "runs", key, value)
+    wanted = settings if change_of else replace(settings, replication=3)
+    told = f"{settings.topic('runs')} {line}"
+    eventually(lambda: told in differences(wanted))
+    with pytest.raises(TopicsDiffer) as refused:
+        await KafkaLog.open(wanted)
+    assert told in refused.value.differences
+    given = {"URL": f"kafka://{kafka}", "PREFIX": wanted.prefix, "PARTITIONS": "2", "REPLICATION": str(wanted.replication)}
+    with mock.patch.dict(os.environ, {f"OPSCONDUCTOR_LOG_{name}": value for name, value in given.items()}):
+        checked = CliRunner().invoke(app, ["topics", "check"])
+    assert (checked.exit_code, told in checked.output.splitlines()) == (1, True), checked.output
 
 
 def test_another_number_of_partitions_is_refused_and_nothing_is_touched(kafka):

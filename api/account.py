@@ -1,4 +1,4 @@
-"""How is a password proved and replaced, and who may change passwords and tokens? People who have signed in; never an API token."""
+"""How is a password proved and replaced? And who may change passwords and tokens: people who signed in, never an API token."""
 
 import asyncio
 import base64

@@ -181,7 +181,9 @@ def _change_user(history: History, random: Random) -> None:
             [
                 user.CreateUser(name, "Somebody", roles, random.choice([None, "vault-2"])),
                 user.ChangeUser(random.choice([None, "Else"]), random.choice([None, roles]), random.choice([None, True, False])),
-                user.ChangePassword(f"vault-{random.randrange(3)}", random.choice([None, "vault-2"]), random.choice([None, session])),
+                user.ChangePassword(
+                    f"vault-{random.randrange(3)}", random.choice([None, "vault-2"]), random.choice([None, session])
+                ),
                 user.RecordSignIn(session, random.choice([None, "vault-2"])),
                 user.RecordSignInFailures(3, NOON, NOON),
                 user.EndSessions(random.choice([None, (session,)]), "sign_out"),

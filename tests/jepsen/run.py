@@ -25,6 +25,7 @@ from tests.jepsen.faults import Trouble
 from tests.jepsen.history import History, Said, Write
 from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
 from tests.roles.harness import Rows
+from tests.roles.rest import Rest
 from tests.support.checker import INVARIANTS, Evidence, Told, violations
 from tests.support.services import scratch_folder
 
@@ -126,22 +127,21 @@ class _Run:
 
     def settle(self) -> None:
         """Wait until everything sent is decided, nothing is undecided and the read models have seen it all; then ask on."""
-        began, left = time.monotonic(), ["nobody was asked yet"]
+        began, left, rest = time.monotonic(), ["nobody was asked yet"], self._there.roles.rest()
         while left and time.monotonic() < began + SETTLED_WITHIN_S:
             time.sleep(0.5)
-            left = self._unsettled()
+            left = self._unsettled(rest)
+        rest.close()
         self._is_settled = not left
         if left:
             self._wrong("does_not_settle", f"after {SETTLED_WITHIN_S:g} s: {left[:SHOWN]}")
         self._say(f"settled after {time.monotonic() - began:.1f} s")
 
-    def _unsettled(self) -> list[str]:
+    def _unsettled(self, rest: Rest) -> list[str]:
         try:
             if left := self._collector.undone() or self._collector.ends().undecided:
                 return left
-            rest = self._there.roles.rest()
             behind = [p["name"] for p in rest.get("/projections")["items"] if p["lag_events"] or p["state"] != "live"]
-            rest.close()
         except (KafkaException, AssertionError, httpx2.TransportError) as error:
             return [repr(error)]
         return [f"read model {name} is behind" for name in behind]
@@ -175,8 +175,9 @@ class _Run:
                 self._wrong("read_models_are_the_log", f"{stream} could not be read at version {version}")
 
     def _rebuilt(self) -> tuple[Rows, Rows]:
-        before = self._there.roles.rows()
         self._there.roles.log_in()
+        self.settle()  # to sign in is an event, too
+        before = self._there.roles.rows()
         try:
             done = self._there.roles.command("projections", "rebuild", "--all")
             done.check_returncode()

@@ -1,7 +1,7 @@
 """How is a failure told to the caller? As RFC 9457 problem details with a stable code; never with what the caller sent."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -78,8 +78,10 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _teller(tell))
 
 
-def _teller(tell: Callable[[Any], Problem]) -> Callable[[Request, Exception], Response]:
-    def told(request: Request, error: Exception) -> Response:
+def _teller(tell: Callable[[Any], Problem]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A coroutine function: anything else is run in a thread, which takes what may be lacking when there is something to tell."""
+
+    async def told(request: Request, error: Exception) -> Response:
         return answer(tell(error), correlation_of(request))
 
     return told

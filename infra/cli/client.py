@@ -34,6 +34,15 @@ class Client:
         form = {"grant_type": "password", "username": user, "password": password}
         self._keep(self._answer("POST", "/api/v1/auth/token", data=form))
 
+    def logout(self) -> None:
+        """End the session, which may be over already, and forget it here."""
+        try:
+            self._send("POST", "/auth/logout", json={})
+        except ServerRefused as refused:
+            if refused.status != 401 or self._session.access_token is None:
+                raise
+        sessions.forget()
+
     def get(self, path: str, **query: Any) -> Any:
         """The answer's body; query parameters that are None are left out."""
         return self._send("GET", path, params={k: v for k, v in query.items() if v is not None})

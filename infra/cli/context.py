@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -72,6 +73,14 @@ def write(call: Callable[[Client], Any], output: str) -> None:
     """Send a write and print its answer."""
     with exiting():
         Renderer(output).one(call(CONTEXT.client()))
+
+
+def at(*parts: object) -> str:
+    """The path below the API that these parts name. Wrong usage when one of them would lead to another path."""
+    for part in map(str, parts):
+        if "/" in part or part in ("", ".", ".."):
+            raise typer.BadParameter(f"{part!r} is no name")
+    return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
 def pairs(values: list[str], what: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli.context import Output, show_list, show_one, write
+from infra.cli.context import Output, at, show_list, show_one, write
 from infra.cli.targets import Limit
 
 app = typer.Typer(no_args_is_help=True, help="What opens targets; secrets are never shown.")
@@ -33,7 +33,7 @@ def list_credentials(limit: Limit = None, output: Output = "table") -> None:
 @app.command()
 def show(name: str, output: Output = "table") -> None:
     """Show one credential, never its secret."""
-    show_one(f"/credentials/{name}", output)
+    show_one(at("credentials", name), output)
 
 
 @app.command()
@@ -57,10 +57,10 @@ def rotate(
 ) -> None:
     """Replace the secret."""
     body = {"secret": _secret(username, key_file, passphrase)}
-    write(lambda client: client.send("PUT", f"/credentials/{name}/secret", body), output)
+    write(lambda client: client.send("PUT", at("credentials", name, "secret"), body), output)
 
 
 @app.command()
 def revoke(name: str, output: Output = "table") -> None:
     """End a credential."""
-    write(lambda client: client.send("DELETE", f"/credentials/{name}"), output)
+    write(lambda client: client.send("DELETE", at("credentials", name)), output)

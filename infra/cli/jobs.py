@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.client import Client, ServerRefused
-from infra.cli.context import Output, show_list, show_one, write
+from infra.cli.context import Output, at, show_list, show_one, write
 from infra.cli.document import BadDocument, read
 from infra.cli.targets import Limit
 
@@ -23,7 +23,7 @@ def list_jobs(limit: Limit = None, output: Output = "table") -> None:
 @app.command()
 def show(name: str, revision: int | None = None, output: Output = "json") -> None:
     """Show a job, or one of its revisions."""
-    show_one(f"/jobs/{name}/revisions/{revision}" if revision else f"/jobs/{name}", output)
+    show_one(at("jobs", name, "revisions", revision) if revision else at("jobs", name), output)
 
 
 @app.command()
@@ -39,15 +39,15 @@ def _apply(client: Client, job: Any) -> Any:
     if not isinstance(job, dict) or not isinstance(job.get("name"), str):
         raise BadDocument("a job is a mapping with a name")
     try:
-        client.get(f"/jobs/{job['name']}")
+        client.get(at("jobs", job["name"]))
     except ServerRefused as refused:
         if refused.status != 404:
             raise
         return client.send("POST", "/jobs", job)
-    return client.send("PUT", f"/jobs/{job['name']}", job)
+    return client.send("PUT", at("jobs", job["name"]), job)
 
 
 @app.command()
 def archive(name: str, output: Output = "table") -> None:
     """End a job; its revisions stay readable."""
-    write(lambda client: client.send("DELETE", f"/jobs/{name}"), output)
+    write(lambda client: client.send("DELETE", at("jobs", name)), output)

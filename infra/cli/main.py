@@ -49,6 +49,15 @@ def login(
     sys.stderr.write(f"signed in to {session.url} as {user}\n")
 
 
+@app.command()
+def logout() -> None:
+    """Sign out: the session ends on the server and is forgotten here."""
+    session = sessions.load(CONTEXT.url)
+    with exiting():
+        Client(session).logout()
+    sys.stderr.write(f"signed out of {session.url}\n")
+
+
 @app.command(hidden=True)
 def reference(folder: Annotated[Path, typer.Option(help="The top of the repository.")] = Path(".")) -> None:
     """Generate docs/reference and schemas/published anew from the tables in code."""

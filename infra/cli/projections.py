@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.client import Client
-from infra.cli.context import CONTEXT, Output, exiting
+from infra.cli.context import CONTEXT, Output, at, exiting
 from infra.cli.render import Renderer
 from infra.cli.roles import start
 
@@ -42,7 +42,7 @@ def rebuild(
         before = {p["name"]: p["generation"] for p in client.get("/projections")["items"]}
         wanted = list(before) if every else [str(name)]
         for projection in wanted:
-            client.send("POST", f"/projections/{projection}/rebuild")
+            client.send("POST", at("projections", projection, "rebuild"))
         while pending := _pending(client, wanted, before, renderer):
             time.sleep(0.5)
             wanted = pending

@@ -3,7 +3,6 @@
 import sys
 import threading
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -11,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from infra.cli.client import Client
-from infra.cli.context import CONTEXT, RUN_STATUS, Output, exiting, pairs, show_list, show_one, write
+from infra.cli.context import CONTEXT, RUN_STATUS, Output, at, exiting, pairs, show_list, show_one, write
 from infra.cli.render import Renderer, harmless
 from infra.cli.targets import Limit
 
@@ -37,7 +36,7 @@ def start(
         client, renderer = CONTEXT.client(), Renderer(output)
         values = _typed(client, job, pairs(parameter or [], "--parameter"))
         body = {"parameters": values, "targets": targets, "reason": reason, "dry_run": dry_run}
-        answer = client.send("POST", f"/jobs/{quote(job)}/runs", {k: v for k, v in body.items() if v is not None})
+        answer = client.send("POST", at("jobs", job, "runs"), {k: v for k, v in body.items() if v is not None})
         if not follow or dry_run:
             renderer.one(answer)
             return
@@ -47,7 +46,7 @@ def start(
 def _typed(client: Client, job: str, values: dict[str, str]) -> dict[str, Any]:
     if not values:
         return {}
-    kinds = {p["name"]: p["type"] for p in client.get(f"/jobs/{quote(job)}")["parameters"]}
+    kinds = {p["name"]: p["type"] for p in client.get(at("jobs", job))["parameters"]}
     typed: dict[str, Any] = {}
     for name, text in values.items():
         try:
@@ -71,7 +70,7 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
             ticker.join(5)
     else:
         _print_output(client, run, None, raw, fresh, as_json=renderer.form == "json")
-    final = client.get(f"/runs/{quote(run)}")
+    final = client.get(at("runs", run))
     if renderer.form == "json":
         renderer.one(final)
     else:
@@ -84,7 +83,7 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
 def _show_progress(client: Client, run: str, live: Live, done: threading.Event) -> None:
     while not done.wait(0.5):
         with exiting():
-            row = client.get(f"/runs/{quote(run)}")
+            row = client.get(at("runs", run))
         counts = row["targets"]
         ended = sum(count for state, count in counts.items() if state not in ("total", "running", "pending"))
         live.update(Text(f"{row['state']}  {ended}/{counts['total']} targets", style="dim"))
@@ -94,7 +93,7 @@ def _print_output(
     client: Client, run: str, console: Console | None, raw: bool, headers: dict[str, str], *, as_json: bool = False
 ) -> None:
     printer = _Printer(console, raw)
-    for event, _, item in client.events(f"/runs/{quote(run)}/output?follow=true", headers):
+    for event, _, item in client.events(at("runs", run, "output") + "?follow=true", headers):
         if event == "output":
             Renderer("json").many([item], []) if as_json else printer.take(item)
         elif event == "end":
@@ -143,20 +142,20 @@ def list_runs(job: str | None = None, state: str | None = None, limit: Limit = 5
 @app.command()
 def show(run: str, output: Output = "table") -> None:
     """Show one run."""
-    show_one(f"/runs/{quote(run)}", output)
+    show_one(at("runs", run), output)
 
 
 @app.command()
 def steps(run: str, output: Output = "table") -> None:
     """Show what each step came to on each target."""
     columns = ["target", "step", "attempt", "state", "exit_code", "started_at", "finished_at", "error.message"]
-    show_list(f"/runs/{quote(run)}/steps", columns, output, None)
+    show_list(at("runs", run, "steps"), columns, output, None)
 
 
 @app.command()
 def cancel(run: str, reason: str = "", output: Output = "table") -> None:
     """End a run early; its remote processes are killed."""
-    write(lambda client: client.send("POST", f"/runs/{quote(run)}/cancel", {"reason": reason}), output)
+    write(lambda client: client.send("POST", at("runs", run, "cancel"), {"reason": reason}), output)
 
 
 @app.command("output")
@@ -176,7 +175,7 @@ def show_output(
             _print_output(client, run, None, raw, {}, as_json=output == "json")
             return
         query: dict[str, Any] = {"target": target, "step": step, "stream": stream}
-        items = client.items(f"/runs/{quote(run)}/output", **query)
+        items = client.items(at("runs", run, "output"), **query)
         if output == "json":
             Renderer("json").many(items, [])
             return

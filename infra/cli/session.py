@@ -40,6 +40,11 @@ def load(url: str | None) -> Session:
     return kept
 
 
+def forget() -> None:
+    """Keep no session any more."""
+    session_file().unlink(missing_ok=True)
+
+
 def save(session: Session) -> None:
     """Keep the session, readable by its owner only, never half-written."""
     path = session_file()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli.context import Output, pairs, show_list, show_one, write
+from infra.cli.context import Output, at, pairs, show_list, show_one, write
 from infra.cli.document import read
 
 app = typer.Typer(no_args_is_help=True, help="Machines that runs are done on.")
@@ -26,7 +26,7 @@ def list_targets(
 @app.command()
 def show(name: str, output: Output = "table") -> None:
     """Show one target."""
-    show_one(f"/targets/{name}", output)
+    show_one(at("targets", name), output)
 
 
 @app.command()
@@ -54,16 +54,16 @@ def change(
     name: str, file: Annotated[Path, typer.Option("-f", "--file", help="A merge patch, YAML or JSON.")], output: Output = "table"
 ) -> None:
     """Change some of a target by a merge patch (RFC 7396)."""
-    write(lambda client: client.send("PATCH", f"/targets/{name}", read(file)), output)
+    write(lambda client: client.send("PATCH", at("targets", name), read(file)), output)
 
 
 @app.command()
 def check(name: str, output: Output = "table") -> None:
     """Try to connect and log in; the result is recorded with the target."""
-    write(lambda client: client.send("POST", f"/targets/{name}/check"), output)
+    write(lambda client: client.send("POST", at("targets", name, "check")), output)
 
 
 @app.command()
 def retire(name: str, output: Output = "table") -> None:
     """Take a target out of service."""
-    write(lambda client: client.send("DELETE", f"/targets/{name}"), output)
+    write(lambda client: client.send("DELETE", at("targets", name)), output)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from domain.access import PERMISSIONS, ROLES
-from infra.cli.context import CONTEXT, Output, exiting, show_list, show_one, write
+from infra.cli.context import CONTEXT, Output, at, exiting, show_list, show_one, write
 from infra.cli.render import Renderer
 from infra.cli.targets import Limit
 
@@ -34,7 +34,7 @@ def list_users(limit: Limit = None, output: Output = "table") -> None:
 @app.command()
 def show(name: str, output: Output = "table") -> None:
     """Show one user."""
-    show_one(f"/users/{name}", output)
+    show_one(at("users", name), output)
 
 
 @app.command()
@@ -65,20 +65,20 @@ def change(
     body: dict[str, Any] = {"disabled": False} if enable else {}
     body |= {"roles": role} if role is not None else {}
     body |= {"title": title} if title is not None else {}
-    write(lambda client: client.send("PATCH", f"/users/{name}", body), output)
+    write(lambda client: client.send("PATCH", at("users", name), body), output)
 
 
 @app.command()
 def disable(name: str, output: Output = "table") -> None:
     """Disable a user: sessions end, API tokens rest, the name stays taken."""
-    write(lambda client: client.send("DELETE", f"/users/{name}"), output)
+    write(lambda client: client.send("DELETE", at("users", name)), output)
 
 
 @app.command()
 def password(name: str, password_file: PasswordFile = None, output: Output = "table") -> None:
     """Give a user another password; every session of theirs ends."""
     body = {"password": _password(password_file)}
-    write(lambda client: client.send("PUT", f"/users/{name}/password", body), output)
+    write(lambda client: client.send("PUT", at("users", name, "password"), body), output)
 
 
 @app.command("own-password")
@@ -93,7 +93,7 @@ def own_password(output: Output = "table") -> None:
 def list_tokens(user: str, output: Output = "table") -> None:
     """List a user's API tokens."""
     with exiting():
-        Renderer(output).many(CONTEXT.client().get(f"/users/{user}/tokens")["items"], TOKEN_COLUMNS)
+        Renderer(output).many(CONTEXT.client().get(at("users", user, "tokens"))["items"], TOKEN_COLUMNS)
 
 
 @tokens.command()
@@ -106,13 +106,13 @@ def issue(
 ) -> None:
     """Issue an API token; it is shown now and never again."""
     body = {"title": title, "expires_at": expires_at.isoformat() + "Z", "permissions": permission}
-    write(lambda client: client.send("POST", f"/users/{user}/tokens", body), output)
+    write(lambda client: client.send("POST", at("users", user, "tokens"), body), output)
 
 
 @tokens.command()
 def revoke(user: str, token: str, output: Output = "table") -> None:
     """End an API token."""
-    write(lambda client: client.send("DELETE", f"/users/{user}/tokens/{token}"), output)
+    write(lambda client: client.send("DELETE", at("users", user, "tokens", token)), output)
 
 
 def permissions(output: Output = "table") -> None:

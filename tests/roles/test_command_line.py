@@ -241,5 +241,27 @@ def test_users_and_api_tokens_by_the_command_line(server: Installation, tmp_path
     ok(server, "token", "revoke", "robot", issued["token_id"])
     ok(server, "target", "list", status=6, env={**server.environment, "OPSCONDUCTOR_TOKEN": issued["token"]})
     ok(server, "user", "disable", "admin", status=6)
+    ok(server, "user", "disable", "robot/tokens", status=2)
+    ok(server, "user", "show", "../targets", status=2)
+    ok(server, "user", "disable", "robot#", status=6)
+    assert as_json(server, "user", "show", "robot")[0]["disabled"] is False
     table = {row["permission"]: row for row in as_json(server, "permissions")}
     assert table["users.write"]["administrator"] and not table["users.write"]["author"]
+
+
+def test_who_signs_out_is_signed_in_no_more_here_and_on_the_server(server: Installation, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct-horse-battery\n")
+    ok(server, "user", "create", "dave", "--role", "viewer", "--password-file", str(password))
+    theirs = {**server.environment, "XDG_CONFIG_HOME": str(tmp_path)}
+    ok(server, "login", "--user", "dave", "--password-file", str(password), env=theirs)
+    kept = tmp_path / "opsconductor" / "session.json"
+    copied = kept.read_text()
+    ok(server, "target", "list", env=theirs)
+    ok(server, "logout", env=theirs)
+    assert not kept.exists()
+    ok(server, "logout", status=6, env=theirs)
+    kept.write_text(copied)
+    ok(server, "target", "list", status=6, env=theirs)
+    ok(server, "logout", env=theirs)
+    assert not kept.exists(), "that it was over already is no reason to keep it"

@@ -2,13 +2,13 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from api import passwords
 from api.call import Call
 from api.problem_details import Problem, wrong
-from api.sign_in_limit import wait_before
+from api.sign_in_limit import begin, keys_of
 from schemas.vault import SecretUnavailable, bound_to_user
 
 NO_NAME = "-"
@@ -20,11 +20,22 @@ def address_of(call: Call) -> str:
     return call.request.client.host if call.request.client else "unknown"
 
 
-async def not_too_soon(call: Call, name: str) -> None:
-    """Raise `Problem` (429) while a password of this account may not be tried from this address."""
-    if wait := await wait_before(call.given.attempts, name, address_of(call)):
+async def attempted(call: Call, name: str, proof: Callable[[], Awaitable[str | None]]) -> str | None:
+    """What `proof` finds; nothing is a failure that slows down further attempts.
+
+    Raises `Problem` (429) while a password of this account may not be tried from this address.
+    """
+    attempts, address = call.given.attempts, address_of(call)
+    if wait := await begin(attempts, name, address):
         call.services.metrics.sign_ins.labels("limited").inc()
         raise Problem("rate_limited", f"try again in {wait} s", headers={"Retry-After": str(wait)})
+    by_account, by_address = keys_of(name, address)
+    found = await proof()
+    if found is None:
+        await attempts.failed(by_address)
+    else:
+        await attempts.forget(by_account)
+    return found
 
 
 async def is_password_of(call: Call, user: Mapping[str, Any] | None, name: str, password: str) -> bool:

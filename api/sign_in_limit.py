@@ -16,8 +16,8 @@ LONGEST_DELAY_S = 60
 class SignInAttempts(Protocol):
     """Counts failed sign-ins under a key for `WINDOW_S` seconds after the last. Never raises: what it cannot count is lost."""
 
-    async def failed(self, key: str) -> None:
-        """Count one failure."""
+    async def failed(self, key: str) -> int:
+        """Count one failure: how many there are now, 0 when that is not known."""
         ...
 
     async def failures(self, key: str) -> tuple[int, float]:
@@ -39,10 +39,17 @@ def delay_after(failures: int, free: int) -> int:
     return 0 if failures < free else min(LONGEST_DELAY_S, 1 << min(failures - free, 6))
 
 
-async def wait_before(attempts: SignInAttempts, account: str, address: str) -> int:
-    """How many seconds an attempt is to wait from now; 0 for none."""
-    longest = 0.0
-    for key, free in keys_of(account, address).items():
+async def begin(attempts: SignInAttempts, account: str, address: str) -> int:
+    """How many seconds an attempt is to wait from now. With 0 it may be made, and counts as a failure of the account until it is
+    known to be none: of many at once only the free ones are looked at.
+    """
+    seen, longest = list[int](), 0.0
+    keys = keys_of(account, address)
+    for key, free in keys.items():
         count, age = await attempts.failures(key)
+        seen.append(count)
         longest = max(longest, delay_after(count, free) - age)
-    return -int(-longest // 1) if longest > 0 else 0
+    if longest > 0:
+        return -int(-longest // 1)
+    now = await attempts.failed(next(iter(keys)))
+    return delay_after(now - 1, FREE_BY_ACCOUNT) if now > seen[0] + 1 else 0

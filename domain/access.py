@@ -36,10 +36,10 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
 
 
 def permissions_of(roles: tuple[str, ...]) -> list[str]:
-    """Everything these roles may do, sorted."""
-    return sorted(name for name, holders in PERMISSIONS.items() if holders.intersection(roles))
+    """Everything that somebody with these roles may do, sorted."""
+    return sorted(permission for permission in PERMISSIONS if may(roles, permission))
 
 
 def may(roles: tuple[str, ...], permission: str) -> bool:
-    """Whether one of these roles may do it."""
-    return bool(PERMISSIONS[permission].intersection(roles))
+    """Whether one of these roles may do it; one's own account is everybody's, without any role, too."""
+    return permission.startswith("self.") or bool(PERMISSIONS[permission].intersection(roles))

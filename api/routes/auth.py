@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 
 from api import refresh_tokens, shapes
-from api.account import NO_NAME, address_of, is_password_of, new_secret, not_too_soon, signed_in_person
+from api.account import NO_NAME, attempted, is_password_of, new_secret, signed_in_person
 from api.call import Call, json_answer
 from api.identity import user_row
 from api.own_record import record, record_in_force
@@ -15,7 +15,6 @@ from api.problem_details import Problem, wrong
 from api.refresh_tokens import RefreshToken
 from api.routes.route import Route
 from api.sessions import REFRESH_S, Session, SessionsUnavailable, hash_of
-from api.sign_in_limit import keys_of
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection
 from api.tokens import ACCESS_S, Access
@@ -37,13 +36,9 @@ async def token(call: Call) -> Response:
     """Sign in with the OAuth2 password form."""
     form = _form(call, await call.request.body())
     name, password = form["username"], form["password"]
-    attempts, counted = call.given.attempts, call.services.metrics.sign_ins
-    await not_too_soon(call, name)
-    by_account, by_address = keys_of(name, address_of(call))
-    await attempts.failed(by_account)  # counted before it is looked at, so that attempts at once are no way round
-    proved = await _proved(call, name, password)
+    counted = call.services.metrics.sign_ins
+    proved = await attempted(call, name, lambda: _proved(call, name, password))
     if proved is None:
-        await attempts.failed(by_address)
         counted.labels("refused").inc()
         raise Problem("invalid_credentials")
     session_id = str(call.given.ids.new_id())
@@ -51,7 +46,6 @@ async def token(call: Call) -> Response:
         await record_in_force(call, name, RecordSignIn(session_id, proved))
     except Rejection:  # disabled, or given another password, a moment ago
         raise Problem("invalid_credentials") from None
-    await attempts.forget(by_account)
     counted.labels("accepted").inc()
     return await _begin_session(call, name, session_id)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from api import shapes
-from api.account import address_of, check_new, hashed_password, is_password_of, not_too_soon, signed_in_person
+from api.account import attempted, check_new, hashed_password, is_password_of, signed_in_person
 from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
 from api.identity import user_row
@@ -17,7 +17,6 @@ from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
 from api.sealing import sealing
-from api.sign_in_limit import keys_of
 from api.strict_json import body_of, optional_body_of
 from api.submit import Said, Write, accepted_answer, remembered, submit, write_of
 from domain.access import permissions_of
@@ -124,13 +123,15 @@ async def _replace_password(call: Call, name: str, password: str, current: str |
 
 async def _proved(call: Call, name: str, current: str) -> str:
     """The id of the password that `current` is. Raises `Problem` when it is not; wrong ones count as failed sign-ins do."""
-    await not_too_soon(call, name)
     user = await call.models.ask(lambda connection: user_row(connection, name))
-    if user is None or not await is_password_of(call, user, name, current):
-        for key in keys_of(name, address_of(call)):
-            await call.given.attempts.failed(key)
+
+    async def proof() -> str | None:
+        return user["password"] if user and await is_password_of(call, user, name, current) else None
+
+    proved = await attempted(call, name, proof)
+    if proved is None:
         raise wrong("current_password", "is not the password")
-    return str(user["password"])
+    return proved
 
 
 async def _submit(write: Write, command: ChangeUser | ChangePassword) -> Response:

@@ -15,13 +15,14 @@ class MemoryAttempts:
         self._seconds = seconds
         self._failures: dict[str, tuple[int, float]] = {}
 
-    async def failed(self, key: str) -> None:
+    async def failed(self, key: str) -> int:
         """Count one failure."""
         count, _ = await self.failures(key)
         self._failures.pop(key, None)
         self._failures[key] = (count + 1, self._seconds())
         if len(self._failures) > _MOST_KEYS:
             del self._failures[next(iter(self._failures))]
+        return count + 1
 
     async def failures(self, key: str) -> tuple[int, float]:
         """How many there were, and how many seconds ago the last one was."""

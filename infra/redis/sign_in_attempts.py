@@ -16,15 +16,17 @@ class RedisAttempts:
     def __init__(self, redis: Redis, prefix: str = "ops") -> None:
         self._redis, self._prefix = redis, prefix
 
-    async def failed(self, key: str) -> None:
+    async def failed(self, key: str) -> int:
         """Count one failure."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.incr(self._key(key))
         pipe.expire(self._key(key), WINDOW_S)
         try:
-            await pipe.execute()
+            count, _ = await pipe.execute()
         except Failed as error:
             log.warning("failed sign-in not counted: %s", type(error).__name__)
+            return 0
+        return int(count)
 
     async def failures(self, key: str) -> tuple[int, float]:
         """How many there were, and how many seconds ago the last one was."""

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from api.sessions import Session, SessionsUnavailable, hash_of
-from api.sign_in_limit import delay_after
+from api.sign_in_limit import FREE_BY_ACCOUNT, begin, delay_after
 from infra.memory.sessions import MemorySessions
 from infra.memory.sign_in_attempts import MemoryAttempts
 from infra.memory.wakeups import MemoryWakeups
@@ -82,11 +82,18 @@ async def test_a_revoked_session_is_known_to_be_and_an_unknown_one_is_not_revoke
     assert not await kept.sessions.is_revoked("never-there") and await kept.sessions.user_of("never-there") is None
 
 
+async def test_of_many_attempts_at_once_only_the_free_ones_are_looked_at(kept):
+    account = uuid.uuid4().hex
+    waits = await asyncio.gather(*(begin(kept.attempts, account, "::1") for _ in range(20)))
+    assert waits.count(0) == FREE_BY_ACCOUNT
+
+
 async def test_failed_attempts_are_counted_and_forgotten(kept):
     key = uuid.uuid4().hex
     assert await kept.attempts.failures(key) == (0, 0.0)
     for _ in range(3):
-        await kept.attempts.failed(key)
+        last = await kept.attempts.failed(key)
+    assert last == (await kept.attempts.failures(key))[0]
     count, age = await kept.attempts.failures(key)
     assert count == 3 and 0 <= age < 5
     await kept.attempts.forget(key)
@@ -152,7 +159,7 @@ async def test_with_redis_down_calls_end_soon_and_hints_and_counts_are_only_lost
     ):
         with pytest.raises(SessionsUnavailable):
             await call
-    await attempts.failed("x")
+    assert await attempts.failed("x") == 0
     assert await attempts.failures("x") == (0, 0.0)
     await attempts.forget("x")
     await wakeups.wake(["run/a"])

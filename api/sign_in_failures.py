@@ -46,16 +46,14 @@ class SignInFailures:
         window.until = now
 
     async def _tell_later(self, account: str, tell: Tell) -> None:
-        told = False
-        while not told:
+        window = self._windows[account]
+        while window.count:
             await asyncio.sleep(self._window_s)
-            window = self._windows[account]
-            told, counted = True, window.count
+            counted, until = window.count, window.until
             try:
-                await tell(RecordSignInFailures(counted, window.since, window.until))
+                await tell(RecordSignInFailures(counted, window.since, until))
             except (Problem, LogError) as failed:
                 log.warning("failed sign-ins are not recorded yet: %s", type(failed).__name__)
-                told = False
-            else:
-                window.count -= counted
+            else:  # what came meanwhile is the next window's
+                window.count, window.since = window.count - counted, until
         del self._windows[account]

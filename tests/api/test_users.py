@@ -2,11 +2,12 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from api.account import is_password_of
+from api.sign_in_failures import SignInFailures
 from api.submit import Rejection
 from tests.api.conftest import job
 from tests.api.server import PASSWORD, serving
@@ -396,3 +397,17 @@ async def test_who_has_no_role_may_still_look_after_the_own_account(server):
         own = {"current_password": BOBS, "password": "new-password-1"}
         assert (await server.send("PUT", "/me/password", own)).status_code == 200
         assert (await server.post("/auth/logout", {})).status_code == 200
+
+
+async def test_a_failed_sign_in_that_comes_while_others_are_told_of_is_told_of_next():
+    told, failures, noon = [], SignInFailures(0.01), datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    async def tell(command):
+        told.append(command)
+        if len(told) == 1:
+            failures.note("bob", noon + timedelta(seconds=1), tell)
+
+    failures.note("bob", noon, tell)
+    await eventually_async(lambda: asyncio.sleep(0, len(told) == 2), 5)
+    assert [command.count for command in told] == [1, 1]
+    assert (told[1].since, told[1].until) == (noon, noon + timedelta(seconds=1))

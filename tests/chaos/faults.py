@@ -34,7 +34,7 @@ SIDES = tuple(_WEIGHTS)
 PAUSE_S = {"roles": (0.5, 4.0), "services": (3.0, 10.0)}
 """How long nothing new goes wrong on a side between two faults; services are what everybody needs."""
 
-AFTER_ALL_WAS_UP, UP_WITHIN_S = 0.6, 20.0
+AFTER_ALL_WAS_UP, UP_WITHIN_S = {"roles": 0.6, "services": 0.8}, 30.0
 """The share of faults that hit only when everything was up again, and how long they wait for that; the others may hit a start."""
 
 _NAMES = {"executor": 2, "commands": 2}
@@ -68,7 +68,7 @@ class Trouble:
         """Fault after fault on one side."""
         dice = Random(f"{seed}: {side}")
         for fault in drawn(dice, side):
-            pause, waits = dice.uniform(*PAUSE_S[side]), dice.random() < AFTER_ALL_WAS_UP
+            pause, waits = dice.uniform(*PAUSE_S[side]), dice.random() < AFTER_ALL_WAS_UP[side]
             self._await(lambda: not self.house.missing(), UP_WITHIN_S if waits else 0.0)
             self.stop.wait(pause)
             if self.stop.is_set():

@@ -140,7 +140,7 @@ class _Run:
         return Starter(number, connection, Names(), self._history, dice, course=self._course)
 
     def _goes_on(self) -> bool:
-        """Whether there is something left to break: runs to be started, or steps of them to be begun."""
+        """Whether runs are left to be started, or there is time for more to go wrong under those that are."""
         return (
             sum(self._course.asked.values()) < self._asked.runs or time.monotonic() < self._course.began + self._course.within_s
         )

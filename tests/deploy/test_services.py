@@ -84,7 +84,7 @@ def test_a_tied_server_dies_with_the_process_that_started_it(tmp_path: Path) -> 
     eventually(lambda: start_ticks(server) is None)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_three_brokers_keep_the_consumed_offsets_and_the_transactions_three_times_two_of_them_in_step() -> None:
     try:
         jars = kafka_jars(services_folder())

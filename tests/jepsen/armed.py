@@ -14,6 +14,7 @@ JEPSEN_PLANT names a bug of `planted.py` that is put into the role. Time-outs ar
 import faulthandler
 import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -74,7 +75,8 @@ class Rig:
             return
         if wanted == point:
             self.armed.unlink()
-            os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
+            # To this very thread: sent to the process, another one may take it while this one goes on past the point.
+            signal.pthread_kill(threading.get_ident(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
 
     def wrong_by_s(self) -> float:
         """How wrong the clock is."""

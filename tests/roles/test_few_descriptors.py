@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.roles.fleet import nothing_lost, versions_are_gapless
+from tests.roles.fleet import caught_up, nothing_lost, versions_are_gapless
 from tests.roles.harness import Installation, embedded
 from tests.roles.rest import Acknowledged, Rest
 from tests.support.eventually import eventually
@@ -48,6 +48,7 @@ def test_without_a_descriptor_left_nothing_acknowledged_is_lost_and_it_goes_on_w
         limit(installation, None)
         eventually(installation.is_ready, within=60)
         clients[0].write("POST", "/credentials", credential("after"))
+        eventually(lambda: caught_up(clients[0]), within=30)
         rows = installation.rows()
         nothing_lost(rows, [done for rest in clients for done in rest.acknowledged])
         versions_are_gapless(rows)

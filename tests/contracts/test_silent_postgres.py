@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, text
 import infra.sql.read_store
 from api.problem_details import Problem
 from api.read_models import ReadModels
-from infra.deploy.services.native_process import ServiceUnavailable
+from infra.deploy.services.native_process import ServiceUnavailable, children_of
 from infra.deploy.services.postgres import PostgresServer
 from infra.sql.engine import open_engine, open_reader
 from infra.sql.read_store import SqlReadStore
@@ -45,8 +44,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 def family(server: PostgresServer) -> list[int]:
     """The server and its children, each of which serves a connection or works behind the scenes."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
-    return [server.pid, *map(int, children.split())]
+    return [server.pid, *children_of(server.pid)]
 
 
 def silence(server: PostgresServer) -> None:

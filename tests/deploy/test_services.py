@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from infra.deploy.services.kafka import kafka_cluster
 from infra.deploy.services.kafka_jars import kafka_jars
-from infra.deploy.services.native_process import ServiceFailed, ServiceUnavailable, start_ticks
+from infra.deploy.services.native_process import ServiceFailed, ServiceUnavailable, children_of, start_ticks
+from infra.deploy.services.postgres import PostgresServer
 from infra.deploy.services.redis import RedisServer
 from infra.deploy.services.sshd import SshServer
 from infra.deploy.services.together import down, recorded, running, services_folder, up
@@ -62,6 +63,21 @@ def test_a_killed_server_starts_again_on_the_same_port(tmp_path: Path) -> None:
         assert not server.ready()
         assert server.start().ready()
         assert server.pid != first
+
+
+def test_of_a_killed_postgres_no_child_is_left_in_the_way_of_the_next_one() -> None:
+    with scratch_folder() as folder:
+        server = PostgresServer(home=folder)
+        try:
+            server.start()
+        except ServiceUnavailable as absent:
+            missing("postgres", absent)
+        children = children_of(server.pid)
+        assert children
+        server.kill9()
+        assert [child for child in children if start_ticks(child) is not None] == []
+        assert server.start().ready()
+        server.stop()
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

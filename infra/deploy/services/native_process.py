@@ -71,6 +71,23 @@ def tied_to_us(command: Sequence[str]) -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
 
 
+def children_of(pid: int) -> list[int]:
+    """The children of a process, as far as the system tells."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _end_child(pid: int, started: int | None) -> None:
+    """Kill a process unless its number has gone to another one, and wait until it has ended (a second at most)."""
+    deadline = time.monotonic() + 1
+    while started is not None and start_ticks(pid) == started and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
 @dataclass(kw_only=True)
 class NativeService(ABC):
     """One server in its own process.
@@ -177,11 +194,18 @@ class NativeService(ABC):
         return signal.SIGTERM
 
     def kill9(self) -> None:
-        """End at once, as a crash would; children of the server included."""
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """End at once, as a crash would; children of the server included, and nothing of it is left when this returns.
+
+        Postgres' children lead process groups of their own, and while one of them lives a new server finds its memory in use.
+        """
+        if self._process is None or self._process.poll() is not None:
+            return
+        children = {child: start_ticks(child) for child in children_of(self._process.pid)}
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for child, started in children.items():
+            _end_child(child, started)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -33,7 +33,7 @@ class KafkaLogSettings:
     """How long one call of a transaction may take before it counts as failed."""
     doubtful_commit_s: float = 1.0
     """A commit that took longer may have a straggler under way: its producer is not used again (HAZARDS D1)."""
-    hang_s: float = 60.0
+    hang_s: float = 30.0
     """The owning thread has hung when it shows no progress for so long; the process then ends."""
     send_s: float = 10.0
     """How long a command or finite record may take to be acknowledged."""

@@ -89,7 +89,8 @@ class Transactions:
             self._producer.begin_transaction()
             self._produce(self._producer, records, reports)
             offsets = reports.all()
-            self._again(self._producer.send_offsets_to_transaction, consumed, self._joined(membership))
+            # Not once more when it ran out of time: with its coordinator gone the second call was seen to hang for ever (R3).
+            self._producer.send_offsets_to_transaction(consumed, self._joined(membership), self._settings.call_s)
             self._decided(self._producer.commit_transaction)
         except KafkaException as failed:
             self._give_up(failed.args[0])
@@ -144,18 +145,18 @@ class Transactions:
             )
         producer.flush(self._settings.call_s)
 
-    def _again(self, call: Callable[..., object], *given: object) -> None:
+    def _again(self, call: Callable[[float], object]) -> None:
         """The call; once more when it says that it may be repeated (HAZARDS R4)."""
         try:
-            call(*given, self._settings.call_s)
+            call(self._settings.call_s)
         except KafkaException as failed:
             if verdict_of(failed.args[0]) is not Verdict.RETRY:
                 raise
             _LOG.warning("once more: %s", failed.args[0])
             self._doubtful = True
-            call(*given, self._settings.call_s)
+            call(self._settings.call_s)
 
-    def _decided(self, call: Callable[..., object]) -> None:
+    def _decided(self, call: Callable[[float], object]) -> None:
         """Commit or abort; slow means that a request may have been sent twice and the second be still under way."""
         began = time.monotonic()
         self._again(call)

@@ -107,9 +107,7 @@ def _shorten_time_outs() -> None:
     real = infra.wiring.composition.kafka_settings
 
     def shortened(settings: Settings) -> KafkaLogSettings:
-        return replace(
-            real(settings), call_s=CALL_S, transaction_s=TRANSACTION_S, session_s=SESSION_S, heartbeat_s=0.3, send_s=6, hang_s=30
-        )
+        return replace(real(settings), call_s=CALL_S, transaction_s=TRANSACTION_S, session_s=SESSION_S, heartbeat_s=0.3, send_s=6)
 
     infra.wiring.composition.kafka_settings = shortened
 

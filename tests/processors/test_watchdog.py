@@ -56,9 +56,41 @@ def test_an_event_behind_a_position_that_does_not_move_is_stuck():
         consumer.positions[HERE] = 0
         await consumer.looks(0)
         consumer.event()
-        await consumer.looks(59)
-        with pytest.raises(Stuck):
+        await consumer.looks(31, 59)
+        with pytest.raises(Stuck, match=r"runs/\d+/0 waits"):
             await consumer.looks(61)
+
+    simulated(story())
+
+
+def test_the_first_event_after_a_long_quiet_time_is_not_stuck_at_once():
+    async def story() -> None:
+        consumer = Consumer()
+        consumer.positions[HERE] = 0
+        await consumer.looks(*range(0, 600, 5))
+        consumer.event()
+        await consumer.looks(*range(600, 630, 5))
+        consumer.positions[HERE] = 1
+        await consumer.looks(*range(630, 900, 5))
+        consumer.event()
+        await consumer.looks(*range(900, 930, 5))
+        with pytest.raises(Stuck):
+            await consumer.looks(930)
+
+    simulated(story())
+
+
+def test_an_event_of_a_transaction_that_was_long_undecided_is_not_stuck_at_once():
+    async def story() -> None:
+        consumer = Consumer()
+        consumer.positions[HERE] = 0
+        transaction = consumer.log.storage.begin("owner")
+        consumer.log.storage.append(HERE, encode_event(full_history()[0]), transaction)
+        await consumer.looks(*range(0, 100, 5))
+        consumer.log.decide(transaction, Fate.COMMITTED)
+        await consumer.looks(*range(100, 130, 5))
+        with pytest.raises(Stuck):
+            await consumer.looks(130)
 
     simulated(story())
 
@@ -80,8 +112,9 @@ def test_a_partition_without_a_commit_counts_from_where_it_was_first_seen():
         consumer.event()
         await consumer.looks(0, 61, 122)
         consumer.event()
+        await consumer.looks(130)
         with pytest.raises(Stuck):
-            await consumer.looks(130)
+            await consumer.looks(160)
 
     simulated(story())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from api import passwords
 from api.call import Call
+from api.caller_address import counted_as
 from api.problem_details import Problem, wrong
 from api.sign_in_limit import begin, keys_of
 from schemas.vault import SecretUnavailable, bound_to_user
@@ -16,8 +17,8 @@ NO_NAME = "-"
 
 
 def address_of(call: Call) -> str:
-    """Where the request came from."""
-    return call.request.client.host if call.request.client else "unknown"
+    """What is counted as the place the request came from."""
+    return counted_as(call.request.client.host if call.request.client else "unknown")
 
 
 async def attempted(call: Call, name: str, proof: Callable[[], Awaitable[str | None]]) -> str | None:

@@ -1,10 +1,11 @@
 """What is the API made of? The table of routes on FastAPI, behind the edge; every port is passed in.
 
-A request goes: edge (bounds, correlation id) → route → token → permission → parameters → freshness → answer.
+A request goes: edge (bounds, correlation id) → route → token → rate limit → permission → parameters → freshness → answer.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from math import ceil
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 from api import conditions, contract, problem_details
 from api.awaited import Awaited
 from api.call import Call, Caller, Services
+from api.caller_address import counted_as
 from api.edge import Edge
 from api.freshness import Freshness
 from api.identity import caller_of
@@ -22,6 +24,7 @@ from api.log_check import LogCheck
 from api.metrics import Metrics
 from api.ports import ApiDependencies
 from api.problem_details import Problem, correlation_of
+from api.rate_limit import Kind
 from api.read_models import ReadModels
 from api.routes.all import TABLE
 from api.routes.route import Route
@@ -31,6 +34,9 @@ from domain.rejection import FieldError
 
 _HASHES_AT_ONCE = 2
 """Password hashes are dear in time and memory: so many sign-ins are looked at together, the others wait."""
+
+_OF_ACCOUNT: tuple[Kind, Kind] = ("account_reads", "account_writes")
+_OF_ADDRESS: tuple[Kind, Kind] = ("address_reads", "address_writes")
 
 
 def create_app(given: ApiDependencies) -> ASGIApp:
@@ -64,8 +70,10 @@ def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Requ
     async def endpoint(request: Request) -> Response:
         route = routes["GET" if request.method == "HEAD" else request.method]
         caller = None
-        if route.permission is not None:
-            caller = await caller_of(request, services)
+        if route.permission is None:
+            _count_nobody(route, request, services)
+        else:
+            caller = await _counted_caller(request, services)
             if not caller.may(route.permission):
                 raise Problem("permission_denied", f"this takes the permission {route.permission}")
         _check_query(route, request)
@@ -74,6 +82,34 @@ def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Requ
         return await route.answer(Call(request, services, caller, correlation_of(request)))
 
     return endpoint
+
+
+async def _counted_caller(request: Request, services: Services) -> Caller:
+    """Who asks, as long as they ask not too often; of nobody we know, that counts by address. Raises `Problem` (401, 429)."""
+    try:
+        caller = await caller_of(request, services)
+    except Problem as refused:
+        if refused.code == "unauthenticated":
+            _take(services, request, _OF_ADDRESS, _address(request))
+        raise
+    _take(services, request, _OF_ACCOUNT, caller.user)
+    return caller
+
+
+def _count_nobody(route: Route, request: Request, services: Services) -> None:
+    if not route.path.startswith(("/health", "/metrics")):  # whoever watches us must see us, above all when others ask too much
+        _take(services, request, _OF_ADDRESS, _address(request))
+
+
+def _address(request: Request) -> str:
+    return counted_as(request.client.host if request.client else "unknown")
+
+
+def _take(services: Services, request: Request, kinds: tuple[Kind, Kind], name: str) -> None:
+    reads, writes = kinds
+    if wait := services.given.limits.take(reads if request.method in ("GET", "HEAD") else writes, name):
+        seconds = ceil(wait)
+        raise Problem("rate_limited", f"too many requests: go on in {seconds} s", headers={"Retry-After": str(seconds)})
 
 
 def _check_query(route: Route, request: Request) -> None:

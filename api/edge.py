@@ -1,5 +1,5 @@
-"""What does every request meet before anything reads it? Pure ASGI, from outside in: a correlation id and safe headers, a bound
-on how many are answered at once, and a bound on how much and how long a caller may send (HAZARDS D10).
+"""What does every request meet before anything reads it? Pure ASGI, from outside in: whose address it comes from, a correlation
+id and safe headers, a bound on how many are answered at once, a bound on how much and how long a caller may send (HAZARDS D10).
 """
 
 import asyncio
@@ -11,6 +11,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import cors
+from api.caller_address import caller_address, is_trusted
 from api.metrics import Metrics
 from api.ports import ApiSettings, Drain, Ids
 from api.problem_details import Problem, answer
@@ -28,6 +30,7 @@ _SAFE_HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 
 
 @dataclass(slots=True)
@@ -48,7 +51,8 @@ class Edge:
             return
         correlation_id = _kept_correlation_id(scope) or str(self.ids.new_id())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
-        outbound = _Outbound(send, correlation_id)
+        outbound = _Outbound(send, correlation_id, self._own_headers(scope))
+        _put_right_whose_it_is(scope, self.settings)
         started = asyncio.get_running_loop().time()
         try:
             await self._answer(scope, receive, outbound)
@@ -59,6 +63,10 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, outbound: "_Outbound") -> None:
         if (refusal := self._refusal(scope)) is not None:
             await _tell(refusal, scope, receive, outbound)
+            return
+        if (permitted := self._asked_first(scope)) is not None:
+            await outbound({"type": "http.response.start", "status": 204, "headers": list(permitted)})
+            await outbound({"type": "http.response.body", "body": b""})
             return
         self.in_flight += 1
         self.metrics.in_flight.set(self.in_flight)
@@ -83,23 +91,52 @@ class Edge:
             return Problem("shutting_down", headers={"Connection": "close"})
         return Problem("overloaded") if self.in_flight >= self.settings.max_in_flight else None
 
+    def _own_headers(self, scope: Scope) -> cors.Headers:
+        """What every answer carries, and says of how and by whom it was asked for."""
+        said = (*_SAFE_HEADERS, *cors.told(_header(scope, b"origin"), self.settings.cors_origins))
+        return (*said, _TLS_ONLY) if _is_private(scope, self.settings) else said
+
+    def _asked_first(self, scope: Scope) -> cors.Headers | None:
+        wanted = _header(scope, b"access-control-request-method")
+        return cors.asked_first(str(scope["method"]), _header(scope, b"origin"), wanted, self.settings.cors_origins)
+
 
 class _Outbound:
     """Sends the answer with the headers that every answer carries; `status` is None until it has begun."""
 
-    def __init__(self, send: Send, correlation_id: str) -> None:
-        self._send, self.correlation_id = send, correlation_id
+    def __init__(self, send: Send, correlation_id: str, headers: cors.Headers) -> None:
+        self._send, self.correlation_id, self._headers = send, correlation_id, headers
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             told = list(message.get("headers", ()))
-            told += [(b"x-correlation-id", self.correlation_id.encode()), *_SAFE_HEADERS]
+            told += [(b"x-correlation-id", self.correlation_id.encode()), *self._headers]
             if not any(name.lower() == b"cache-control" for name, _ in told):
                 told.append((b"cache-control", b"no-store"))
             message = {**message, "headers": told}
         await self._send(message)
+
+
+def _is_private(scope: Scope, settings: ApiSettings) -> bool:
+    """Whether nobody between could read it: TLS ends here, or at a trusted proxy that says so."""
+    if scope.get("scheme") == "https":
+        return True
+    said = _header(scope, b"x-forwarded-proto") if settings.trusted_proxies else None
+    return said == "https" and is_trusted(_peer(scope), settings.trusted_proxies)
+
+
+def _put_right_whose_it_is(scope: Scope, settings: ApiSettings) -> None:
+    """From here on the request's client is the caller, not the last proxy."""
+    forwarded = [value.decode("latin-1") for key, value in scope["headers"] if key == b"x-forwarded-for"]
+    client = scope.get("client")
+    scope["client"] = (caller_address(_peer(scope), forwarded, settings.trusted_proxies), client[1] if client else 0)
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
 
 
 def _kept_correlation_id(scope: Scope) -> str | None:

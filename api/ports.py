@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from api.caller_address import Network
+from api.rate_limit import Buckets
 from api.sessions import SessionStore
 from api.sign_in_limit import SignInAttempts
 from api.tokens import Tokens
@@ -41,7 +43,7 @@ class Ids(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """The API's bounds. Times in seconds, sizes in bytes."""
+    """The API's bounds, and whom it believes. Times in seconds, sizes in bytes."""
 
     outcome_wait_s: float = 5.0
     freshness_wait_s: float = 5.0
@@ -55,6 +57,8 @@ class ApiSettings:
     heartbeat_s: float = 15.0
     poll_s: float = 0.5
     sign_in_window_s: float = 60.0
+    trusted_proxies: tuple[Network, ...] = ()
+    cors_origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class ApiDependencies:
     vault: Vault
     sessions: SessionStore
     attempts: SignInAttempts
+    limits: Buckets
     wakeups: Wakeups
     clock: Clock
     ids: Ids

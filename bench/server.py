@@ -18,6 +18,7 @@ from infra.deploy.services.native_process import free_port
 
 _START_WITHIN_S = 60.0
 _PROGRAM = str(Path(sys.executable).with_name("opsconductor"))
+_NO_RATE_LIMITS = {"OPSCONDUCTOR_RATE_ACCOUNT_READS": "0", "OPSCONDUCTOR_RATE_ACCOUNT_WRITES": "0"}
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "timed_out", "lost", "refused"})
 
 
@@ -75,7 +76,7 @@ def server(home: Path, **settings: str) -> Iterator[Server]:
     """A server on this data folder, signed in to; ended in order with the block."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPSCONDUCTOR_")}
-    environment |= {"OPSCONDUCTOR_HOME": str(home), "OPSCONDUCTOR_LISTEN": f"127.0.0.1:{port}"} | settings
+    environment |= {"OPSCONDUCTOR_HOME": str(home), "OPSCONDUCTOR_LISTEN": f"127.0.0.1:{port}", **_NO_RATE_LIMITS} | settings
     home.mkdir(parents=True, exist_ok=True)
     with (home.parent / "server.log").open("ab") as log:
         process = subprocess.Popen([_PROGRAM, "up"], env=environment, stdout=log, stderr=log)

@@ -42,7 +42,7 @@ TABLE: dict[str, Kind] = {
     "invalid_refresh_token": Kind(401, "The refresh token is not valid"),
     "permission_denied": Kind(403, "This is not permitted"),
     "lane_refused": Kind(403, "This actor may not send this command"),
-    "rate_limited": Kind(429, "Too many attempts", 1),
+    "rate_limited": Kind(429, "Too many requests or attempts", 1),
     "too_many_streams": Kind(429, "Too many live streams are open", 5),
     # what is spoken of does not exist
     "not_found": Kind(404, "There is nothing here"),

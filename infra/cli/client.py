@@ -1,6 +1,8 @@
 """How does the command line talk to the server? Over the REST contract only."""
 
 import json
+import os
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +29,7 @@ class Client:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._http = httpx2.Client(base_url=session.url.rstrip("/"), timeout=60, trust_env=False)
+        self._http = httpx2.Client(base_url=session.url.rstrip("/"), timeout=60, trust_env=False, verify=_trust(session.url))
 
     def login(self, user: str, password: str) -> None:
         """Sign in and keep the session."""
@@ -104,6 +106,17 @@ class Client:
         sessions.save(self._session)
 
 
+def _trust(url: str) -> ssl.SSLContext | bool:
+    """Whose certificates are believed: those that the machine trusts, or that `OPSCONDUCTOR_CA_FILE` holds. Never any."""
+    if not url.lower().startswith("https:"):
+        return True
+    given = os.environ.get("OPSCONDUCTOR_CA_FILE")
+    try:
+        return ssl.create_default_context(cafile=given or None)
+    except OSError as error:
+        raise ServerUnreachable(f"OPSCONDUCTOR_CA_FILE={given}: {error}") from None
+
+
 def _body(response: httpx2.Response) -> Any:
     try:
         return response.json()
@@ -127,3 +140,9 @@ def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]
             ident = value
         elif field == "data":
             data.append(value)
+
+
+def is_in_the_clear(url: str) -> bool:
+    """Whether what is sent there leaves this machine unencrypted."""
+    parts = httpx2.URL(url)
+    return parts.scheme != "https" and parts.host not in ("localhost", "::1") and not parts.host.startswith("127.")

@@ -8,7 +8,7 @@ import typer
 
 from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users
 from infra.cli import session as sessions
-from infra.cli.client import Client
+from infra.cli.client import Client, is_in_the_clear
 from infra.cli.context import CONTEXT, exiting
 
 app = typer.Typer(
@@ -45,6 +45,8 @@ def login(
     password = password_file.read().rstrip("\n") if password_file else typer.prompt("Password", hide_input=True, err=True)
     with exiting():
         session = sessions.load(CONTEXT.url)
+        if is_in_the_clear(session.url):
+            sys.stderr.write(f"warning: {session.url} is no https: whoever is between can read the password\n")
         Client(session).login(user, password)
     sys.stderr.write(f"signed in to {session.url} as {user}\n")
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.rate_limit import Buckets, SharedBuckets
 from api.sessions import SessionStore
 from api.sign_in_limit import SignInAttempts
 from infra.kafka.log import KafkaLog
@@ -18,6 +19,7 @@ from infra.memory.sign_in_attempts import MemoryAttempts
 from infra.memory.wakeups import MemoryWakeups
 from infra.redis.connection import connect
 from infra.redis.sessions import RedisSessions
+from infra.redis.shared_limits import RedisLimits
 from infra.redis.sign_in_attempts import RedisAttempts
 from infra.redis.wakeups import RedisWakeups
 from infra.sql.engine import create_all, open_engine, open_reader
@@ -78,6 +80,7 @@ class House:
     vault: SqlVault
     sessions: SessionStore
     attempts: SignInAttempts
+    limits: Buckets
     wakeups: Wakeups
     clock: SystemClock
     ids: SystemIds
@@ -123,7 +126,8 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         vault = SqlVault(writer, reader, master_key.vault_keys(master))
         stack.push_async_callback(vault.close)
         await asyncio.to_thread(_create_tables, writer, vault)
-        sessions, attempts, wakeups = await _session_adapters(settings, stack)
+        clock = SystemClock()
+        sessions, attempts, wakeups, limits = await _session_adapters(settings, clock, stack)
         yield House(
             settings=settings,
             log=log,
@@ -133,8 +137,9 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             vault=vault,
             sessions=sessions,
             attempts=attempts,
+            limits=limits,
             wakeups=wakeups,
-            clock=SystemClock(),
+            clock=clock,
             ids=SystemIds(),
         )
 
@@ -166,12 +171,18 @@ def _create_tables(writer: Engine, vault: SqlVault) -> None:
         raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
 
 
-async def _session_adapters(settings: Settings, stack: AsyncExitStack) -> tuple[SessionStore, SignInAttempts, Wakeups]:
+_Shared = tuple[SessionStore, SignInAttempts, Wakeups, Buckets]
+
+
+async def _session_adapters(settings: Settings, clock: SystemClock, stack: AsyncExitStack) -> _Shared:
     if not settings.redis_url:
-        return MemorySessions(), MemoryAttempts(), MemoryWakeups()
+        return MemorySessions(), MemoryAttempts(), MemoryWakeups(), Buckets(settings.rates, clock.monotonic)
     redis = connect(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     wakeups = RedisWakeups(redis, settings.log_prefix)
     hearing = asyncio.create_task(wakeups.run())
     stack.callback(hearing.cancel)
-    return RedisSessions(redis, settings.log_prefix), RedisAttempts(redis, settings.log_prefix), wakeups
+    limits = SharedBuckets(settings.rates, clock.monotonic)
+    sharing = asyncio.create_task(RedisLimits(redis, limits, settings.log_prefix).run())
+    stack.callback(sharing.cancel)
+    return RedisSessions(redis, settings.log_prefix), RedisAttempts(redis, settings.log_prefix), wakeups, limits

@@ -26,6 +26,11 @@ from schemas.log import LogError
 
 FAILED, MISCONFIGURED = 1, 78
 
+_IN_THE_CLEAR = (
+    "warning: other machines' passwords and tokens can be read on the way: give OPSCONDUCTOR_TLS_CERT and OPSCONDUCTOR_TLS_KEY,"
+    " or put a gateway with TLS in front and name it in OPSCONDUCTOR_TRUSTED_PROXIES"
+)
+
 
 class Process:
     """What the roles of this process have told of themselves; the probe and the metrics read it."""
@@ -78,7 +83,9 @@ async def _run(name: str, settings: Settings) -> None:
     process = Process()
     async with house(settings) as opened:
         if name in ("up", "api"):
-            _say(f"listening on http://{settings.listen} (data in {settings.home})")
+            _say(f"listening on http{'s' if settings.tls else ''}://{settings.listen} (data in {settings.home})")
+            if settings.is_in_the_clear:
+                _say(_IN_THE_CLEAR)
             _say(f"sign in: opsconductor login --user admin --password-file {settings.home}/admin-password")
         await run_roles(_roles_of(name, opened, process))
 
@@ -88,7 +95,7 @@ def start(name: str) -> None:
     try:
         settings = Settings()
         set_up_logs(settings.log_level, name)
-        settings.listen_address  # noqa: B018 - read now: a wrong address is a setting's error
+        settings.listen_address, settings.tls  # noqa: B018 - read now: what is wrong with them is a setting's error
     except (ValidationError, ValueError) as wrong:
         _say(f"wrong setting: {_told(wrong)}")
         raise SystemExit(2) from None

@@ -9,6 +9,7 @@ from functools import partial
 import uvicorn
 
 from api.app import create_app
+from api.cors import origins
 from api.ports import ApiDependencies, ApiKeys, ApiSettings, Drain
 from api.tokens import Tokens, load_signing_key
 from commands.owner import Bounds, Owner, Ports
@@ -19,6 +20,7 @@ from infra.sqlite.state_store import SqliteStateStores
 from infra.ssh.connector import SshConnector
 from infra.ssh.settings import SshSettings
 from infra.telemetry.bounded_http import BoundedHttp
+from infra.telemetry.certificate import Certificate
 from infra.telemetry.serving import serve_until
 from infra.vaults.master_key import derived
 from infra.wiring.composition import House, kafka_settings
@@ -149,6 +151,7 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
     drain = Drain()
     threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
     given = await _api_dependencies(house, threads, drain)
+    certificate = Certificate(*house.settings.tls) if house.settings.tls else None
     host, port = house.settings.listen_address
     config = uvicorn.Config(
         create_app(given),
@@ -163,15 +166,18 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
         proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_graceful_shutdown=8,
+        ssl_context_factory=certificate.context_for if certificate else None,
     )
     first = asyncio.create_task(ensure_first_administrator(house, given, told))
-    draining = asyncio.create_task(_drain(drain, stop))
+    beside = [first, asyncio.create_task(_drain(drain, stop))]
+    if certificate:
+        beside.append(asyncio.create_task(certificate.watch()))
     try:
         await serve_until(config, stop)
     finally:
-        first.cancel()
-        draining.cancel()
-        await asyncio.gather(first, draining, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -189,6 +195,7 @@ async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Dr
         vault=house.vault,
         sessions=house.sessions,
         attempts=house.attempts,
+        limits=house.limits,
         wakeups=house.wakeups,
         clock=house.clock,
         ids=house.ids,
@@ -197,7 +204,11 @@ async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Dr
         threads=threads,
         rebuild=partial(_rebuild, house, threads),
         drain=drain,
-        settings=ApiSettings(outcome_wait_s=house.settings.outcome_wait_s),
+        settings=ApiSettings(
+            outcome_wait_s=house.settings.outcome_wait_s,
+            trusted_proxies=house.settings.proxies,
+            cors_origins=origins(house.settings.cors_origins),
+        ),
     )
 
 

@@ -1,13 +1,18 @@
 """What can be set from outside? Environment variables beginning `OPSCONDUCTOR_`; adapters are chosen by URLs alone."""
 
 import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api import cors
+from api.caller_address import Network, networks
 from api.passwords import MIN_LENGTH
+from api.rate_limit import Kind
 
 
 class Settings(BaseSettings):
@@ -20,6 +25,24 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="`sqlite:///file` or `postgresql://…`; default: SQLite in the data folder.")
     redis_url: str = Field("", description="`redis://…` for sessions, hints and rate limits; default: in memory.")
     listen: str = Field("127.0.0.1:8080", description="Where the API listens.")
+    tls_cert: Path | None = Field(None, description="The API's certificate chain, PEM; read anew when it is replaced.")
+    tls_key: Path | None = Field(None, description="The certificate's private key, PEM, without a passphrase.")
+    trusted_proxies: str = Field(
+        "", description="Networks whose `X-Forwarded-For` is believed, as `10.0.0.0/8,::1`; default: none."
+    )
+    cors_origins: str = Field(
+        "", description="Origins whose pages may use the API, exactly, as `https://ops.example.org`; default: none."
+    )
+    rate_account_reads: int = Field(
+        30_000, ge=0, description="How many reads an account may send a minute, at once or spread; 0: no limit."
+    )
+    rate_account_writes: int = Field(6_000, ge=0, description="How many writes an account may send a minute; 0: no limit.")
+    rate_address_reads: int = Field(
+        1_200, ge=0, description="How many reads a minute nobody signed in may send from one address; 0: no limit."
+    )
+    rate_address_writes: int = Field(
+        300, ge=0, description="How many writes a minute, signing in and refreshing above all; 0: no limit."
+    )
     admin_password: SecretStr | None = Field(None, description="The first administrator's password; used once, never re-applied.")
     master_key: SecretStr | None = Field(None, description="The vault's master key, 32 bytes as base64; default: generated.")
     instance: str = Field("", description="This process's stable name; default: the machine's name.")
@@ -47,6 +70,18 @@ class Settings(BaseSettings):
         if len(password.get_secret_value()) < MIN_LENGTH:
             raise ValueError(f"must have at least {MIN_LENGTH} characters")
         return password
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: str) -> str:
+        networks(proxies)
+        return proxies
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_exact(cls, origins: str) -> str:
+        cors.origins(origins)
+        return origins
 
     @property
     def is_embedded(self) -> bool:
@@ -77,6 +112,40 @@ class Settings(BaseSettings):
     def listen_address(self) -> tuple[str, int]:
         """Host and port to listen on."""
         return address(self.listen)
+
+    @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """Certificate and key, where the API speaks TLS itself. Raises `ValueError` when only one is given."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("OPSCONDUCTOR_TLS_CERT and OPSCONDUCTOR_TLS_KEY are of no use without each other")
+        return (self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose word about a caller's address is believed."""
+        return networks(self.trusted_proxies)
+
+    @property
+    def rates(self) -> Mapping[Kind, int]:
+        """Requests a minute."""
+        return {
+            "account_reads": self.rate_account_reads,
+            "account_writes": self.rate_account_writes,
+            "address_reads": self.rate_address_reads,
+            "address_writes": self.rate_address_writes,
+        }
+
+    @property
+    def is_in_the_clear(self) -> bool:
+        """Whether other machines may reach the API, and nothing says that what they send is encrypted on the way."""
+        return not (_is_loopback(self.listen_address[0]) or self.tls or self.proxies)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def address(text: str) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from api.app import create_app
 from api.first_start import FirstStart, make_first_administrator
 from api.ports import ApiDependencies, ApiKeys, ApiSettings
+from api.rate_limit import Buckets, Kind
 from api.tokens import Tokens, load_signing_key
 from domain.run.messages import ClaimRun, PlanRun, ReportRun
 from infra.memory.log import MemoryLog
@@ -44,6 +45,7 @@ from tests.commands.owning import running
 
 PASSWORD = "correct-horse-battery"
 SHARDS = 3
+RATES: dict[Kind, int] = {"account_reads": 30_000, "account_writes": 6_000, "address_reads": 1_200, "address_writes": 300}
 
 
 class Clock:
@@ -51,12 +53,18 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self._furthest = 0.0
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
     def seconds(self) -> float:
         return time.monotonic() + self.ahead.total_seconds()
+
+    def monotonic(self) -> float:
+        """Never goes back, as no monotonic clock does, when the time of day is put back."""
+        self._furthest = max(self._furthest, self.seconds())
+        return self._furthest
 
 
 class Ids:
@@ -147,11 +155,11 @@ def scope_of(method: str, path: str, headers: dict[str, str], query: str = "") -
 
 
 @asynccontextmanager
-async def serving(folder: Path, url: str = "", **settings: Any) -> AsyncIterator[Server]:
+async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = None, **settings: Any) -> AsyncIterator[Server]:
     """A server with its first administrator, signed in; its read models are on SQLite unless `url` says otherwise."""
     log, clock, ids, wakeups = MemoryLog(SHARDS), Clock(), Ids(), MemoryWakeups()
     database = folder / "models" / "read.db"
-    database.parent.mkdir()
+    database.parent.mkdir(parents=True)
     url = url or f"sqlite:///{database}"
     writer, reader = open_engine(url), open_reader(url)
     create_all(writer)
@@ -168,6 +176,7 @@ async def serving(folder: Path, url: str = "", **settings: Any) -> AsyncIterator
         vault=vault,
         sessions=MemorySessions(clock.seconds),
         attempts=MemoryAttempts(clock.seconds),
+        limits=Buckets(RATES | (rates or {}), clock.monotonic),
         wakeups=wakeups,
         clock=clock,
         ids=ids,

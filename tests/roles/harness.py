@@ -26,6 +26,11 @@ START_WITHIN_S = 60
 STOP_WITHIN_S = 15
 """How long an orderly stop may take (HAZARDS §3 case 64)."""
 
+NO_RATE_LIMITS = {
+    f"OPSCONDUCTOR_RATE_{kind}": "0" for kind in ("ACCOUNT_READS", "ACCOUNT_WRITES", "ADDRESS_READS", "ADDRESS_WRITES")
+}
+"""One account sends more here than any should; the limits have tests of their own."""
+
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -46,6 +51,7 @@ class Installation:
             "OPSCONDUCTOR_LISTEN": f"127.0.0.1:{self.port}",
             "OPSCONDUCTOR_URL": self.url,
             "OPSCONDUCTOR_LEASE_S": str(LEASE_S),
+            **NO_RATE_LIMITS,
             "XDG_CONFIG_HOME": str(home.parent / f"{home.name}-config"),
             **environment,
         }

@@ -1,0 +1,55 @@
+"""Which certificate does the API show? That of two files, read anew when they are replaced: nobody is cut off for it."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 10.0
+
+
+class Certificate:
+    """A certificate and its key. Raises `OSError` naming what cannot be used."""
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        self._chain, self._key = chain, key
+        self._read = self._stamp()
+        self._context = self._fresh()
+
+    def context_for(self, config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        """What the server listens with."""
+        return self._context
+
+    async def watch(self) -> None:
+        """Show what stands in the files now, for new connections, until cancelled; what cannot be used is told of once."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        try:
+            found = self._stamp()
+            if found == self._read:
+                return
+            self._read = found
+            self._fresh()  # first into one of its own: a pair that does not match would leave ours without a key
+            self._context.load_cert_chain(self._chain, self._key, password="")
+            log.info("the certificate was read anew")
+        except OSError as error:
+            log.warning("the certificate stays the one from before: %s", error)
+
+    def _fresh(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._chain, self._key, password="")
+        except OSError as error:  # says neither which file nor, where a passphrase is needed, that none is asked for
+            raise OSError(f"no certificate and key in {self._chain} and {self._key}: {error}") from error
+        return context
+
+    def _stamp(self) -> tuple[int, ...]:
+        return tuple(stamp for file in (self._chain, self._key) for stamp in (file.stat().st_mtime_ns, file.stat().st_ino))

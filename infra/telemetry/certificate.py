@@ -52,4 +52,6 @@ class Certificate:
         return context
 
     def _stamp(self) -> tuple[int, ...]:
-        return tuple(stamp for file in (self._chain, self._key) for stamp in (file.stat().st_mtime_ns, file.stat().st_ino))
+        """What differs once one of the files was replaced."""
+        there = [file.stat() for file in (self._chain, self._key) if file.exists()]
+        return tuple(stamp for stat in there for stamp in (stat.st_mtime_ns, stat.st_ino))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from commands.owner import Owner
 from infra.kafka.topics import TopicsDiffer
 from infra.kafka.verdict import InstanceInUse
+from infra.telemetry.certificate import Certificate
 from infra.telemetry.logs import set_up_logs
 from infra.telemetry.owner_metrics import OwnerMetrics
 from infra.telemetry.probe import serve_probe
@@ -95,8 +96,10 @@ def start(name: str) -> None:
     try:
         settings = Settings()
         set_up_logs(settings.log_level, name)
-        settings.listen_address, settings.tls  # noqa: B018 - read now: what is wrong with them is a setting's error
-    except (ValidationError, ValueError) as wrong:
+        settings.listen_address  # noqa: B018 - read now: a wrong address is a setting's error
+        if settings.tls:
+            Certificate(*settings.tls)  # and so is a certificate that cannot be used
+    except (ValidationError, ValueError, OSError) as wrong:
         _say(f"wrong setting: {_told(wrong)}")
         raise SystemExit(2) from None
     if name == "up" and not settings.is_embedded:

@@ -1,0 +1,71 @@
+"""Is a certificate that was replaced shown to the next caller, and one that cannot be used left alone?"""
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from infra.telemetry import certificate
+from infra.telemetry.certificate import Certificate
+from tests.support.certificates import Authority
+from tests.support.eventually import eventually_async
+
+
+async def shown_by(context: ssl.SSLContext, authority: Authority) -> int:
+    """The serial number of what a caller is shown."""
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        trust = ssl.create_default_context(cafile=str(authority.file))
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="localhost")
+        told = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(told).serial_number
+    finally:
+        server.close()
+
+
+async def test_a_replaced_certificate_is_shown_and_one_without_its_key_is_not(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(certificate, "LOOK_EVERY_S", 0.02)
+    authority, chain, key = Authority(tmp_path), tmp_path / "chain.pem", tmp_path / "key.pem"
+    first = authority.sign(chain, key)
+    kept = Certificate(chain, key)
+    context = kept.context_for(None, None)  # type: ignore[arg-type]
+    assert await shown_by(context, authority) == first
+    watching = asyncio.create_task(kept.watch())
+    try:
+        with caplog.at_level(logging.WARNING):
+            authority.sign(chain, tmp_path / "another-key.pem")
+
+            async def is_told() -> bool:
+                return "stays the one from before" in caplog.text
+
+            await eventually_async(is_told, within=5)
+        assert await shown_by(context, authority) == first
+        second = authority.sign(chain, key)
+
+        async def is_shown() -> bool:
+            return await shown_by(context, authority) == second
+
+        await eventually_async(is_shown, within=5)
+        key.unlink()
+        caplog.clear()
+        await eventually_async(is_told, within=5)
+        assert not watching.done(), "files that are gone for a moment end nothing"
+        assert await shown_by(context, authority) == second
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def test_what_is_no_certificate_is_named(tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    with pytest.raises(OSError, match=r"chain\.pem"):
+        Certificate(chain, key)
+    chain.write_text("nonsense")
+    key.write_text("nonsense")
+    with pytest.raises(OSError, match=r"chain\.pem and .*key\.pem"):
+        Certificate(chain, key)

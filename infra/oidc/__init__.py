@@ -1,0 +1,1 @@
+"""Implements IdentityProvider: a provider that speaks OpenID Connect, asked over HTTP."""

@@ -1,0 +1,307 @@
+"""Does who signs in with an identity provider become the right user, and nobody whom it does not name?"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from api.app import create_app
+from api.identity_provider import ProviderRules
+from api.routes.provider_sign_in import COOKIE
+from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
+from infra.oidc.provider import OidcProvider
+from tests.api.server import Server, serving
+from tests.support.provider import CLIENT, SECRET, Provider, running_provider
+
+ROLES = {"ops": ("operator",), "leads": ("operator", "author"), "root": ("administrator",)}
+CALLBACK = "https://ops.example.org/api/v1/auth/oidc/callback"
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Provider]:
+    with running_provider() as found:
+        yield found
+
+
+@pytest.fixture
+def idp(process: Provider) -> Iterator[Provider]:
+    yield process
+    process.becomes()
+    process.twists()
+
+
+@dataclass
+class House:
+    server: Server
+    http: httpx2.AsyncClient
+    provider: OidcProvider
+    idp: Provider
+    later_s: float = 0.0
+    """How far the time is ahead by which the provider's keys grow old."""
+
+    async def begun(self, query: str = "") -> str:
+        """Where the browser is sent by us; it has our cookie then."""
+        answer = await self.http.get(f"/api/v1/auth/oidc/start{query}")
+        assert answer.status_code == 302, answer.text
+        return answer.headers["location"]
+
+    async def back(self, query: str = "") -> str:
+        """Path and query of our own that the provider sends the browser back to."""
+        where = self.idp.signs_in(await self.begun(query))
+        assert where.startswith(CALLBACK)
+        return where.removeprefix("https://ops.example.org")
+
+    async def sign_in(self) -> httpx2.Response:
+        return await self.http.get(await self.back())
+
+    async def me(self, token: str) -> Any:
+        return (await self.http.get("/api/v1/me", headers={"Authorization": f"Bearer {token}"})).json()
+
+
+def rules(idp: Provider, **other: Any) -> ProviderRules:
+    said = {"issuer": idp.url, "client_id": CLIENT, "redirect_uri": CALLBACK, "scope": "openid profile"}
+    return ProviderRules(**{**said, "name_claim": "preferred_username", "groups_claim": "groups", "roles": ROLES, **other})
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path: Path, idp: Provider) -> AsyncIterator[House]:
+    async with serving(tmp_path) as server:
+        provider = OidcProvider(rules(idp), SECRET, lambda: time.monotonic() + found.later_s)
+        transport = httpx2.ASGITransport(app=create_app(replace(server.given, provider=provider)))
+        async with httpx2.AsyncClient(transport=transport, base_url="https://ops.example.org") as http:
+            found = House(server, http, provider, idp)
+            yield found
+        await provider.close()
+
+
+async def test_who_signs_in_first_becomes_a_user_with_the_roles_of_their_groups(house: House):
+    answer = await house.sign_in()
+    assert answer.status_code == 200, answer.text
+    me = await house.me(answer.json()["access_token"])
+    assert (me["name"], me["roles"]) == ("carol", ["operator"])
+    shown = (await house.server.get("/users/carol")).json()
+    assert shown["title"] == "Carol C." and shown["service"] is False
+    assert shown["linked"] == {"issuer": house.idp.url, "subject": "c-1"}
+    types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
+    assert types == ["UserCreated", "UserLinked", "RoleGranted", "SignedIn"]
+
+
+async def test_at_the_next_sign_in_the_roles_are_those_of_the_groups_then(house: House):
+    await house.sign_in()
+    house.idp.becomes(groups=["leads"])
+    assert (await house.me((await house.sign_in()).json()["access_token"]))["roles"] == ["operator", "author"]
+
+
+async def test_without_a_group_that_gives_a_role_nobody_is_made(house: House):
+    house.idp.becomes(groups=["everybody"])
+    answer = await house.sign_in()
+    assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused")
+    assert (await house.server.get("/users/carol")).status_code == 404
+
+
+async def test_a_name_that_no_user_can_have_is_refused(house: House):
+    for name in ("a/b", "", "-x", "ä", 7, None, "x" * 64):
+        house.idp.becomes(preferred_username=name)
+        assert (await house.sign_in()).json()["code"] == "identity_refused", name
+
+
+async def test_a_name_that_somebody_has_is_not_taken_over(house: House):
+    await house.sign_in()
+    for other in ({"preferred_username": "admin", "groups": ["root"]}, {"sub": "c-2", "preferred_username": "carol"}):
+        house.idp.becomes(**other)
+        answer = await house.sign_in()
+        assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused"), other
+
+
+async def test_a_disabled_user_does_not_sign_in_and_nobody_gets_a_password_for_them(house: House):
+    await house.sign_in()
+    reset = await house.server.send("PUT", "/users/carol/password", {"password": "correct-horse-battery"})
+    assert (reset.status_code, reset.json()["code"]) == (409, "user_linked")
+    assert (await house.server.send("DELETE", "/users/carol")).status_code == 200
+    assert (await house.sign_in()).json()["code"] == "identity_refused"
+
+
+TWISTED = {
+    "without a signature": {"sign": "none", "header": {"alg": "none"}},
+    "signed with nothing under the right name": {"sign": "none"},
+    "signed with the public key as a password": {"sign": "public key", "header": {"alg": "HS256"}},
+    "signed by somebody else": {"sign": "another key"},
+    "with a key it brings along": {"header": {"jwk": {"kty": "RSA"}}},
+    "with a key to be fetched": {"header": {"jku": "https://evil.example.org/jwks"}},
+    "with a critical extension": {"header": {"crit": ["exp"]}},
+    "under an unknown key": {"header": {"kid": "nobody"}},
+    "for somebody else": {"claims": {"aud": "another"}},
+    "for us among others, authorised to another": {"claims": {"aud": [CLIENT, "another"], "azp": "another"}},
+    "for us among others, authorised to nobody": {"claims": {"aud": [CLIENT, "another"]}},
+    "of another issuer": {"claims": {"iss": "https://evil.example.org"}},
+    "in answer to another question": {"claims": {"nonce": "another"}},
+    "in answer to no question": {"without": ["nonce"]},
+    "that is over": {"claims": {"iat": 1_000_000_000, "exp": 1_000_000_060}},
+    "that begins in an hour": {"claims": {"iat": 4_000_000_000, "exp": 4_000_000_060}},
+    "that never ends": {"without": ["exp"]},
+    "that ends at no number": {"claims": {"exp": "4000000000"}},
+    "of nobody": {"claims": {"sub": ""}},
+    "as long as a book": {"claims": {"groups": ["x" * 20_000]}},
+}
+
+
+async def test_an_id_token_that_is_not_the_answer_is_refused(house: House):
+    for name, twist in TWISTED.items():
+        house.idp.twists(**twist)
+        answer = await house.sign_in()
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_sign_in"), (name, answer.text)
+    assert (await house.server.get("/users/carol")).status_code == 404
+    house.idp.twists()
+    assert (await house.sign_in()).status_code == 200
+
+
+async def test_a_provider_with_one_key_need_not_name_it_but_one_with_several_must(house: House):
+    house.idp.twists(header={"kid": None}, two_keys=True)
+    assert (await house.sign_in()).status_code == 401
+    house.later_s += 7_200
+    house.idp.twists(header={"kid": None})
+    assert (await house.sign_in()).status_code == 200
+
+
+async def test_a_provider_that_changes_its_keys_is_understood_at_once(house: House):
+    await house.sign_in()
+    for kind in ("ES256", "RS256"):
+        house.idp.rotates(kind)
+        house.later_s += 11
+        assert (await house.sign_in()).status_code == 200
+
+
+async def test_claims_that_the_id_token_lacks_are_asked_for_and_only_of_the_same_user(house: House):
+    house.idp.twists(thin=True)
+    assert (await house.sign_in()).status_code == 200
+    house.idp.twists(thin=True, user_info={"sub": "c-2"})
+    assert (await house.sign_in()).json()["code"] == "invalid_sign_in"
+
+
+async def test_only_the_browser_that_began_can_end_it_once_and_with_its_own_answer(house: House):
+    back = await house.back()
+    cookie = house.http.cookies[COOKIE]
+    house.http.cookies.clear()
+    assert (await house.http.get(back)).json()["code"] == "invalid_sign_in", "another browser"
+    house.http.cookies.set(COOKIE, cookie[:-2] + ("AA" if cookie[-2:] != "AA" else "BB"))
+    assert (await house.http.get(back)).json()["code"] == "invalid_sign_in", "a cookie made up"
+    await house.begun()
+    assert (await house.http.get(back)).json()["code"] == "invalid_sign_in", "an answer to what was asked before"
+    house.http.cookies.clear()
+    house.http.cookies.set(COOKIE, cookie)
+    assert (await house.http.get(f"{back}&iss=https://evil.example.org")).json()["code"] == "invalid_sign_in", "mixed up"
+    assert (await house.http.get(back)).status_code == 200
+    house.http.cookies.set(COOKIE, cookie)
+    assert (await house.http.get(back)).json()["code"] == "invalid_sign_in", "the provider takes a code once"
+
+
+async def test_a_sign_in_that_takes_too_long_is_over(house: House):
+    back = await house.back()
+    house.server.clock.ahead += timedelta(minutes=11)
+    assert (await house.http.get(back)).json()["code"] == "invalid_sign_in"
+
+
+async def test_what_the_provider_refuses_is_told(house: House):
+    state = parse_qs(urlsplit(await house.begun()).query)["state"][0]
+    answer = await house.http.get(f"/api/v1/auth/oidc/callback?error=access_denied&error_description=no&state={state}")
+    assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused")
+
+
+async def test_the_question_carries_a_challenge_and_the_cookie_is_for_this_alone(house: House):
+    answer = await house.http.get("/api/v1/auth/oidc/start")
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+    assert asked["code_challenge_method"] == "S256" and len(asked["code_challenge"]) == 43
+    assert len({asked["state"], asked["nonce"], asked["code_challenge"]}) == 3
+    said = answer.headers["set-cookie"]
+    assert all(part in said for part in ("HttpOnly", "SameSite=lax", "Secure", "Path=/api/v1/auth/oidc", "Max-Age=600"))
+    assert answer.headers["cache-control"] == "no-store"
+
+
+VERIFIER = "v" * 43
+
+
+async def granted(house: House) -> str:
+    answer = await house.http.get(await house.back(f"?port=40000&challenge={challenge_of(VERIFIER)}"))
+    where = urlsplit(answer.headers["location"])
+    assert answer.status_code == 302 and where.netloc == "127.0.0.1:40000"
+    return parse_qs(where.query)["grant"][0]
+
+
+async def test_a_program_trades_its_grant_with_its_own_verifier_alone(house: House):
+    grant = await granted(house)
+    for body in (
+        {"grant": grant, "verifier": "w" * 43},
+        {"grant": grant[:-1], "verifier": VERIFIER},
+        {"grant": "", "verifier": ""},
+    ):
+        assert (await house.http.post("/api/v1/auth/oidc/tokens", json=body)).json()["code"] == "invalid_sign_in"
+    answer = await house.http.post("/api/v1/auth/oidc/tokens", json={"grant": grant, "verifier": VERIFIER})
+    assert (await house.me(answer.json()["access_token"]))["name"] == "carol"
+    late = await granted(house)
+    house.server.clock.ahead += timedelta(seconds=GRANT_S)
+    refused = await house.http.post("/api/v1/auth/oidc/tokens", json={"grant": late, "verifier": VERIFIER})
+    assert refused.json()["code"] == "invalid_sign_in"
+
+
+ASKED_WRONGLY = (
+    ("port=80&challenge=" + "c" * 43, "port"),
+    ("port=99999&challenge=" + "c" * 43, "port"),
+    ("port=4000@evil.example.org&challenge=" + "c" * 43, "port"),
+    ("port=40000", "challenge"),
+    ("challenge=" + "c" * 43, "port"),
+    ("port=40000&challenge=short", "challenge"),
+    ("to=https://evil.example.org", "to"),
+)
+
+
+async def test_a_program_that_asks_for_anything_else_is_told(house: House):
+    for query, field in ASKED_WRONGLY:
+        answer = await house.http.get(f"/api/v1/auth/oidc/start?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), query
+
+
+async def test_a_session_goes_on_for_half_a_day_and_then_asks_the_provider_again(house: House):
+    tokens = (await house.sign_in()).json()
+    for _ in range(11):
+        house.server.clock.ahead += timedelta(hours=1)
+        answer = await house.http.post("/api/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+        assert answer.status_code == 200
+        tokens = answer.json()
+    house.server.clock.ahead += timedelta(seconds=SESSION_S - 11 * 3_600)
+    answer = await house.http.post("/api/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_refresh_token")
+
+
+async def test_a_provider_that_does_not_answer_is_told_and_our_own_users_sign_in_all_the_same(house: House, tmp_path: Path):
+    with running_provider() as other:
+        provider = OidcProvider(rules(other), SECRET, house.server.clock.seconds)
+        transport = httpx2.ASGITransport(app=create_app(replace(house.server.given, provider=provider)))
+        async with httpx2.AsyncClient(transport=transport, base_url="https://ops.example.org") as http:
+            where = (await http.get("/api/v1/auth/oidc/start")).headers["location"]
+            back = other.signs_in(where).removeprefix("https://ops.example.org")
+            os.kill(other.pid, signal.SIGKILL)
+            answer = await http.get(back)
+            assert (answer.status_code, answer.json()["code"]) == (503, "identity_provider_unavailable")
+            assert (await house.server.sign_in()).status_code == 200
+        await provider.close()
+
+
+async def test_a_provider_under_another_name_is_none(house: House):
+    house.idp.twists(issuer="https://evil.example.org")
+    answer = await house.http.get("/api/v1/auth/oidc/start")
+    assert (answer.status_code, answer.json()["code"]) == (503, "identity_provider_unavailable")
+
+
+async def test_without_a_provider_there_is_none(server: Server):
+    for method, path in (("GET", "start"), ("GET", "callback")):
+        answer = await server.send(method, f"/auth/oidc/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "identity_provider_not_set")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import JWTError, jwk, jwt
 
-from schemas.vault import SecretUnavailable, Vault
+from schemas.vault import SIGNING_KEY, SIGNING_KEY_BOUND_TO, SecretUnavailable, Vault
 
 ALGORITHM, TYPE = "ES256", "at+jwt"
 ISSUER, AUDIENCE = "opsconductor", "opsconductor-api"
@@ -28,7 +28,7 @@ LEEWAY_S = 5
 MOST_KNOWN = 1_000
 """How many tokens' signatures are checked once and not with every request."""
 
-KEY_ID, KEY_BOUND_TO = "api-signing-key", "api/signing-key"
+KEY_ID, KEY_BOUND_TO = SIGNING_KEY, SIGNING_KEY_BOUND_TO
 
 _CLAIMS: Mapping[str, type] = {
     "iss": str, "aud": str, "sub": str, "jti": str, "sid": str, "exp": int, "iat": int, "nbf": int,

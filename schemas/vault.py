@@ -6,6 +6,9 @@ seals and only the executor opens (the API opens password hashes and its own sig
 
 from typing import Protocol
 
+SIGNING_KEY, SIGNING_KEY_BOUND_TO = "api-signing-key", "api/signing-key"
+"""Under which id every installation keeps its first signing key, and for what."""
+
 
 class VaultError(Exception):
     """The vault could not be asked; the same call may be made again."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users
+from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users, vault
 from infra.cli import session as sessions
 from infra.cli.client import Client, is_in_the_clear
 from infra.cli.context import CONTEXT, exiting
@@ -24,6 +24,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(users.tokens, name="token")
 app.add_typer(projections.app, name="projections")
 app.add_typer(topics.app, name="topics")
+app.add_typer(vault.app, name="vault")
 app.command()(audit.audit)
 app.command()(users.permissions)
 roles.register(app)

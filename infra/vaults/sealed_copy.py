@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, func, insert, inspect, select
 
-from infra.vaults.sql_vault import metadata, secrets
+from infra.vaults.tables import metadata, secrets
 
 _AT_ONCE = 500
 
@@ -25,6 +25,7 @@ def copy_sealed(source: Engine, target: Engine) -> None:
     """Copy the vault as it is at one moment from one database to another, empty one."""
     with source.begin() as reading, target.begin() as writing:
         metadata.create_all(writing)
-        for table in metadata.sorted_tables:
+        there = inspect(reading).get_table_names()
+        for table in (table for table in metadata.sorted_tables if table.name in there):
             for rows in reading.execute(select(table)).mappings().partitions(_AT_ONCE):
                 writing.execute(insert(table), [dict(row) for row in rows])

@@ -1,28 +1,20 @@
-"""Where are sealed secrets kept? In one table, on SQLite or Postgres. It cannot be rebuilt like a read model: it is backed up."""
+"""Where are sealed secrets kept? In one table, on SQLite or Postgres, under the master key that is in force."""
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, String, Table, delete, select, text
+from sqlalchemy import Connection, Engine, delete, select, text
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.vaults.sealed import MasterKeys, Sealed, opened, seal
+from infra.vaults.key_ring import KeyRing
+from infra.vaults.rotation import settle_keys
+from infra.vaults.sealed import MasterKeyAbsent, Sealed, opened, seal
+from infra.vaults.tables import hold_in_force, metadata, secrets
 from schemas.vault import SecretUnavailable, VaultError
-
-metadata = MetaData()
-
-secrets = Table(
-    "vault_secrets",
-    metadata,
-    Column("secret_id", String(80), primary_key=True),
-    Column("key_version", Integer, nullable=False),
-    Column("wrapped", LargeBinary, nullable=False),
-    Column("sealed", LargeBinary, nullable=False),
-)
 
 T = TypeVar("T")
 
@@ -38,31 +30,47 @@ class SqlVault:
     `writer` and `reader` are engines on the same database; on SQLite only the first may write.
     """
 
-    def __init__(self, writer: Engine, reader: Engine, keys: MasterKeys) -> None:
-        self._writer, self._reader, self._keys = writer, reader, keys
+    def __init__(self, writer: Engine, reader: Engine, ring: KeyRing) -> None:
+        self._writer, self._reader, self._ring = writer, reader, ring
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="vault")
 
-    def create_table(self) -> None:
-        """Make the table if it is not there; any number of processes may do so at once. Blocks; called once at start."""
+    def create_tables(self) -> None:
+        """Make the tables if they are not there; any number of processes may do so at once. Blocks; called once at start.
+
+        Raises `BadMasterKey` when a key that is needed is not in the ring, or is another one.
+        """
         with self._writer.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATION_LOCK})
             metadata.create_all(connection)
+            settle_keys(connection, self._ring)
 
     async def seal(self, secret_id: str, bound_to: str, secret: bytes) -> None:
         """Keep `secret` under `secret_id`; when there is one under this id already, it stays."""
-        kept = seal(self._keys, secret_id, bound_to, secret)
-        row = {"secret_id": secret_id, "key_version": kept.key_version, "wrapped": kept.wrapped, "sealed": kept.sealed}
         insert = postgres_insert if self._writer.dialect.name == "postgresql" else sqlite_insert
-        await self._do(self._writer, lambda connection: connection.execute(insert(secrets).values(row).on_conflict_do_nothing()))
+
+        def kept(connection: Connection) -> None:
+            version = hold_in_force(connection)
+            if version is None:
+                raise MasterKeyAbsent("no master key is in force")
+            new = seal(self._ring.holding(version), version, secret_id, bound_to, secret)
+            row = {"secret_id": secret_id, "key_version": version, "wrapped": new.wrapped, "sealed": new.sealed}
+            connection.execute(insert(secrets).values(row).on_conflict_do_nothing())
+
+        await self._do(self._writer, kept)
 
     async def open(self, secret_id: str, bound_to: str) -> bytes:
-        """The secret in clear. Raises `SecretUnavailable`."""
+        """The secret in clear. Raises `SecretUnavailable`, and `MasterKeyAbsent` while its master key is not known here."""
         query = select(secrets).where(secrets.c.secret_id == secret_id)
-        row = await self._do(self._reader, lambda connection: connection.execute(query).one_or_none())
-        if row is None:
-            raise SecretUnavailable(f"there is no secret {secret_id}")
-        return opened(self._keys, secret_id, bound_to, Sealed(row.key_version, row.wrapped, row.sealed))
+
+        def clear(connection: Connection) -> bytes:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                raise SecretUnavailable(f"there is no secret {secret_id}")
+            kept = Sealed(row.key_version, row.wrapped, row.sealed)
+            return opened(self._ring.holding(row.key_version), secret_id, bound_to, kept)
+
+        return await self._do(self._reader, clear)
 
     async def destroy(self, secret_id: str) -> None:
         """Forget a secret and its key; nothing happens when there is none."""

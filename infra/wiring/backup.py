@@ -22,20 +22,17 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.log_check import LogCheck
-from api.tokens import KEY_BOUND_TO, KEY_ID
 from infra.sql.engine import open_reader
 from infra.sqlite.copying import contents_of, copy_log
 from infra.sqlite.log import SqliteLog
-from infra.vaults import master_key
-from infra.vaults.sealed import MasterKeys
+from infra.vaults import master_key, rotation
+from infra.vaults.key_ring import KeyRing
 from infra.vaults.sealed_copy import copy_sealed, count_secrets
-from infra.vaults.sql_vault import SqlVault
 from infra.wiring.archive import ADMIN_PASSWORD, LOG, MASTER_KEY, VAULT, Chain, Facts, Manifest, pack
 from infra.wiring.first_administrator import PASSWORD_FILE
 from infra.wiring.settings import Settings
 from infra.wiring.version import VERSION
 from schemas.log import LogError
-from schemas.vault import SecretUnavailable, VaultError
 
 
 class NotCopied(Exception):
@@ -158,22 +155,22 @@ def _keys(settings: Settings, vault: Path) -> Mapping[str, bytes]:
 
 
 def check_key(text: str, vault: Path) -> None:
-    """Raise `NotCopied` unless this master key opens the secrets in `vault`, tried on the one that every installation has."""
+    """Raise `NotCopied` unless these master keys open every secret in `vault`; the data keys of all of them are tried."""
+    engine = open_reader(f"sqlite:///{vault}")
     try:
-        keys = master_key.vault_keys(master_key.given(text))
-        asyncio.run(_open_one(vault, keys))
-    except (master_key.BadMasterKey, SecretUnavailable, VaultError) as error:
+        masters = master_key.given(text)
+        unopened = rotation.check_against(engine, KeyRing(lambda: masters))
+    except master_key.BadMasterKey as error:
         raise NotCopied(f"the master key does not open these secrets: {error}") from None
-
-
-async def _open_one(file: Path, keys: MasterKeys) -> None:
-    engine = open_reader(f"sqlite:///{file}")
-    vault = SqlVault(engine, engine, keys)
-    try:
-        await vault.open(KEY_ID, KEY_BOUND_TO)
+    except SQLAlchemyError as error:
+        raise NotCopied(f"the vault is damaged: {getattr(error, 'orig', error)}") from None
     finally:
-        await vault.close()
         engine.dispose()
+    if unopened:
+        raise NotCopied(
+            f"the master key does not open these secrets: they are under master key {unopened}; a backup from before a rotation"
+            " needs the key of that time, also when it was retired since"
+        )
 
 
 def sync(folder: Path) -> None:

@@ -25,6 +25,7 @@ from infra.redis.wakeups import RedisWakeups
 from infra.sql.engine import create_all, open_engine, open_reader
 from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key
+from infra.vaults.key_ring import KeyRing
 from infra.vaults.sealed_copy import holds_secrets
 from infra.vaults.sql_vault import SqlVault
 from infra.wiring.outside import SystemClock, SystemIds
@@ -76,7 +77,7 @@ class House:
     log: Log
     writer: Engine
     reader: Engine
-    master: bytes
+    ring: KeyRing
     vault: SqlVault
     sessions: SessionStore
     attempts: SignInAttempts
@@ -120,10 +121,10 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         stack.push_async_callback(log.close)
         writer = open_engine(settings.read_models_url)
         stack.callback(writer.dispose)
-        master = await asyncio.to_thread(_master_key, settings, writer)
+        ring = await asyncio.to_thread(key_ring, settings, writer)
         reader = open_reader(settings.read_models_url)
         stack.callback(reader.dispose)
-        vault = SqlVault(writer, reader, master_key.vault_keys(master))
+        vault = SqlVault(writer, reader, ring)
         stack.push_async_callback(vault.close)
         await asyncio.to_thread(_create_tables, writer, vault)
         clock = SystemClock()
@@ -133,7 +134,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             log=log,
             writer=writer,
             reader=reader,
-            master=master,
+            ring=ring,
             vault=vault,
             sessions=sessions,
             attempts=attempts,
@@ -144,16 +145,19 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         )
 
 
-def _master_key(settings: Settings, writer: Engine) -> bytes:
-    if settings.master_key is not None:
-        return master_key.given(settings.master_key.get_secret_value())
+def key_ring(settings: Settings, writer: Engine) -> KeyRing:
+    """The master keys that the settings mean. Raises `BadMasterKey`, `DatabaseUnavailable`."""
+    given = settings.master_key
+    if given is not None:
+        return KeyRing(lambda: master_key.given(given.get_secret_value()))
     # The vault is asked first: who makes it and its key right now makes the key before the first secret.
     if _holds_secrets(writer) and not (settings.home / master_key.FILE).exists():
         raise master_key.BadMasterKey(
             f"the vault holds secrets whose master key is not here: set OPSCONDUCTOR_MASTER_KEY, or put it into"
             f" {settings.home / master_key.FILE} (mode 0600); a new one would open none of them"
         )
-    return master_key.kept_in(settings.home)
+    master_key.kept_in(settings.home)
+    return KeyRing(lambda: master_key.read(settings.home / master_key.FILE))
 
 
 def _holds_secrets(writer: Engine) -> bool:
@@ -166,7 +170,7 @@ def _holds_secrets(writer: Engine) -> bool:
 def _create_tables(writer: Engine, vault: SqlVault) -> None:
     try:
         create_all(writer)
-        vault.create_table()
+        vault.create_tables()
     except SQLAlchemyError as error:
         raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
 

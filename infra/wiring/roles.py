@@ -10,7 +10,8 @@ import uvicorn
 
 from api.app import create_app
 from api.cors import origins
-from api.ports import ApiDependencies, ApiKeys, ApiSettings, Drain
+from api.kept_keys import load_keys
+from api.ports import ApiDependencies, ApiSettings, Drain
 from api.tokens import Tokens, load_signing_key
 from commands.owner import Bounds, Owner, Ports
 from commands.state_form import fingerprint
@@ -26,6 +27,7 @@ from infra.vaults.master_key import derived
 from infra.wiring.composition import House, kafka_settings
 from infra.wiring.first_administrator import ensure_first_administrator
 from infra.wiring.supervise import until_stopped
+from infra.wiring.vault_keeping import keep_vault
 from infra.wiring.version import VERSION
 from processors.bindings.embedded import feed_events
 from processors.bindings.faust import FaustBinding, FaustSettings
@@ -131,7 +133,7 @@ async def _bound(house: House, runtime: ExecutorRuntime) -> None:
 
 
 async def sweeper_role(house: House, stop: asyncio.Event) -> None:
-    """End the claims of silent executors."""
+    """End the claims of silent executors; keep the vault's house."""
     inventory = SqlInventory(house.reader)
     ports = SweeperPorts(
         sender=house.log.sender,
@@ -140,9 +142,12 @@ async def sweeper_role(house: House, stop: asyncio.Event) -> None:
         clock=house.clock,
         sleep=asyncio.sleep,
     )
+    keeping = asyncio.create_task(keep_vault(house))
     try:
         await until_stopped(SweeperRuntime(house.settings.lease_s, ports).run(), stop)
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         inventory.close()
 
 
@@ -199,7 +204,7 @@ async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Dr
         wakeups=house.wakeups,
         clock=house.clock,
         ids=house.ids,
-        keys=ApiKeys(fingerprints=derived(house.master, "fingerprints"), cursors=derived(house.master, "cursors")),
+        keys=await load_keys(house.vault, house.ids, _derived_before(house)),
         tokens=Tokens(await load_signing_key(house.vault, house.ids)),
         threads=threads,
         rebuild=partial(_rebuild, house, threads),
@@ -210,6 +215,12 @@ async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Dr
             cors_origins=origins(house.settings.cors_origins),
         ),
     )
+
+
+def _derived_before(house: House) -> Callable[[str], bytes] | None:
+    """What the API's keys were in an installation from before the vault kept them."""
+    first = house.ring.masters.get(1)
+    return partial(derived, first) if first is not None else None
 
 
 async def _rebuild(house: House, threads: ThreadPoolExecutor, name: str) -> bool:

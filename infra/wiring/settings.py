@@ -44,7 +44,9 @@ class Settings(BaseSettings):
         300, ge=0, description="How many writes a minute, signing in and refreshing above all; 0: no limit."
     )
     admin_password: SecretStr | None = Field(None, description="The first administrator's password; used once, never re-applied.")
-    master_key: SecretStr | None = Field(None, description="The vault's master key, 32 bytes as base64; default: generated.")
+    master_key: SecretStr | None = Field(
+        None, description="The master key, 32 bytes as base64, or several as `version:base64`; default: generated."
+    )
     instance: str = Field("", description="This process's stable name; default: the machine's name.")
     log_prefix: str = Field("ops", description="What every Kafka topic's name begins with.")
     log_partitions: int = Field(12, ge=1, le=1000, description="Shards of a new log; fixed for ever when it is created.")

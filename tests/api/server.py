@@ -17,7 +17,8 @@ from uuid_utils.compat import uuid7
 
 from api.app import create_app
 from api.first_start import FirstStart, make_first_administrator
-from api.ports import ApiDependencies, ApiKeys, ApiSettings
+from api.kept_keys import load_keys
+from api.ports import ApiDependencies, ApiSettings
 from api.rate_limit import Buckets, Kind
 from api.tokens import Tokens, load_signing_key
 from domain.run.messages import ClaimRun, PlanRun, ReportRun
@@ -28,7 +29,7 @@ from infra.memory.state_store import MemoryStateStores
 from infra.memory.wakeups import MemoryWakeups
 from infra.sql.engine import create_all, open_engine, open_reader
 from infra.sql.read_store import SqlReadStore
-from infra.vaults.master_key import derived, vault_keys
+from infra.vaults.key_ring import KeyRing
 from infra.vaults.sql_vault import SqlVault
 from projections.follow import Follower
 from projections.rebuild import request_rebuild
@@ -164,9 +165,9 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
     writer, reader = open_engine(url), open_reader(url)
     create_all(writer)
     master = os.urandom(32)
-    vault, store = SqlVault(writer, reader, vault_keys(master)), SqlReadStore(writer)
-    vault.create_table()
-    keys = ApiKeys(fingerprints=derived(master, "fingerprints"), cursors=derived(master, "cursors"))
+    vault, store = SqlVault(writer, reader, KeyRing(lambda: {1: master})), SqlReadStore(writer)
+    vault.create_tables()
+    keys = await load_keys(vault, ids, None)
     threads = ThreadPoolExecutor(4)
     given = ApiDependencies(
         sender=log.sender,

@@ -10,12 +10,19 @@ import pytest_asyncio
 from sqlalchemy import select, update
 
 from infra.sql.engine import open_engine, open_reader
-from infra.vaults.master_key import BadMasterKey, derived, given, kept_in, vault_keys
-from infra.vaults.sealed import MasterKeys, opened, seal
-from infra.vaults.sql_vault import SqlVault, secrets
+from infra.vaults.key_ring import KeyRing
+from infra.vaults.master_key import BadMasterKey, derived, given, kept_in, replace, vault_keys, written
+from infra.vaults.sealed import MasterKeyAbsent, MasterKeys, opened, seal, wrapped_anew
+from infra.vaults.sql_vault import SqlVault
+from infra.vaults.tables import secrets
 from schemas.vault import SecretUnavailable, VaultError
 
-KEYS = MasterKeys({1: b"k" * 32})
+MASTERS = {1: b"k" * 32}
+KEYS = vault_keys(MASTERS)
+
+
+def ring() -> KeyRing:
+    return KeyRing(lambda: MASTERS)
 
 
 @pytest_asyncio.fixture(params=["sqlite", "postgres"])
@@ -23,11 +30,11 @@ async def vault(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     on_sqlite = request.param == "sqlite"
     url = f"sqlite:///{tmp_path / 'vault.db'}" if on_sqlite else request.getfixturevalue("postgres_url")
     writer = open_engine(url)
-    vault = SqlVault(writer, writer, KEYS)
-    vault.create_table()
-    vault.create_table()
+    vault = SqlVault(writer, writer, ring())
+    vault.create_tables()
+    vault.create_tables()
     reader = open_reader(url)
-    vault = SqlVault(writer, reader, KEYS)
+    vault = SqlVault(writer, reader, ring())
     yield vault
     await vault.close()
     writer.dispose()
@@ -86,7 +93,7 @@ async def test_nothing_in_clear_stands_in_the_table_and_a_changed_or_moved_row_d
 
 async def test_a_database_that_is_not_there_is_an_error_that_says_nothing_of_the_secret(tmp_path):
     engine = open_engine(f"sqlite:///{tmp_path / 'absent' / 'vault.db'}")
-    vault = SqlVault(engine, engine, KEYS)
+    vault = SqlVault(engine, engine, ring())
     with pytest.raises(VaultError) as error:
         await vault.seal("id", "x", b"S3cr3t-canary")
     assert "S3cr3t" not in repr(error.value) and error.value.__cause__ is None
@@ -94,28 +101,53 @@ async def test_a_database_that_is_not_there_is_an_error_that_says_nothing_of_the
 
 
 def test_after_a_new_master_key_old_secrets_open_and_new_ones_are_sealed_under_it():
-    old = seal(KEYS, "id", "x", b"old")
+    old = seal(KEYS, 1, "id", "x", b"old")
     both = MasterKeys({**KEYS.by_version, 2: b"n" * 32})
-    new = seal(both, "id", "x", b"new")
+    new = seal(both, 2, "id", "x", b"new")
     assert (opened(both, "id", "x", old), opened(both, "id", "x", new), new.key_version) == (b"old", b"new", 2)
-    with pytest.raises(SecretUnavailable):
+    with pytest.raises(MasterKeyAbsent):
         opened(KEYS, "id", "x", new)
     with pytest.raises(SecretUnavailable):
         opened(MasterKeys({1: b"z" * 32}), "id", "x", old)
 
 
+def test_wrapped_anew_a_secret_opens_under_the_new_key_alone_and_for_its_id_and_purpose_alone():
+    both = MasterKeys({**KEYS.by_version, 2: b"n" * 32})
+    kept = wrapped_anew(both, 2, "id", None, seal(both, 1, "id", "x", b"secret"))
+    only_new = MasterKeys({2: b"n" * 32})
+    assert (kept.key_version, opened(only_new, "id", "x", kept)) == (2, b"secret")
+    for ident, bound_to in (("other", "x"), ("id", "y")):
+        with pytest.raises(SecretUnavailable):
+            opened(only_new, ident, bound_to, kept)
+    with pytest.raises(SecretUnavailable):
+        wrapped_anew(both, 2, "other", None, seal(both, 1, "id", "x", b"secret"))
+
+
 def test_the_master_key_is_generated_once_and_readable_by_its_owner_only(tmp_path):
-    key = kept_in(tmp_path)
+    masters = kept_in(tmp_path)
     file = tmp_path / "master-key"
-    assert len(key) == 32 and kept_in(tmp_path) == key and file.stat().st_mode & 0o777 == 0o600
+    assert len(masters[1]) == 32 and kept_in(tmp_path) == masters and file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["master-key"]
-    assert derived(key, "a") != derived(key, "b") != key and vault_keys(key).newest == 1
+    assert derived(masters[1], "a") != derived(masters[1], "b") != masters[1] and vault_keys(masters).newest == 1
+    assert ":" not in file.read_text(), "the only key stands alone, as it always did"
     file.chmod(0o644)
     with pytest.raises(BadMasterKey):
         kept_in(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "short", "!" * 44, "QUFB"])
+def test_several_master_keys_stand_in_the_file_or_the_setting_by_version(tmp_path):
+    masters = {1: b"a" * 32, 2: b"b" * 32, 10: b"c" * 32}
+    replace(tmp_path / "master-key", masters)
+    assert kept_in(tmp_path) == masters == given(written(masters).replace("\n", ","))
+    assert [path.name for path in tmp_path.iterdir()] == ["master-key"]
+    replace(tmp_path / "master-key", {2: b"b" * 32})
+    assert kept_in(tmp_path) == {2: b"b" * 32}, "the only key left keeps its version"
+
+
+TWICE = written({1: b"a" * 32, 2: b"b" * 32}) + written({1: b"a" * 32})
+
+
+@pytest.mark.parametrize("text", ["", "short", "!" * 44, "QUFB", "0:" + "A" * 43 + "=", "x:" + "A" * 43 + "=", TWICE, "1:"])
 def test_a_master_key_that_is_none_is_refused(text):
     with pytest.raises(BadMasterKey):
         given(text)

@@ -21,6 +21,7 @@ from infra.sql.engine import open_engine
 from infra.sqlite.connections import LOG_FILE
 from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key
+from infra.vaults.key_ring import KeyRing
 from infra.vaults.sql_vault import SqlVault
 from infra.wiring import restore as restoring
 from infra.wiring.archive import FORMAT, LOG, MANIFEST, MANIFEST_SUM, VAULT, BadBackup
@@ -54,8 +55,8 @@ async def _fill(home: Path) -> None:
         await owner.commit(taken, events, [outcome(cause) for cause in causes])
     await log.close()
     engine = open_engine(f"sqlite:///{home / 'read-models.db'}")
-    vault = SqlVault(engine, engine, master_key.vault_keys(master_key.kept_in(home)))
-    vault.create_table()
+    vault = SqlVault(engine, engine, KeyRing(lambda: master_key.kept_in(home)))
+    vault.create_tables()
     await vault.seal(KEY_ID, KEY_BOUND_TO, b"signing key")
     await vault.close()
     engine.dispose()

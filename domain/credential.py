@@ -39,7 +39,12 @@ class RevokeCredential:
     """End a credential: it opens nothing any more; its name stays taken."""
 
 
-Command = CreateCredential | RotateCredential | RevokeCredential
+@dataclass(frozen=True, slots=True)
+class ShredCredential:
+    """End a credential, if it has not ended, and have what the vault holds of all its revisions destroyed for good."""
+
+
+Command = CreateCredential | RotateCredential | RevokeCredential | ShredCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,17 @@ class CredentialRevoked:
     """The credential opens nothing any more."""
 
 
-Event = CredentialCreated | CredentialRotated | CredentialRevoked
+@dataclass(frozen=True, slots=True)
+class CredentialShredded:
+    """The credential opens nothing any more, and no revision of its secret is left: the vault destroys their keys."""
+
+
+Event = CredentialCreated | CredentialRotated | CredentialRevoked | CredentialShredded
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialState:
-    """What a credential's rules need to remember; `name` is empty before it was created."""
+    """What a credential's rules need to remember; `name` is empty before it was created, `revision` 0 when none is left."""
 
     name: str = ""
     kind: CredentialKind = "ssh_key"
@@ -89,6 +99,8 @@ def fold(state: CredentialState, events: Sequence[Event]) -> CredentialState:
                 state = replace(state, revision=event.revision)
             case CredentialRevoked():
                 state = replace(state, revoked=True)
+            case CredentialShredded():
+                state = replace(state, revision=0, revoked=True)
     return state
 
 
@@ -98,6 +110,10 @@ def decide(command: Command, state: CredentialState, companion: Companion | None
         return _create(command, state)
     if not state.name:
         raise Absent("credential_not_found", "there is no such credential")
+    if isinstance(command, ShredCredential):
+        if state.revision == 0:
+            raise Conflict("credential_shredded", f"credential {state.name} is shredded")
+        return [CredentialShredded()]
     if state.revoked:
         raise Conflict("credential_revoked", f"credential {state.name} is revoked")
     match command:

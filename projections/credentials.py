@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from domain.credential import CredentialCreated, CredentialRevoked, CredentialRotated
+from domain.credential import CredentialCreated, CredentialRevoked, CredentialRotated, CredentialShredded
 from domain.identity import name_of
 from projections.bulk import Key
 from projections.fact import Fact
@@ -25,6 +25,8 @@ def _fold(own: OwnRows, fact: Fact) -> None:
             row = {**row, "secret": secret, "revision": revision}
         case CredentialRevoked():
             row = {**row, "revoked": True}
+        case CredentialShredded():
+            row = {**row, "revoked": True, "revision": 0}
         case _:
             raise TypeError(f"{fact.envelope.type} is no event of a credential")
     own.put({**row, "name": name, "updated_at": time, "version": fact.envelope.version, "offset": fact.position.offset})

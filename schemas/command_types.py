@@ -35,6 +35,7 @@ TABLE: dict[str, CommandType] = {
         CommandType(credential.CreateCredential, CREDENTIAL, "people"),
         CommandType(credential.RotateCredential, CREDENTIAL, "people"),
         CommandType(credential.RevokeCredential, CREDENTIAL, "people"),
+        CommandType(credential.ShredCredential, CREDENTIAL, "people"),
         CommandType(target.RegisterTarget, TARGET, "people"),
         CommandType(target.ChangeTarget, TARGET, "people"),
         CommandType(target.RetireTarget, TARGET, "people"),

@@ -46,6 +46,7 @@ TABLE: dict[type[Any], Consequences] = {
         (credential.CredentialRotated,), (*_NO_CREDENTIAL, "credential_kind_differs", "credential_rotated_meanwhile")
     ),
     credential.RevokeCredential: Consequences((credential.CredentialRevoked,), _NO_CREDENTIAL),
+    credential.ShredCredential: Consequences((credential.CredentialShredded,), ("credential_not_found", "credential_shredded")),
     target.RegisterTarget: Consequences((target.TargetRegistered,), ("target_exists", _INVALID)),
     target.ChangeTarget: Consequences(
         (target.TargetRetitled, target.TargetRelabelled, target.TargetConnectionChanged, target.TargetHostKeyTrusted),

@@ -32,6 +32,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         credential.CredentialCreated,
         credential.CredentialRotated,
         credential.CredentialRevoked,
+        credential.CredentialShredded,
         target.TargetRegistered,
         target.TargetRetitled,
         target.TargetRelabelled,

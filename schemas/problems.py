@@ -70,6 +70,7 @@ TABLE: dict[str, Kind] = {
     "too_many_tokens": Kind(409, "The user has too many API tokens"),
     "target_retired": Kind(409, "The target is retired"),
     "credential_revoked": Kind(409, "The credential is revoked"),
+    "credential_shredded": Kind(409, "The credential is shredded"),
     "credential_kind_differs": Kind(409, "The credential is of another kind"),
     "credential_rotated_meanwhile": Kind(409, "The credential was rotated meanwhile"),
     "job_archived": Kind(409, "The job is archived"),

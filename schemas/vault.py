@@ -4,6 +4,7 @@ A secret is bound to what it is for (`credential/deploy-key@2`, `run/<id>#token`
 seals and only the executor opens (the API opens password hashes and its own signing keys).
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
 SIGNING_KEY, SIGNING_KEY_BOUND_TO = "api-signing-key", "api/signing-key"
@@ -31,6 +32,10 @@ class Vault(Protocol):
 
     async def destroy(self, secret_id: str) -> None:
         """Forget a secret and its key; nothing happens when there is none."""
+        ...
+
+    async def shred(self, secret_ids: Collection[str]) -> None:
+        """Destroy secrets, and what the store still has of them where no call would find it, as far as it lies with the store."""
         ...
 
 

@@ -18,10 +18,11 @@ from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
 from api.sealing import sealing
+from api.shredding import destroyed
 from api.ssh_keys import why_no_private_key
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of
-from domain.credential import CreateCredential, CredentialKind, RevokeCredential, RotateCredential
+from domain.credential import CreateCredential, CredentialKind, RevokeCredential, RotateCredential, ShredCredential
 from domain.identity import CREDENTIAL, check_slug, stream_of
 from domain.rejection import Invalid
 from domain.title import check_title
@@ -118,6 +119,15 @@ async def revoke(call: Call) -> Response:
     return await submit(write, RevokeCredential(), Said(f"/credentials/{name}", {"name": name}))
 
 
+async def shred(call: Call) -> Response:
+    """End a credential and destroy what the vault holds of it; what was answered 503 is made good without another request."""
+    name = slug(call, CREDENTIAL)
+    body = await optional_body_of(call.request)
+    closed.read(NoBody, body.raw, body.plain)
+    write = write_of(call, stream_of(CREDENTIAL, name), body)
+    return await destroyed(write, await submit(write, ShredCredential(), Said(f"/credentials/{name}", {"name": name})))
+
+
 async def listed(call: Call) -> Response:
     """Credentials, without their secrets."""
     revoked, time = flag(call.query, "revoked"), time_of_list(call)
@@ -191,6 +201,14 @@ ROUTES = (
         answer=revoke,
         permission="credentials.write",
         summary="Revoke a credential",
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/credentials/{name}/secret",
+        gives=shapes.written("credential", name="deploy-key"),
+        answer=shred,
+        permission="credentials.write",
+        summary="Shred a credential: destroy the keys of its secrets, for good",
     ),
     history_of("credentials", CREDENTIAL, "credentials.read"),
 )

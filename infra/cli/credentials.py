@@ -61,6 +61,12 @@ def rotate(
 
 
 @app.command()
+def shred(name: str, output: Output = "table") -> None:
+    """End a credential and destroy the keys of its secrets, all revisions: nobody can ever open them again."""
+    write(lambda client: client.send("DELETE", at("credentials", name, "secret")), output)
+
+
+@app.command()
 def revoke(name: str, output: Output = "table") -> None:
     """End a credential."""
     write(lambda client: client.send("DELETE", at("credentials", name)), output)

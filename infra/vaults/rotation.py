@@ -21,6 +21,7 @@ from infra.vaults.key_ring import KeyRing
 from infra.vaults.master_key import BadMasterKey
 from infra.vaults.sealed import MasterKeyAbsent, Sealed, data_key_of, wrapped_anew
 from infra.vaults.tables import SEALING_LOCK, in_force, master_keys, secrets
+from infra.vaults.traces import zeroing
 from schemas.vault import SIGNING_KEY, SIGNING_KEY_BOUND_TO, SecretUnavailable
 
 AT_ONCE = 50
@@ -109,7 +110,7 @@ def wrap_some(writer: Engine, ring: KeyRing, bound: Bound, after: str = "") -> s
             anew[ident] = wrapped_anew(ring.holding(each.key_version), version, ident, purposes.get(ident), each)
         except SecretUnavailable:
             continue  # it is told of by `rows_of` and `check`
-    with writer.begin() as connection:
+    with writer.begin() as connection, zeroing(connection):
         for ident, new in anew.items():
             _swap(connection, ident, kept[ident], new)
     return str(rows[-1].secret_id)

@@ -1,7 +1,7 @@
 """Where are sealed secrets kept? In one table, on SQLite or Postgres, under the master key that is in force."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,11 +14,12 @@ from infra.vaults.key_ring import KeyRing
 from infra.vaults.rotation import settle_keys
 from infra.vaults.sealed import MasterKeyAbsent, Sealed, opened, seal
 from infra.vaults.tables import hold_in_force, metadata, secrets
+from infra.vaults.traces import Traces, zeroing
 from schemas.vault import SecretUnavailable, VaultError
 
 T = TypeVar("T")
 
-_WITHIN_S = 10.0
+_WITHIN_S, _SHREDS_WITHIN_S = 10.0, 60.0
 
 _CREATION_LOCK = 7_100_003
 """The Postgres advisory lock under which the table is created; any number that is ours."""
@@ -32,6 +33,7 @@ class SqlVault:
 
     def __init__(self, writer: Engine, reader: Engine, ring: KeyRing) -> None:
         self._writer, self._reader, self._ring = writer, reader, ring
+        self._traces = Traces(writer)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="vault")
 
     def create_tables(self) -> None:
@@ -75,7 +77,16 @@ class SqlVault:
     async def destroy(self, secret_id: str) -> None:
         """Forget a secret and its key; nothing happens when there is none."""
         statement = delete(secrets).where(secrets.c.secret_id == secret_id)
-        await self._do(self._writer, lambda connection: connection.execute(statement))
+
+        def gone(connection: Connection) -> None:
+            with zeroing(connection):
+                connection.execute(statement)
+
+        await self._do(self._writer, gone)
+
+    async def shred(self, secret_ids: Collection[str]) -> None:
+        """Destroy secrets so that no copy of their rows is left in the database's files (`infra.vaults.traces`)."""
+        await self._in_thread(lambda: self._traces.shred(list(secret_ids)), _SHREDS_WITHIN_S)
 
     async def close(self) -> None:
         """Let the threads go."""
@@ -86,9 +97,12 @@ class SqlVault:
             with engine.begin() as connection:
                 return work(connection)
 
+        return await self._in_thread(done, _WITHIN_S)
+
+    async def _in_thread(self, work: Callable[[], T], within_s: float) -> T:
         try:
-            async with asyncio.timeout(_WITHIN_S):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, done)
+            async with asyncio.timeout(within_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except (SQLAlchemyError, TimeoutError) as error:
             # The database's own message may quote the statement's values.
             raise VaultError(type(error).__name__) from None

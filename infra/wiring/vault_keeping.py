@@ -1,4 +1,5 @@
-"""Who keeps the vault's house? A task in the sweeper's process: it goes on with a rotation of the master key that was begun.
+"""Who keeps the vault's house? A task in the sweeper's process: it goes on with a rotation of the master key that was begun, and
+destroys what is over.
 
 On SQLite the process that owns the folder is the only one that writes (HAZARDS D8): there the file's new key is brought into
 force here, too. With several processes `opsconductor vault rotate-master-key` does that, once all of them know the key.
@@ -10,25 +11,64 @@ from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.vaults import rotation
+from infra.vaults import rotation, sweeping
 from infra.vaults.references import purposes
-from infra.vaults.sealed import MasterKeyAbsent
 from infra.wiring.composition import House
+from projections.position import has_reached
+from schemas.log import LogError
+from schemas.position import Partition
+from schemas.topics import EVENT_TOPICS
+from schemas.vault import VaultError
 
 log = logging.getLogger(__name__)
 
-LOOKS_EVERY_S = 2.0
+LOOKS_EVERY_S, SWEEPS_EVERY_S, NOTES_EVERY_S = 2.0, 30.0, 3600.0
 
 
 async def keep_vault(house: House) -> None:
     """Look after the vault again and again, for ever."""
+    monotonic = house.clock.monotonic
+    sweeps_at, notes_at = monotonic(), monotonic() + SWEEPS_EVERY_S
     while True:
         try:
             await asyncio.to_thread(go_on_with_rotation, house)
-        except (SQLAlchemyError, MasterKeyAbsent) as error:
+            if monotonic() >= sweeps_at:
+                await sweep(house)
+                sweeps_at = monotonic() + SWEEPS_EVERY_S
+            if monotonic() >= notes_at and await _index_is_complete(house):
+                unnamed = await asyncio.to_thread(sweeping.note_unnamed, house.writer, house.clock.now())
+                await asyncio.to_thread(sweeping.destroy, house.writer, unnamed)
+                notes_at = monotonic() + NOTES_EVERY_S
+        except (SQLAlchemyError, VaultError, LogError) as error:
             # The database's own message may quote a statement's values.
             log.warning("the vault could not be looked after", extra={"error": type(error).__name__})
         await asyncio.sleep(LOOKS_EVERY_S)
+
+
+async def sweep(house: House) -> None:
+    """Destroy what the log says is over. Raises `VaultError`, `SQLAlchemyError`."""
+
+    def found() -> tuple[list[str], list[str]]:
+        with house.reader.begin() as connection:
+            return sweeping.over(connection, house.clock.now())
+
+    shredded, ended = await asyncio.to_thread(found)
+    if ended:
+        await asyncio.to_thread(sweeping.destroy, house.writer, ended)
+    if shredded:
+        await house.vault.shred(shredded)
+
+
+async def _index_is_complete(house: House) -> bool:
+    """Whether the events' index has seen everything that the log holds by now."""
+    reader = house.log.reader
+    ends = await reader.ends([Partition(topic, shard) for topic in EVENT_TOPICS for shard in range(reader.shards)])
+
+    def reached() -> bool:
+        with house.reader.begin() as connection:
+            return has_reached(connection, "events", ends)
+
+    return await asyncio.to_thread(reached)
 
 
 def go_on_with_rotation(house: House) -> None:

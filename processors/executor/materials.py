@@ -140,7 +140,7 @@ class Materials:
             entry = await self._asked(lambda: self._inventory.credential(name), ASK_FOR_S)
             if entry is None:
                 self._logins.pop(name, None)
-                raise Unusable("credential_unavailable", f"credential {name} does not exist or is revoked")
+                raise Unusable("credential_unavailable", f"credential {name} does not exist, or is revoked or shredded")
             login = self._logins[name] = await self._login_of(entry)
             return login
         except (InventoryUnavailable, VaultError):

@@ -7,8 +7,10 @@ from domain.credential import (
     CredentialCreated,
     CredentialRevoked,
     CredentialRotated,
+    CredentialShredded,
     RevokeCredential,
     RotateCredential,
+    ShredCredential,
 )
 from tests.support.specification import given
 
@@ -55,6 +57,16 @@ def test_a_credential_is_revoked_once_and_for_all():
     given(KEY, [CREATED, CredentialRevoked()]).when(RotateCredential("ssh_key", "s2", 2)).then_rejected("credential_revoked")
 
 
-@pytest.mark.parametrize("command", [RotateCredential("ssh_key", "s", 1), RevokeCredential()])
+@pytest.mark.parametrize("before", [[], [ROTATED], [CredentialRevoked()]])
+def test_a_credential_is_shredded_once_whether_it_was_revoked_or_not_and_takes_no_secret_after(before):
+    given(KEY, [CREATED, *before]).when(ShredCredential()).then([CredentialShredded()])
+    shredded = [CREATED, *before, CredentialShredded()]
+    given(KEY, shredded).when(ShredCredential()).then_rejected("credential_shredded")
+    given(KEY, shredded).when(RotateCredential("ssh_key", "s2", 1)).then_rejected("credential_revoked")
+    given(KEY, shredded).when(RevokeCredential()).then_rejected("credential_revoked")
+    given(KEY, shredded).when(CREATE).then_rejected("credential_exists")
+
+
+@pytest.mark.parametrize("command", [RotateCredential("ssh_key", "s", 1), RevokeCredential(), ShredCredential()])
 def test_what_was_never_created_is_not_found(command):
     given(KEY, []).when(command).then_rejected("credential_not_found")

@@ -1,0 +1,90 @@
+"""Which secrets does nothing need any more, and when may they go?
+
+Over, by the log: a rotated or revoked credential's, a replaced password's hash, a revoked API token's. They go a minute after the
+event, for whoever looked up the secret's id just before, and not while a read model still names them. A shredded credential's go
+at once.
+
+Named by no event: sealed for a command that was rejected while we crashed, or that is not decided yet. A command can wait in its
+lane for as long as the lane keeps it; only after that, and when the events' index has seen the whole log, such a secret goes.
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, delete, insert, select
+
+from infra.vaults.references import references
+from infra.vaults.tables import secrets
+from infra.vaults.traces import zeroing
+from projections.tables import credentials, stored_time, users
+from schemas.topics import BY_NAME, COMMANDS_PEOPLE
+
+LOOKED_UP_WITHIN = timedelta(minutes=1)
+UNNAMED_FOR = timedelta(milliseconds=BY_NAME[COMMANDS_PEOPLE].retention_ms) + timedelta(days=1)
+OUR_OWN = "api-"
+"""What the ids of the API's own keys begin with; no event names them."""
+
+_AT_ONCE = 200
+
+notes = MetaData()
+unnamed = Table(
+    "vault_unnamed_secrets",
+    notes,
+    Column("secret_id", String(80), primary_key=True),
+    Column("since", String(40), nullable=False),
+)
+"""Since when a secret has been seen to be named by no event."""
+
+
+def over(connection: Connection, now: datetime) -> tuple[list[str], list[str]]:
+    """The secrets to destroy because the log says that they are over: those of shredded credentials, and the others."""
+    found = references(connection, runs=False)
+    at_latest, in_use = stored_time(now - LOOKED_UP_WITHIN), _in_use(connection)
+    shredded = [ident for ident, each in found.items() if each.shredded]
+    ended = [
+        ident
+        for ident, each in found.items()
+        if each.over_since is not None and not each.shredded and each.over_since < at_latest and ident not in in_use
+    ]
+    return _kept(connection, shredded), _kept(connection, ended)
+
+
+def _in_use(connection: Connection) -> set[str]:
+    """What the read models would have opened now."""
+    named = connection.execute(select(credentials.c.secret).where(credentials.c.revoked.is_(False))).scalars()
+    return {*named, *(each for each in connection.execute(select(users.c.password)).scalars() if each)}
+
+
+def _kept(connection: Connection, idents: Collection[str]) -> list[str]:
+    """Those of them that are still in the vault."""
+    kept: list[str] = []
+    listed = list(idents)
+    for begin in range(0, len(listed), _AT_ONCE):
+        some = select(secrets.c.secret_id).where(secrets.c.secret_id.in_(listed[begin : begin + _AT_ONCE]))
+        kept += connection.execute(some).scalars()
+    return kept
+
+
+def destroy(writer: Engine, idents: Collection[str]) -> None:
+    """Delete these secrets."""
+    listed = list(idents)
+    for begin in range(0, len(listed), _AT_ONCE):
+        with writer.begin() as connection, zeroing(connection):
+            connection.execute(delete(secrets).where(secrets.c.secret_id.in_(listed[begin : begin + _AT_ONCE])))
+
+
+def note_unnamed(writer: Engine, now: datetime) -> list[str]:
+    """Note which secrets no event names; those that have been noted for long enough. To be called when the index is complete."""
+    with writer.begin() as connection:
+        notes.create_all(connection)
+        named = references(connection, runs=True)
+        held = connection.execute(select(secrets.c.secret_id)).scalars()
+        without = {ident for ident in held if ident not in named and not ident.startswith(OUR_OWN)}
+        noted = {row.secret_id: row.since for row in connection.execute(select(unnamed))}
+        for gone in noted.keys() - without:
+            connection.execute(delete(unnamed).where(unnamed.c.secret_id == gone))
+        fresh = [{"secret_id": ident, "since": stored_time(now)} for ident in without - noted.keys()]
+        if fresh:
+            connection.execute(insert(unnamed), fresh)
+    at_latest = stored_time(now - UNNAMED_FOR)
+    return [ident for ident, since in noted.items() if ident in without and since < at_latest]

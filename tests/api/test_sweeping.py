@@ -1,0 +1,82 @@
+"""Does the vault let go of what the log says is over, and keep what may still be needed?"""
+
+from datetime import timedelta
+
+from infra.vaults import sweeping
+from infra.vaults.references import references
+from tests.api.conftest import made
+from tests.api.server import Server
+from tests.api.test_secrets import sealed
+
+CREDENTIAL = {"name": "tok", "kind": "token", "secret": {"token": "t0"}}
+MINUTE = timedelta(seconds=61)
+
+
+async def latest(server: Server, stream: str, version: int) -> None:
+    path = f"/{stream.replace('/', 's/')}/history"
+    assert (await server.get(path, headers={"Ops-Min-Version": f"{stream}@{version}"})).status_code == 200
+
+
+def over(server: Server, later: timedelta) -> tuple[list[str], list[str]]:
+    with server.given.engine.begin() as connection:
+        return sweeping.over(connection, server.clock.now() + later)
+
+
+async def test_a_rotated_secret_is_over_after_a_minute_and_the_new_one_is_not(server: Server) -> None:
+    await made(server, "/credentials", CREDENTIAL)
+    before = await sealed(server)
+    assert (await server.send("PUT", "/credentials/tok/secret", {"secret": {"token": "t1"}})).status_code == 200
+    await latest(server, "credential/tok", 2)
+    assert over(server, timedelta(0)) == ([], [])
+    shredded, ended = over(server, MINUTE)
+    assert shredded == [] and len(ended) == 1 and set(ended) < before
+    assert (await server.send("DELETE", "/credentials/tok")).status_code == 200
+    await latest(server, "credential/tok", 3)
+    assert len(over(server, MINUTE)[1]) == 2
+
+
+async def test_a_replaced_password_and_a_revoked_token_are_over_and_those_in_use_are_not(server: Server) -> None:
+    await made(server, "/users", {"name": "bob", "password": "a first good password", "roles": ["viewer"]})
+    body = {"password": "a second good password"}
+    changed = await server.send("PUT", "/users/bob/password", body)
+    assert changed.status_code == 200, changed.text
+    token = {"title": "t", "permissions": None, "expires_at": "2099-01-01T00:00:00Z"}
+    issued = [await server.post("/users/bob/tokens", token) for _ in range(2)]
+    revoked = await server.send("DELETE", f"/users/bob/tokens/{issued[0].json()['token_id']}")
+    assert revoked.status_code == 200, revoked.text
+    await latest(server, "user/bob", revoked.json()["version"])
+    shredded, ended = over(server, MINUTE)
+    assert (shredded, len(ended)) == ([], 2)
+    with server.given.engine.begin() as connection:
+        found = references(connection, runs=False)
+    assert sorted(found[ident].bound_to for ident in ended) == ["user/bob", f"user/bob#{issued[0].json()['token_id']}"]
+
+
+async def test_what_was_shredded_while_the_vault_did_not_answer_is_destroyed_by_the_sweep(server: Server) -> None:
+    from schemas.vault import VaultError
+
+    await made(server, "/credentials", CREDENTIAL)
+    shred = server.given.vault.shred
+
+    async def down(*given: object) -> None:
+        raise VaultError("no answer")
+
+    server.given.vault.shred = down  # type: ignore[method-assign]
+    answer = await server.send("DELETE", "/credentials/tok/secret")
+    assert (answer.status_code, answer.json()["code"]) == (503, "vault_unavailable")
+    shredded, ended = over(server, timedelta(0))
+    assert (len(shredded), ended) == (1, [])
+    await shred(shredded)
+    assert over(server, timedelta(0)) == ([], []) and not set(shredded) & await sealed(server)
+
+
+async def test_a_secret_that_no_event_names_stays_for_as_long_as_its_command_may_be_decided(server: Server) -> None:
+    await made(server, "/credentials", CREDENTIAL)
+    await server.given.vault.seal("for a command that never came", "credential/x@1", b"secret")
+    await latest(server, "credential/tok", 1)
+    writer, now = server.given.vault._writer, server.clock.now()
+    assert sweeping.note_unnamed(writer, now) == []
+    assert sweeping.note_unnamed(writer, now + sweeping.UNNAMED_FOR - timedelta(hours=1)) == []
+    assert sweeping.note_unnamed(writer, now + sweeping.UNNAMED_FOR + timedelta(hours=1)) == ["for a command that never came"]
+    sweeping.destroy(writer, ["for a command that never came"])
+    assert sweeping.note_unnamed(writer, now + 3 * sweeping.UNNAMED_FOR) == [], "neither another nor our own keys"

@@ -63,4 +63,5 @@ async def caller_with(shown: Presented, user: Mapping[str, Any], vault: Vault, n
     if not hmac.compare_digest(kept, hashed(shown.secret)):
         return None
     scope = frozenset(issued["permissions"]) if issued["permissions"] is not None else None
-    return Caller(Actor("token", f"{shown.user}/{shown.token}"), shown.user, tuple(user["roles"]), scope=scope)
+    actor = Actor("token", f"{shown.user}/{shown.token}")
+    return Caller(actor, shown.user, tuple(user["roles"]), scope=scope, granted=user["granted"])

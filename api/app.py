@@ -13,15 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from api import conditions, contract, problem_details
+from api import conditions, contract, problem_details, sight
 from api.awaited import Awaited
 from api.call import Call, Caller, Services
 from api.caller_address import counted_as
+from api.denied_commands import DeniedCommands
 from api.edge import Edge
 from api.freshness import Freshness
 from api.identity import caller_of
 from api.log_check import LogCheck
 from api.metrics import Metrics
+from api.own_record import record
+from api.permit import Denied
 from api.ports import ApiDependencies
 from api.problem_details import Problem, correlation_of
 from api.rate_limit import Kind
@@ -46,8 +49,8 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
-    failures = SignInFailures(settings.sign_in_window_s)
-    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures)
+    failures, denied = SignInFailures(settings.sign_in_window_s), DeniedCommands(settings.sign_in_window_s)
+    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()
@@ -74,14 +77,31 @@ def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Requ
             _count_nobody(route, request, services)
         else:
             caller = await _counted_caller(request, services)
-            if not caller.may(route.permission):
-                raise Problem("permission_denied", f"this takes the permission {route.permission}")
-        _check_query(route, request)
-        if caller is not None:
-            await _wait_until_fresh(route, caller, request.headers, services)
-        return await route.answer(Call(request, services, caller, correlation_of(request)))
+        call = Call(request, services, caller, correlation_of(request))
+        try:
+            return await _answer(route, call)
+        except Problem as refused:
+            if refused.code == "permission_denied" and caller is not None and route.method != "GET":
+                _note_denied(route, call, refused)
+            raise
 
     return endpoint
+
+
+async def _answer(route: Route, call: Call) -> Response:
+    if route.permission is not None and not call.signed_in.may(route.permission):
+        raise Denied(route.permission, f"this takes the permission {route.permission}")
+    _check_query(route, call.request)
+    if call.caller is not None:
+        await _wait_until_fresh(route, call.caller, call.request.headers, call.services)
+    return await route.answer(call)
+
+
+def _note_denied(route: Route, call: Call, refused: Problem) -> None:
+    """A denied write of somebody we know gets into the audit trail."""
+    user, permission = call.signed_in.user, refused.permission if isinstance(refused, Denied) else str(route.permission)
+    noted = call.services.denied_commands
+    noted.note(user, permission, call.given.clock.now(), lambda told: record(call, user, told))
 
 
 async def _counted_caller(request: Request, services: Services) -> Caller:
@@ -131,6 +151,7 @@ async def _wait_until_fresh(route: Route, caller: Caller, headers: Headers, serv
     versions = conditions.min_versions(headers)
     if any(not caller.may_know(stream) for stream, _ in versions):
         raise Problem("permission_denied", "that there is such a version is told to who may see or change it")
+    hidden = sight.hidden(caller, [stream for stream, _ in versions])
     positions = conditions.min_positions(headers, services.given.reader.shards)
-    await services.freshness.versions(versions, route.reads)
+    await services.freshness.versions(versions, route.reads, lambda connection: not hidden(connection))
     await services.freshness.positions(positions, route.reads)

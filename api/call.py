@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.awaited import Awaited
+from api.denied_commands import DeniedCommands
 from api.freshness import Freshness
 from api.log_check import LogCheck
 from api.metrics import Metrics
@@ -19,7 +20,7 @@ from api.problem_details import Problem
 from api.read_models import ReadModels
 from api.sign_in_failures import SignInFailures
 from api.streams import StreamCount
-from domain.access import may, permissions_of
+from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
 
@@ -37,11 +38,12 @@ class Services:
     log_check: LogCheck
     hashing: asyncio.Semaphore
     sign_in_failures: SignInFailures
+    denied_commands: DeniedCommands
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the actor, the user whose rights it has, and the roles that user has now.
+    """Who asks: the actor, the user whose rights it has, the roles that user has now and what these grant now.
 
     With an access token there is a session; an API token has none, and may have a `scope`: then it may do nothing else.
     """
@@ -51,15 +53,40 @@ class Caller:
     roles: tuple[str, ...] = ()
     session_id: str | None = None
     scope: frozenset[str] | None = None
+    granted: tuple[Grant, ...] = ()
 
     @property
     def permissions(self) -> list[str]:
-        """Everything the caller may do, sorted."""
-        return [name for name in permissions_of(self.roles) if self.scope is None or name in self.scope]
+        """Everything the caller may do, to some thing at least, sorted."""
+        return [name for name in permissions_of(self.granted) if self._in_scope(name)]
+
+    def grants(self, permission: str) -> tuple[Grant, ...]:
+        """Those of the caller's grants that carry the permission; none when it is beyond a token's scope."""
+        return tuple(grant for grant in self.granted if grant.carries(permission)) if self._in_scope(permission) else ()
+
+    @property
+    def effective(self) -> tuple[Grant, ...]:
+        """What the caller is granted, as far as a token's scope goes."""
+        if self.scope is None:
+            return self.granted
+        return tuple(replace(grant, permissions=grant.permissions & self.scope) for grant in self.granted)
 
     def may(self, permission: str) -> bool:
-        """Whether the caller may do it."""
-        return may(self.roles, permission) and (self.scope is None or permission in self.scope)
+        """Whether the caller may do it, to some thing at least."""
+        return may(self.granted, permission) and self._in_scope(permission)
+
+    def is_unlimited(self, permission: str) -> bool:
+        """Whether the caller may do it to everything."""
+        return is_unlimited(self.granted, permission) and self._in_scope(permission)
+
+    def decide(self, permission: str, thing: Object) -> Decision:
+        """Whether the caller may do it to this, and why or why not."""
+        if not self._in_scope(permission):
+            return Decision(False, None, (("the API token", f"was not issued for {permission}"),))
+        return decide(self.granted, permission, thing)
+
+    def _in_scope(self, permission: str) -> bool:
+        return self.scope is None or permission in self.scope
 
     def may_know(self, stream: str) -> bool:
         """Whether the caller may do anything with streams of this type, or it is the caller's own account."""

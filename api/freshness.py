@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from api.problem_details import Problem
 from api.read_models import ReadModels
-from domain.identity import CREDENTIAL, JOB, RUN, TARGET, USER, kind_of
+from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, kind_of
 from projections.all import BY_NAME
 from projections.position import has_reached, version_applied
 from schemas.log import EventReader
@@ -15,7 +15,9 @@ from schemas.position import Partition, Position
 from schemas.topics import EVENT_TOPIC
 from schemas.wakeups import RECENT_EVENTS, Wakeups
 
-MAIN: Mapping[str, str] = {TARGET: "targets", CREDENTIAL: "credentials", USER: "users", JOB: "jobs", RUN: "runs"}
+MAIN: Mapping[str, str] = {
+    TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "roles", JOB: "jobs", RUN: "runs",
+}  # fmt: skip
 """The projection that shows each aggregate type itself."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
@@ -27,8 +29,10 @@ class Freshness:
     def __init__(self, models: ReadModels, reader: EventReader, wakeups: Wakeups, within_s: float) -> None:
         self._models, self._reader, self._wakeups, self._within_s = models, reader, wakeups, within_s
 
-    async def versions(self, wanted: Sequence[tuple[str, int]], reads: Sequence[str]) -> None:
-        """Wait until the projections that the answer `reads` have applied these versions. Raises `Problem`."""
+    async def versions(
+        self, wanted: Sequence[tuple[str, int]], reads: Sequence[str], also: Callable[[Connection], bool] = lambda _: True
+    ) -> None:
+        """Wait until the projections that the answer `reads` have applied these versions, and `also` holds. Raises `Problem`."""
         if not wanted:
             return
         asked = [(name, stream, version) for stream, version in wanted for name in _concerned(stream, reads)]
@@ -36,7 +40,7 @@ class Freshness:
         def there(connection: Connection) -> bool:
             while asked and version_applied(connection, *asked[-1]):
                 asked.pop()
-            return not asked
+            return not asked and also(connection)
 
         await self._until(there)
 

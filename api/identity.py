@@ -1,5 +1,6 @@
 """Who asks? Only the access token says so; no other header is believed (HAZARDS §4 case 17)."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,10 +10,10 @@ from starlette.requests import Request
 from api.api_tokens import PREFIX, caller_with, presented, token_in
 from api.call import Caller, Services
 from api.conditions import all_of
+from api.granted import granted_in
 from api.problem_details import Problem
 from api.sessions import SessionsUnavailable
 from api.tokens import NotAuthentic
-from domain.access import may
 from projections.tables import users
 from schemas.actor import Actor
 
@@ -42,7 +43,7 @@ async def _by_access_token(text: str, services: Services) -> Caller | None:
     user = await _acting(services, access.user)
     if user is None or access.session_id not in user["sessions"]:
         return None
-    return Caller(Actor("user", access.user), access.user, tuple(user["roles"]), access.session_id)
+    return Caller(Actor("user", access.user), access.user, tuple(user["roles"]), access.session_id, granted=user["granted"])
 
 
 async def _by_api_token(text: str, services: Services) -> Caller | None:
@@ -53,19 +54,32 @@ async def _by_api_token(text: str, services: Services) -> Caller | None:
 
 
 async def _acting(services: Services, name: str) -> dict[str, Any] | None:
-    """The user, unless disabled."""
-    user = await services.models.ask(lambda connection: user_row(connection, name))
-    return None if user is None or user["disabled"] else user
+    """The user with what the roles grant, unless disabled; of one snapshot."""
+    return await services.models.ask(lambda connection: acting_user(connection, name))
 
 
-def may_still(connection: Connection, caller: Caller, permission: str, now: datetime) -> bool:
-    """Whether a caller, who might once, may now: for answers that go on. That an access token expires ends none of them."""
-    user = user_row(connection, caller.user)
-    if user is None or user["disabled"] or not may(tuple(user["roles"]), permission):
-        return False
+def acting_user(connection: Connection, name: str) -> dict[str, Any] | None:
+    """The user as the read model has it, and as `granted` what the user's roles grant; None for nobody and when disabled."""
+    user = user_row(connection, name)
+    if user is None or user["disabled"]:
+        return None
+    return {**user, "granted": granted_in(connection, user["roles"])}
+
+
+def caller_still(connection: Connection, caller: Caller, permission: str, now: datetime) -> Caller | None:
+    """A caller, who might once, with what is granted now, for answers that go on; None when it is not permitted any more.
+
+    That an access token expires ends none of them.
+    """
+    user = acting_user(connection, caller.user)
+    if user is None:
+        return None
     if caller.session_id is not None:
-        return caller.session_id in user["sessions"]
-    return token_in(user, caller.actor.name.partition("/")[2], now) is not None
+        is_good = caller.session_id in user["sessions"]
+    else:
+        is_good = token_in(user, caller.actor.name.partition("/")[2], now) is not None
+    current = replace(caller, roles=tuple(user["roles"]), granted=user["granted"])
+    return current if is_good and current.may(permission) else None
 
 
 async def _is_revoked(services: Services, session_id: str) -> bool:

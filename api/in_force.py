@@ -1,4 +1,4 @@
-"""Is a change of a user in force once its answer comes? Who asks is judged by the read model of users: it is waited for."""
+"""Is a change of a user or a role in force once its answer comes? Who asks is judged by read models: they are waited for."""
 
 import logging
 
@@ -16,7 +16,7 @@ async def in_force(write: Write, answer: Response) -> Response:
     """
     if (version := answer.headers.get("etag", "").strip('"')) and answer.status_code < 300:
         try:
-            await write.call.services.freshness.versions([(write.stream, int(version))], ("users",))
+            await write.call.services.freshness.versions([(write.stream, int(version))], ("users", "roles"))
         except Problem as late:
             log.warning("a change of %s is in the log and not in force yet: %s", write.stream, late.code)
     return answer

@@ -17,13 +17,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from api.call import Call
+from api.call import Call, Caller
 from api.conditions import all_of
-from api.identity import may_still
+from api.identity import caller_still
 from api.problem_details import Problem
 from api.queries import event_stream, run_output, runs
 from api.queries.event_stream import Place
-from domain.identity import RUN, stream_of
+from api.queries.seen import events_seen, output_seen
+from domain.access import JobObject
+from domain.identity import RUN, job_of, stream_of
 from domain.run.state import FINAL
 from projections.position import has_reached
 from schemas.wakeups import RECENT_EVENTS
@@ -41,8 +43,10 @@ class Pieces:
     is_over: bool = False
 
 
-Next = Callable[[Connection], Pieces]
-"""Reads on from its own place, which it moves: asked one after the other, never at once."""
+Next = Callable[[Connection, Caller], Pieces | None]
+"""Reads on from its own place, which it moves, what the caller sees now; None when that is nothing any more. Asked one after the
+other, never at once.
+"""
 
 
 def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
@@ -50,10 +54,12 @@ def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
     call.services.streams.check(call.signed_in.user)
     offset = _last_seen(call)
 
-    def following(connection: Connection) -> Pieces:
+    def following(connection: Connection, caller: Caller) -> Pieces | None:
         nonlocal offset
+        if not caller.decide("runs.read", JobObject(job_of(run))).allowed:
+            return None
         is_over = _is_complete(connection, call, run)  # asked first, so that nothing can slip in between
-        found = run_output.after(connection, run, filters, offset, _AT_ONCE)
+        found = run_output.after(connection, (run, filters, output_seen(caller, run)), offset, _AT_ONCE)
         offset = found[-1][0] if found else offset
         return Pieces([(str(at), item) for at, item in found], is_over)
 
@@ -85,8 +91,8 @@ async def follow_events(call: Call, filters: Mapping[str, str]) -> Response:
     if place is None:
         raise Problem("malformed_header", "Last-Event-ID is not one of this stream")
 
-    def following(connection: Connection) -> Pieces:
-        return Pieces(event_stream.after(connection, filters, place, _AT_ONCE))
+    def following(connection: Connection, caller: Caller) -> Pieces:
+        return Pieces(event_stream.after(connection, (filters, events_seen(caller)), place, _AT_ONCE))
 
     return LongAnswer(call, _events_of(call, "event", RECENT_EVENTS, following, "audit.read"))
 
@@ -123,7 +129,8 @@ async def _events_of(call: Call, name: str, hints: str, following: Next, permiss
     settings, loop = call.given.settings, asyncio.get_running_loop()
 
     def permitted(connection: Connection) -> Pieces | None:
-        return following(connection) if may_still(connection, call.signed_in, permission, call.given.clock.now()) else None
+        caller = caller_still(connection, call.signed_in, permission, call.given.clock.now())
+        return following(connection, caller) if caller is not None else None
 
     yield b"retry: 1000\n\n"
     heard = loop.time()

@@ -101,6 +101,7 @@ _AUTHOR = Shape("Actor", {"kind": "user", "name": "admin"})
 
 USER = Shape("User", {
     "name": "admin", "title": "", "roles": ["administrator"], "disabled": False, "service": False,
+    "linked": Maybe({"issuer": "https://id.example.org", "subject": "248289761001"}),
     "last_sign_in_at": Maybe(LATER), "created_at": TIME, "updated_at": LATER, "version": 2,
 })  # fmt: skip
 
@@ -111,6 +112,18 @@ API_TOKEN = Shape("ApiToken", {
 ISSUED_TOKEN = Shape("IssuedToken", {
     "stream": "user/alice", "version": 3, "command_id": "0b0f3c52-2b1c-5f57-9a55-0a7b7c0d8e11", "name": "alice",
     "token_id": EVENT_ID, "token": Maybe(f"ops.alice.{EVENT_ID}.kJ3…"),
+})  # fmt: skip
+
+ROLE = Shape("Role", {
+    "name": "web-operator", "title": "Web", "permissions": ["jobs.read", "runs.start"],
+    "limits": {"targets": Maybe("env=staging"), "jobs": Maybe("web-*"), "credentials": Maybe("web-*")},
+    "built_in": False, "removed": False, "created_at": Maybe(TIME), "updated_at": Maybe(LATER), "version": 2,
+})  # fmt: skip
+
+EXPLANATION = Shape("Explanation", {
+    "user": "alice", "permission": "runs.start", "object": Maybe("job/web-deploy"), "allowed": False,
+    "why": "web-operator is limited to targets env=staging, which db-01 is not one of",
+    "roles": [{"role": "web-operator", "allows": False, "why": "is limited to jobs web-*, which db-deploy is not one of"}],
 })  # fmt: skip
 
 CREDENTIAL = Shape("Credential", {

@@ -1,4 +1,4 @@
-"""python -m bench commands | fanout | history [--quick] [--json FILE]"""
+"""python -m bench commands | fanout | history | access [--quick] [--json FILE]"""
 
 import argparse
 import contextlib
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import fanout, history, kafka_path, sqlite_path
+from bench import access, fanout, history, kafka_path, sqlite_path
 from bench.figures import Line, keep, show
 from infra.deploy.services.kafka import KafkaNode
 from infra.deploy.services.kafka_jars import kafka_jars
@@ -77,6 +77,16 @@ def long_history(given: argparse.Namespace) -> Sequence[Line]:
     return lines
 
 
+def decisions(given: argparse.Namespace) -> Sequence[Line]:
+    """Whether somebody may, by custom roles, beside a built-in one."""
+    amounts = access.Amounts(decisions=500 if given.quick else 5_000)
+    with scratch() as folder:
+        lines, raw = access.measure(folder, amounts)
+    show(f"A permission decision with {amounts.users:,} users and {amounts.roles:,} custom roles", lines)
+    keep(given.json, lines, raw)
+    return lines
+
+
 def main() -> None:
     """Read the command line and run one bench."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours beside a yardstick, in one run.")
@@ -91,9 +101,11 @@ def main() -> None:
     past = benches.add_parser("history", help="restart, memory and lists with many finished runs, beside a hundred")
     past.add_argument("--runs", type=int, metavar="COUNT", help="100,000 unless said; 2,000 with --quick")
     past.set_defaults(bench=long_history)
+    rights = benches.add_parser("access", help="permission decisions with many users and custom roles")
+    rights.set_defaults(bench=decisions)
     for each in (path, fan):
         each.add_argument("--rounds", type=int, metavar="COUNT", help="how often everything is measured; medians are told")
-    for each in (path, fan, past):
+    for each in (path, fan, past, rights):
         each.add_argument("--quick", action="store_true", help="less of everything: a look, not a measurement")
         each.add_argument("--json", type=Path, metavar="FILE", help="write the report there too")
     given = parser.parse_args()

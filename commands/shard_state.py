@@ -21,7 +21,7 @@ from commands.state_form import (
 )
 from commands.state_store import Changes, Found, Mark, Needs
 from domain.audit.hash_chain import GENESIS
-from domain.identity import is_listed, kind_of, name_of, partition_key
+from domain.identity import is_listed, kind_of, listed_name, partition_key
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import EVENT_TOPIC, OUTCOMES
@@ -121,7 +121,7 @@ class ShardState:
         before = self.stream(stream)
         was_listed, listed = before.version > 0 and not is_finished(before.state), not is_finished(after.state)
         if was_listed != listed:
-            name, roster = name_of(stream), self.unfinished(key)
+            name, roster = listed_name(stream), self.unfinished(key)
             others = tuple(other for other in roster if other != name)
             self._staged.rosters[key] = (*others, name) if listed else others
 

@@ -18,7 +18,8 @@ class Companion:
     """What a decider may see beside its own stream, read-only: a stream of the same shard and who lives with it.
 
     `state` is the companion stream's state; `unfinished` are the ids of the streams that live with its partition key and are not
-    finished, in the order they began (a job's unfinished runs, the administrators who may act).
+    finished, in the order they began (a job's unfinished runs; the administrators who may act and, as `role/<name>`, the roles in
+    force).
     """
 
     state: Any

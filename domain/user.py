@@ -1,24 +1,25 @@
 """A user: a person or a service account, who may sign in or carry API tokens, in some roles.
 
-All users live in one shard, so that the rule "the last administrator stays" is exact: whoever decides sees who else is one.
+All users live in one shard, so that the rule "the last administrator stays" is exact: whoever decides sees who else is one. Roles
+live there, too: one that is granted is there at that moment.
 Passwords and tokens are never here: the vault keeps their hashes, under ids that may be seen.
 
 Commands, events, state, fold and decide, in that order. Event names and fields are stored for ever.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from domain.access import ADMINISTRATOR, PERMISSIONS, ROLES
 from domain.decider import Companion, Decider
-from domain.identity import USERS, check_slug
+from domain.identity import USERS, check_slug, roles_in, users_in
 from domain.rejection import Absent, Conflict, FieldError, Invalid
 from domain.title import check_title
 
-MAX_SESSIONS, MAX_TOKENS = 20, 50
-"""How many sessions (the oldest ends) and API tokens (another is refused) a user has at once."""
+MAX_SESSIONS, MAX_TOKENS, MAX_ROLES = 20, 50, 20
+"""How many sessions (the oldest ends), API tokens and roles (another is refused) a user has at once."""
 
 Ended = Literal["sign_out", "refresh_token_reused", "too_many"]
 """Why sessions end by themselves; changing or resetting a password and disabling the user end them, too."""
@@ -72,10 +73,31 @@ class RecordSignIn:
 
 
 @dataclass(frozen=True, slots=True)
+class SignInWithProvider:
+    """An identity provider says who this is: `session` begins, with the roles that it gives. Who is new here is made."""
+
+    name: str
+    title: str
+    issuer: str
+    subject: str
+    roles: tuple[str, ...]
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSignInFailures:
     """So many wrong passwords were given for this user within a window of time."""
 
     count: int
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDeniedCommands:
+    """So many writes of this user were denied within a window of time, counted by the permission they would have taken."""
+
+    counts: Mapping[str, int]
     since: datetime
     until: datetime
 
@@ -115,7 +137,9 @@ Command = (
     | ChangeUser
     | ChangePassword
     | RecordSignIn
+    | SignInWithProvider
     | RecordSignInFailures
+    | RecordDeniedCommands
     | EndSessions
     | IssueToken
     | RevokeToken
@@ -129,6 +153,14 @@ class UserCreated:
     name: str
     password: str | None
     title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserLinked:
+    """The user is the one whom this identity provider calls `subject`, and signs in through it alone."""
+
+    issuer: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +220,15 @@ class SignInsFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandsDenied:
+    """So many writes were denied within a window, by the permission that was lacking; one event a window, not one a try."""
+
+    counts: Mapping[str, int]
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SessionsEnded:
     """These sessions are over."""
 
@@ -215,6 +256,7 @@ class TokenRevoked:
 
 Event = (
     UserCreated
+    | UserLinked
     | UserRetitled
     | RoleGranted
     | RoleRevoked
@@ -223,6 +265,7 @@ Event = (
     | PasswordChanged
     | SignedIn
     | SignInsFailed
+    | CommandsDenied
     | SessionsEnded
     | TokenIssued
     | TokenRevoked
@@ -240,6 +283,8 @@ class UserState:
     password: str | None = None
     sessions: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    linked: tuple[str, str] | None = None
+    """Issuer and subject of the identity provider's user."""
 
     @property
     def administers(self) -> bool:
@@ -258,6 +303,8 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
     match event:
         case UserCreated(name, password, title):
             return UserState(name, title, password=password)
+        case UserLinked(issuer, subject):
+            return replace(state, linked=(issuer, subject))
         case UserRetitled(title):
             return replace(state, title=title)
         case RoleGranted(role):
@@ -278,14 +325,18 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
             return replace(state, tokens=(*state.tokens, token))
         case TokenRevoked(token):
             return replace(state, tokens=tuple(t for t in state.tokens if t != token))
-        case SignInsFailed():
+        case SignInsFailed() | CommandsDenied():
             return state
 
 
 def decide(command: Command, state: UserState, companion: Companion | None = None) -> Sequence[Event]:
-    """The events that `command` causes in `state`, or a rejection. `companion` names the administrators who may act."""
+    """The events that `command` causes in `state`, or a rejection. `companion` names the administrators who may act and
+    the roles in force.
+    """
     if isinstance(command, CreateFirstAdministrator | CreateUser):
-        return _create(command, state)
+        return _create(command, state, companion)
+    if isinstance(command, SignInWithProvider):
+        return _sign_in_with_provider(command, state, companion)
     if not state.name:
         raise Absent("user_not_found", "there is no such user")
     match command:
@@ -293,6 +344,8 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
             return _change(command, state, companion)
         case RecordSignInFailures(count, since, until):
             return [SignInsFailed(count, since, until)]
+        case RecordDeniedCommands(counts, since, until):
+            return [CommandsDenied(dict(counts), since, until)]
         case EndSessions(sessions, reason):
             ending = tuple(s for s in state.sessions if sessions is None or s in sessions)
             return [SessionsEnded(ending, reason)] if ending else []
@@ -304,20 +357,22 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
             return _open(command, state)
 
 
-def _create(command: CreateFirstAdministrator | CreateUser, state: UserState) -> Sequence[Event]:
+def _create(command: CreateFirstAdministrator | CreateUser, state: UserState, companion: Companion | None) -> Sequence[Event]:
     if state.name:
         raise Conflict("user_exists", f"user {state.name} exists already")
     check_slug(command.name)
     if isinstance(command, CreateFirstAdministrator):
         return [UserCreated(command.name, command.password), RoleGranted(ADMINISTRATOR)]
-    if errors := [*check_title(command.title), *_role_errors(command.roles)]:
+    if errors := [*check_title(command.title), *_role_errors(command.roles, (), companion)]:
         raise Invalid(*errors)
     return [UserCreated(command.name, command.password, command.title), *(RoleGranted(role) for role in command.roles)]
 
 
 def _change(command: ChangeUser, state: UserState, companion: Companion | None) -> Sequence[Event]:
+    if command.roles is not None and state.linked is not None and set(command.roles) != set(state.roles):
+        raise Conflict("user_linked", f"the identity provider says which roles user {state.name} has")
     wanted = command.roles if command.roles is not None else state.roles
-    if errors := [*check_title(command.title or ""), *_role_errors(wanted if command.roles is not None else ())]:
+    if errors := [*check_title(command.title or ""), *_role_errors(command.roles or (), state.roles, companion)]:
         raise Invalid(*errors)
     events: list[Event] = []
     if command.title is not None and command.title != state.title:
@@ -326,7 +381,7 @@ def _change(command: ChangeUser, state: UserState, companion: Companion | None) 
     events += [RoleRevoked(role) for role in state.roles if role not in wanted]
     if command.disabled is not None and command.disabled != state.disabled:
         events.append(UserDisabled() if command.disabled else UserEnabled())
-    others = [name for name in companion.unfinished if name != state.name] if companion else []
+    others = [name for name in users_in(companion.unfinished) if name != state.name] if companion else []
     if state.administers and not fold(state, events).administers and not others:
         raise Conflict("last_administrator", f"user {state.name} is the last administrator who may act")
     return events
@@ -334,6 +389,8 @@ def _change(command: ChangeUser, state: UserState, companion: Companion | None) 
 
 def _open(command: ChangePassword | RecordSignIn | IssueToken, state: UserState) -> Sequence[Event]:
     """What a disabled user cannot have, except another password from an administrator."""
+    if isinstance(command, ChangePassword) and state.linked is not None:
+        raise Conflict("user_linked", f"user {state.name} signs in through the identity provider alone")
     if isinstance(command, ChangePassword) and command.proved is None:
         return [PasswordChanged(command.password, True)]
     if state.disabled:
@@ -346,10 +403,34 @@ def _open(command: ChangePassword | RecordSignIn | IssueToken, state: UserState)
             if session in state.sessions:
                 return []
             _check_proof(password, state)
-            over = state.sessions[: len(state.sessions) - MAX_SESSIONS + 1] if len(state.sessions) >= MAX_SESSIONS else ()
-            return [*([SessionsEnded(over, "too_many")] if over else []), SignedIn(session)]
+            return _begin(session, state)
         case IssueToken():
             return _issue(command, state)
+
+
+def _begin(session: str, state: UserState) -> list[Event]:
+    over = state.sessions[: len(state.sessions) - MAX_SESSIONS + 1] if len(state.sessions) >= MAX_SESSIONS else ()
+    return [*([SessionsEnded(over, "too_many")] if over else []), SignedIn(session)]
+
+
+def _sign_in_with_provider(command: SignInWithProvider, state: UserState, companion: Companion | None) -> Sequence[Event]:
+    """A user of one's own is nobody else's: a name that is taken here is not given to whoever has it elsewhere."""
+    who = (command.issuer, command.subject)
+    if state.name and state.linked != who:
+        raise Conflict("user_not_linked", f"user {state.name} does not sign in as this user of the identity provider")
+    if state.disabled:
+        raise Conflict("user_disabled", f"user {state.name} is disabled")
+    if command.session in state.sessions:
+        return []
+    check_slug(command.name)
+    if errors := [*check_title(command.title), *_role_errors(command.roles, state.roles, companion)]:
+        raise Invalid(*errors)
+    events: list[Event] = [] if state.name else [UserCreated(command.name, None, command.title), UserLinked(*who)]
+    if state.name and command.title != state.title:
+        events.append(UserRetitled(command.title))
+    events += [RoleGranted(role) for role in command.roles if role not in state.roles]
+    events += [RoleRevoked(role) for role in state.roles if role not in command.roles]
+    return [*events, *_begin(command.session, state)]
 
 
 def _check_proof(password: str | None, state: UserState) -> None:
@@ -363,7 +444,12 @@ def _issue(command: IssueToken, state: UserState) -> Sequence[Event]:
         raise Conflict("token_exists", "the token was issued already")
     if len(state.tokens) >= MAX_TOKENS:
         raise Conflict("too_many_tokens", f"user {state.name} has {MAX_TOKENS} tokens; revoke one")
-    errors = [*check_title(command.title), *_set_errors("permissions", command.permissions or (), PERMISSIONS)]
+    permissions = command.permissions or ()
+    errors = check_title(command.title)
+    if len(permissions) > len(PERMISSIONS):
+        errors.append(FieldError("permissions", f"names more than the {len(PERMISSIONS)} there are"))
+    else:
+        errors += _set_errors("permissions", permissions, PERMISSIONS)
     try:
         command.expires_at.astimezone(UTC)
     except OverflowError:
@@ -373,14 +459,15 @@ def _issue(command: IssueToken, state: UserState) -> Sequence[Event]:
     return [TokenIssued(command.token, command.title, command.secret, command.permissions, command.expires_at)]
 
 
-def _role_errors(roles: Sequence[str]) -> list[FieldError]:
-    return _set_errors("roles", roles, ROLES)
+def _role_errors(roles: Sequence[str], held: Sequence[str], companion: Companion | None) -> list[FieldError]:
+    """What is wrong with the roles a user is to have. One that is held already is not granted again: it may be gone by now."""
+    if len(roles) > MAX_ROLES:
+        return [FieldError("roles", f"are more than {MAX_ROLES}")]
+    return _set_errors("roles", roles, {*ROLES, *held, *(roles_in(companion.unfinished) if companion else ())})
 
 
 def _set_errors(field: str, names: Sequence[str], known: Collection[str]) -> list[FieldError]:
     """What is wrong with a list that names some of those `known`, each at most once."""
-    if len(names) > len(known):
-        return [FieldError(field, f"names more than the {len(known)} there are")]
     errors = [FieldError(f"{field}.{i}", f"there is no such {field[:-1]}") for i, name in enumerate(names) if name not in known]
     return errors + [FieldError(f"{field}.{i}", "is there twice") for i, name in enumerate(names) if name in names[:i]]
 

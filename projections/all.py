@@ -5,6 +5,7 @@ from projections.events import EVENTS
 from projections.job_results import JOB_RESULTS
 from projections.jobs import JOBS
 from projections.projection import Projection
+from projections.roles import ROLES
 from projections.run_output import RUN_OUTPUT
 from projections.run_steps import RUN_STEPS
 from projections.runs import RUNS
@@ -12,7 +13,7 @@ from projections.targets import TARGETS
 from projections.users import USERS
 
 TABLE: tuple[Projection, ...] = (
-    USERS, CREDENTIALS, TARGETS, JOBS, RUNS, RUN_STEPS, JOB_RESULTS, RUN_OUTPUT, EVENTS,
+    USERS, ROLES, CREDENTIALS, TARGETS, JOBS, RUNS, RUN_STEPS, JOB_RESULTS, RUN_OUTPUT, EVENTS,
 )  # fmt: skip
 
 BY_NAME: dict[str, Projection] = {projection.name: projection for projection in TABLE}

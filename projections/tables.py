@@ -74,12 +74,28 @@ users = Table(
     Column("disabled", Boolean, nullable=False),
     Column("sessions", _JSON, nullable=False),
     Column("tokens", _JSON, nullable=False),
+    Column("linked", _JSON),
     Column("last_sign_in_at", _TIME),
     Column("created_at", _TIME, nullable=False),
     Column("updated_at", _TIME, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("offset", BigInteger, nullable=False),
 )
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", _ID, primary_key=True),
+    Column("title", String(200), nullable=False),
+    Column("permissions", _JSON, nullable=False),
+    Column("limits", _JSON, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+)
+"""Custom roles; the built-in ones are in the code."""
 
 jobs = Table(
     "jobs",

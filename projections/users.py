@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from domain.identity import name_of
+from domain.identity import USER, kind_of, name_of
 from domain.user import (
+    CommandsDenied,
     PasswordChanged,
     RoleGranted,
     RoleRevoked,
@@ -16,6 +17,7 @@ from domain.user import (
     UserCreated,
     UserDisabled,
     UserEnabled,
+    UserLinked,
     UserRetitled,
 )
 from projections.bulk import Key, Row
@@ -26,10 +28,12 @@ from projections.tables import stored_time, users
 
 
 def _own(fact: Fact) -> Iterable[Key]:
-    return [(name_of(fact.envelope.stream),)]
+    return [(name_of(fact.envelope.stream),)] if kind_of(fact.envelope.stream) == USER else []
 
 
 def _fold(own: OwnRows, fact: Fact) -> None:
+    if kind_of(fact.envelope.stream) != USER:
+        return  # a role, told of in the same topic
     name, time = name_of(fact.envelope.stream), stored_time(fact.envelope.time)
     row = own.get(name) or {
         "created_at": time,
@@ -37,6 +41,7 @@ def _fold(own: OwnRows, fact: Fact) -> None:
         "disabled": False,
         "sessions": [],
         "tokens": [],
+        "linked": None,
         "last_sign_in_at": None,
     }
     changed = _changed(row, fact.event, time)
@@ -49,6 +54,8 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
     match event:
         case UserCreated(_, password, title):
             return {"password": password, "title": title}
+        case UserLinked(issuer, subject):
+            return {"linked": {"issuer": issuer, "subject": subject}}
         case UserRetitled(title):
             return {"title": title}
         case RoleGranted(role):
@@ -71,10 +78,10 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
             return {"tokens": [*row["tokens"], {**issued, "issued_at": time, "expires_at": stored_time(expires_at)}]}
         case TokenRevoked(token):
             return {"tokens": [held for held in row["tokens"] if held["token"] != token]}
-        case SignInsFailed():
+        case SignInsFailed() | CommandsDenied():
             return {}
         case _:
             raise TypeError(f"{type(event).__name__} is no event of a user")
 
 
-USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=2)
+USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=3)

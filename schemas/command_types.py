@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from domain import credential, target, user
-from domain.identity import CREDENTIAL, JOB, RUN, TARGET, USER
+from domain import credential, role, target, user
+from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER
 from domain.job import decide as job
 from domain.run import messages as run
 
@@ -28,10 +28,15 @@ TABLE: dict[str, CommandType] = {
         CommandType(user.ChangeUser, USER, "people"),
         CommandType(user.ChangePassword, USER, "people"),
         CommandType(user.RecordSignIn, USER, "people"),
+        CommandType(user.SignInWithProvider, USER, "people"),
         CommandType(user.RecordSignInFailures, USER, "people"),
         CommandType(user.EndSessions, USER, "people"),
         CommandType(user.IssueToken, USER, "people"),
         CommandType(user.RevokeToken, USER, "people"),
+        CommandType(user.RecordDeniedCommands, USER, "people"),
+        CommandType(role.DefineRole, ROLE, "people"),
+        CommandType(role.ChangeRole, ROLE, "people"),
+        CommandType(role.RemoveRole, ROLE, "people"),
         CommandType(credential.CreateCredential, CREDENTIAL, "people"),
         CommandType(credential.RotateCredential, CREDENTIAL, "people"),
         CommandType(credential.RevokeCredential, CREDENTIAL, "people"),

@@ -7,7 +7,7 @@ domain checks what it sees against it.
 from dataclasses import dataclass
 from typing import Any
 
-from domain import credential, target, user
+from domain import credential, role, target, user
 from domain.job import decide as job
 from domain.run import messages as run
 
@@ -24,6 +24,7 @@ _INVALID = "validation_failed"
 _NO_CREDENTIAL = ("credential_not_found", "credential_revoked")
 _NO_TARGET = ("target_not_found", "target_retired")
 _NO_USER = "user_not_found"
+_NO_ROLE = ("role_not_found", "role_removed")
 _NO_JOB = ("job_not_found", "job_archived")
 _NO_RUN = ("run_not_found", "run_finished")
 _NOT_HELD = (*_NO_RUN, "stale_epoch")
@@ -33,14 +34,30 @@ TABLE: dict[type[Any], Consequences] = {
     user.CreateUser: Consequences((user.UserCreated, user.RoleGranted), ("user_exists", _INVALID)),
     user.ChangeUser: Consequences(
         (user.UserRetitled, user.RoleGranted, user.RoleRevoked, user.UserDisabled, user.UserEnabled),
-        (_NO_USER, "last_administrator", _INVALID),
+        (_NO_USER, "user_linked", "last_administrator", _INVALID),
     ),
-    user.ChangePassword: Consequences((user.PasswordChanged,), (_NO_USER, "user_disabled", "password_changed")),
+    user.ChangePassword: Consequences((user.PasswordChanged,), (_NO_USER, "user_linked", "user_disabled", "password_changed")),
     user.RecordSignIn: Consequences((user.SignedIn, user.SessionsEnded), (_NO_USER, "user_disabled", "password_changed")),
+    user.SignInWithProvider: Consequences(
+        (
+            user.UserCreated,
+            user.UserLinked,
+            user.UserRetitled,
+            user.RoleGranted,
+            user.RoleRevoked,
+            user.SignedIn,
+            user.SessionsEnded,
+        ),
+        ("user_not_linked", "user_disabled", _INVALID),
+    ),
     user.RecordSignInFailures: Consequences((user.SignInsFailed,), (_NO_USER,)),
     user.EndSessions: Consequences((user.SessionsEnded,), (_NO_USER,)),
     user.IssueToken: Consequences((user.TokenIssued,), (_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),
     user.RevokeToken: Consequences((user.TokenRevoked,), (_NO_USER, "token_not_found")),
+    user.RecordDeniedCommands: Consequences((user.CommandsDenied,), (_NO_USER,)),
+    role.DefineRole: Consequences((role.RoleDefined,), ("role_exists", "too_many_roles", _INVALID)),
+    role.ChangeRole: Consequences((role.RoleChanged,), (*_NO_ROLE, _INVALID)),
+    role.RemoveRole: Consequences((role.RoleRemoved,), _NO_ROLE),
     credential.CreateCredential: Consequences((credential.CredentialCreated,), ("credential_exists", _INVALID)),
     credential.RotateCredential: Consequences(
         (credential.CredentialRotated,), (*_NO_CREDENTIAL, "credential_kind_differs", "credential_rotated_meanwhile")

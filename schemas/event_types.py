@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain import credential, target, user
+from domain import credential, role, target, user
 from domain.job import decide as job
 from domain.run import messages as run
 from schemas.event_envelope import EventEnvelope
@@ -18,6 +18,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
     kind.__name__: (_CHANGED.get(kind, 1), kind)
     for kind in (
         user.UserCreated,
+        user.UserLinked,
         user.UserRetitled,
         user.RoleGranted,
         user.RoleRevoked,
@@ -29,6 +30,10 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         user.SessionsEnded,
         user.TokenIssued,
         user.TokenRevoked,
+        user.CommandsDenied,
+        role.RoleDefined,
+        role.RoleChanged,
+        role.RoleRemoved,
         credential.CredentialCreated,
         credential.CredentialRotated,
         credential.CredentialRevoked,

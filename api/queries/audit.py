@@ -1,6 +1,6 @@
 """Which events are there? The audit index, filtered, in order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -51,9 +51,9 @@ def following(
     return [shown(row) for row in rows], after
 
 
-def one(connection: Connection, event_id: str) -> dict[str, Any] | None:
-    """One event."""
-    row = connection.execute(select(events).where(_at.event_id == event_id)).mappings().one_or_none()
+def one(connection: Connection, event_id: str, seen: Sequence[ColumnElement[bool]]) -> dict[str, Any] | None:
+    """One event, if it is seen."""
+    row = connection.execute(select(events).where(_at.event_id == event_id, *seen)).mappings().one_or_none()
     return shown(row) if row else None
 
 

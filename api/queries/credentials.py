@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from api.as_of import Then
 from api.paging import Order, Page
@@ -24,15 +24,17 @@ THEN_ORDERS = {name: ORDERS[name] for name in ("name", "-name")}
 """Those of what never changes."""
 
 
-def then(revoked: bool, time: str) -> Then:
-    """The credentials there were then."""
-    query = select(credentials.c.name).where(credentials.c.created_at <= time)
+def then(revoked: bool, time: str, seen: ColumnElement[bool]) -> Then:
+    """The credentials there were then, of those that are seen."""
+    query = select(credentials.c.name).where(credentials.c.created_at <= time, seen)
     return Then(CREDENTIAL, "name", query, lambda row: row["revoked"] == revoked)
 
 
-def listed(connection: Connection, page: Page, revoked: bool) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of credentials."""
-    rows, cursor = page.rows(connection, select(credentials).where(credentials.c.revoked == revoked))
+def listed(
+    connection: Connection, page: Page, revoked: bool, seen: ColumnElement[bool]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of the credentials that are seen."""
+    rows, cursor = page.rows(connection, select(credentials).where(credentials.c.revoked == revoked, seen))
     return [shown(row) for row in rows], cursor
 
 

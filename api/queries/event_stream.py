@@ -8,7 +8,7 @@ from heapq import merge
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from api.queries.audit import EXACT, shown
 from projections.tables import events, projection_positions
@@ -18,6 +18,9 @@ from schemas.topics import EVENT_TOPICS
 _at = events.c
 _LONGEST = 32_768
 _MAX_OFFSET = 10**18
+
+Wanted = tuple[Mapping[str, str], Sequence[ColumnElement[bool]]]
+"""The filters, and what the reader may see."""
 
 
 @dataclass(slots=True)
@@ -53,8 +56,8 @@ def end(connection: Connection) -> Place:
     return Place(_seen(connection))
 
 
-def after(connection: Connection, filters: Mapping[str, str], place: Place, limit: int) -> Sequence[tuple[str, dict[str, Any]]]:
-    """The next events that pass the filters, at most `limit` a partition, each with the place after it; `place` moves there.
+def after(connection: Connection, wanted: Wanted, place: Place, limit: int) -> Sequence[tuple[str, dict[str, Any]]]:
+    """The next events that are wanted, at most `limit` a partition, each with the place after it; `place` moves there.
 
     Those of one partition come in their order, those of several by their times.
     """
@@ -62,7 +65,7 @@ def after(connection: Connection, filters: Mapping[str, str], place: Place, limi
     for partition, until in _seen(connection).items():
         begin = place.offsets.get(partition, 0)
         if until > begin:
-            rows = _rows(connection, filters, partition, (begin, until), limit)
+            rows = _rows(connection, wanted, partition, (begin, until), limit)
             passed[partition] = rows[-1]["offset"] + 1 if len(rows) == limit else until
             found.append(rows)
     came = []
@@ -74,10 +77,11 @@ def after(connection: Connection, filters: Mapping[str, str], place: Place, limi
 
 
 def _rows(
-    connection: Connection, filters: Mapping[str, str], partition: Partition, between: tuple[int, int], limit: int
+    connection: Connection, wanted: Wanted, partition: Partition, between: tuple[int, int], limit: int
 ) -> list[Mapping[str, Any]]:
     where = [_at.topic == partition.topic, _at.shard == partition.shard, _at.offset >= between[0], _at.offset < between[1]]
-    where += [EXACT[name] == value for name, value in filters.items()]
+    filters, seen = wanted
+    where += [*(EXACT[name] == value for name, value in filters.items()), *seen]
     query = select(events).where(*where).order_by(_at.offset).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from api.as_of import Then
 from api.paging import Order, Page
@@ -29,15 +29,17 @@ THEN_ORDERS = {name: ORDERS[name] for name in ("name", "-name")}
 """Those of what never changes."""
 
 
-def then(archived: bool, time: str) -> Then:
-    """The jobs there were then."""
-    query = select(jobs.c.name).where(jobs.c.created_at <= time)
+def then(archived: bool, time: str, seen: ColumnElement[bool]) -> Then:
+    """The jobs there were then, of those that are seen."""
+    query = select(jobs.c.name).where(jobs.c.created_at <= time, seen)
     return Then(JOB, "name", query, lambda row: row["archived"] == archived)
 
 
-def listed(connection: Connection, page: Page, archived: bool) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of jobs, each with its current definition."""
-    rows, cursor = page.rows(connection, select(jobs).where(jobs.c.archived == archived))
+def listed(
+    connection: Connection, page: Page, archived: bool, seen: ColumnElement[bool]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of the jobs that are seen, each with its current definition."""
+    rows, cursor = page.rows(connection, select(jobs).where(jobs.c.archived == archived, seen))
     return [shown(row) for row in rows], cursor
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from api.paging import Order, Page
 from projections.tables import run_output
@@ -19,17 +19,22 @@ MAX_PAGE_CHARS = 4_000_000
 _SHOWN = ("target", "step", "attempt", "stream", "sequence", "time", "text")
 
 
-def listed(connection: Connection, page: Page, run: str, filters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of a run's output."""
-    rows, cursor = page.rows(connection, _of(run, filters), weight=lambda row: len(row["text"]), heaviest=MAX_PAGE_CHARS)
+def listed(
+    connection: Connection, page: Page, run: str, filters: Mapping[str, str], seen: ColumnElement[bool]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of a run's output, of what is seen of it."""
+    rows, cursor = page.rows(
+        connection, _of(run, filters).where(seen), weight=lambda row: len(row["text"]), heaviest=MAX_PAGE_CHARS
+    )
     return [_shown(row) for row in rows], cursor
 
 
 def after(
-    connection: Connection, run: str, filters: Mapping[str, str], offset: int, limit: int
+    connection: Connection, of: tuple[str, Mapping[str, str], ColumnElement[bool]], offset: int, limit: int
 ) -> list[tuple[int, dict[str, Any]]]:
-    """The next pieces in the order they came, each with its offset in the log."""
-    query = _of(run, filters).where(_at.offset > offset).order_by(_at.offset).limit(limit)
+    """The next pieces `of` a run that pass the filters and are seen, in the order they came, each with its offset in the log."""
+    run, filters, seen = of
+    query = _of(run, filters).where(seen, _at.offset > offset).order_by(_at.offset).limit(limit)
     return [(row["offset"], _shown(row)) for row in connection.execute(query).mappings()]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from api.as_of import Then
 from api.paging import Order, Page
@@ -38,16 +38,18 @@ _ONE = select(runs).where(runs.c.id == bindparam("run"))
 """Asked again and again by whoever waits for a run, and made once."""
 
 
-def then(filters: Mapping[str, str], time: str) -> Then:
-    """The runs that were like this then."""
+def then(filters: Mapping[str, str], time: str, seen: ColumnElement[bool]) -> Then:
+    """The runs that were like this then, of those that are seen."""
     kept = (runs.c[name] == value for name, value in filters.items() if name != "state")
-    query = select(runs.c.id, runs.c.requested_at).where(runs.c.requested_at <= time, *kept)
+    query = select(runs.c.id, runs.c.requested_at).where(runs.c.requested_at <= time, seen, *kept)
     return Then(RUN, "id", query, lambda row: filters.get("state", row["state"]) == row["state"])
 
 
-def listed(connection: Connection, page: Page, filters: Mapping[str, str]) -> tuple[list[Mapping[str, Any]], str | None]:
-    """The rows of one page of runs."""
-    return page.rows(connection, select(runs).where(*(runs.c[name] == value for name, value in filters.items())))
+def listed(
+    connection: Connection, page: Page, filters: Mapping[str, str], seen: ColumnElement[bool]
+) -> tuple[list[Mapping[str, Any]], str | None]:
+    """The rows of one page of the runs that are seen."""
+    return page.rows(connection, select(runs).where(seen, *(runs.c[name] == value for name, value in filters.items())))
 
 
 def row_of(connection: Connection, run: str) -> Mapping[str, Any] | None:
@@ -79,9 +81,11 @@ def completeness(rows: Iterable[Mapping[str, Any]], shards: int) -> tuple[dict[P
     return steps, output
 
 
-def steps(connection: Connection, page: Page, run: str, filters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of a run's steps."""
+def steps(
+    connection: Connection, page: Page, run: str, filters: Mapping[str, str], seen: ColumnElement[bool]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of a run's steps, of those that are seen."""
     at = run_steps.c
-    query = select(run_steps).where(at.run == run, *(at[name] == value for name, value in filters.items()))
+    query = select(run_steps).where(at.run == run, seen, *(at[name] == value for name, value in filters.items()))
     rows, cursor = page.rows(connection, query)
     return [{name: row[name] for name in _STEP_SHOWN} for row in rows], cursor

@@ -1,15 +1,16 @@
 """Which targets are there, and which does a selector mean?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, false, select
+from sqlalchemy import ColumnElement, Connection, exists, false, select, true
 
 from api.as_of import Then
 from api.paging import Order, Page
+from domain.access import TargetObject
 from domain.identity import TARGET
 from domain.selector import NAME_KEY, Requirement, Selector, matches
-from projections.tables import target_labels, targets
+from projections.tables import run_steps, target_labels, targets
 
 _SHOWN = (
     "name", "title", "host", "labels", "connection", "retired", "reachable", "last_check", "created_at", "updated_at", "version",
@@ -29,15 +30,24 @@ THEN_ORDERS = {name: ORDERS[name] for name in ("name", "-name", "created_at", "-
 """Those of what never changes."""
 
 
-def then(selector: Selector, retired: bool, time: str) -> Then:
-    """The targets that matched then."""
-    query = select(targets.c.name, targets.c.created_at).where(targets.c.created_at <= time)
-    return Then(TARGET, "name", query, lambda row: row["retired"] == retired and matches(selector, row["name"], row["labels"]))
+def then(
+    selector: Selector, retired: bool, time: str, seen: ColumnElement[bool], was_seen: Callable[[TargetObject], bool]
+) -> Then:
+    """The targets that matched then, of those that are seen now and would have been then."""
+    query = select(targets.c.name, targets.c.created_at).where(targets.c.created_at <= time, seen)
+
+    def keeps(row: Mapping[str, Any]) -> bool:
+        fits = row["retired"] == retired and matches(selector, row["name"], row["labels"])
+        return fits and was_seen(TargetObject(row["name"], row["labels"]))
+
+    return Then(TARGET, "name", query, keeps)
 
 
-def listed(connection: Connection, page: Page, selector: Selector, retired: bool) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of the targets that match."""
-    query = select(targets).where(targets.c.retired == retired, *map(_condition, selector))
+def listed(
+    connection: Connection, page: Page, selector: Selector, retired: bool, seen: ColumnElement[bool]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of the targets that match, of those that are seen."""
+    query = select(targets).where(targets.c.retired == retired, seen, *map(_condition, selector))
     rows, cursor = page.rows(connection, query)
     return [shown(row) for row in rows], cursor
 
@@ -48,16 +58,34 @@ def one(connection: Connection, name: str) -> dict[str, Any] | None:
     return shown(row) if row else None
 
 
-def names_matching(connection: Connection, selector: Selector) -> list[str]:
-    """The names of all targets in service that match, sorted as a plan sorts them."""
-    query = select(targets.c.name).where(targets.c.retired == false(), *map(_condition, selector))
-    return sorted(connection.execute(query).scalars())
+def as_object(connection: Connection, name: str) -> TargetObject | None:
+    """One target with its labels, retired or not."""
+    row = connection.execute(select(targets.c.labels).where(targets.c.name == name)).one_or_none()
+    return TargetObject(name, row.labels) if row else None
+
+
+def objects_matching(connection: Connection, selector: Selector) -> list[TargetObject]:
+    """All targets in service that match, sorted as a plan sorts them."""
+    query = select(targets.c.name, targets.c.labels).where(targets.c.retired == false(), *map(_condition, selector))
+    return sorted((TargetObject(row.name, row.labels) for row in connection.execute(query)), key=lambda target: target.name)
+
+
+def objects_of_run(connection: Connection, run: str) -> list[TargetObject]:
+    """The targets of a planned run with the labels they have now."""
+    planned = select(run_steps.c.target).where(run_steps.c.run == run).distinct()
+    query = select(targets.c.name, targets.c.labels).where(targets.c.name.in_(planned))
+    return [TargetObject(row.name, row.labels) for row in connection.execute(query)]
 
 
 def _condition(requirement: Requirement) -> ColumnElement[bool]:
+    return label_condition(requirement, targets.c.name)
+
+
+def label_condition(requirement: Requirement, name: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the target called `name` meets a requirement."""
     if requirement.key == NAME_KEY:
-        return _name_condition(requirement)
-    mine = (target_labels.c.target == targets.c.name) & (target_labels.c.key == requirement.key)
+        return _name_condition(requirement, name)
+    mine = (target_labels.c.target == name) & (target_labels.c.key == requirement.key)
     match requirement.operator:
         case "=":
             return exists().where(mine & (target_labels.c.value == requirement.value))
@@ -69,16 +97,16 @@ def _condition(requirement: Requirement) -> ColumnElement[bool]:
             return ~exists().where(mine)
 
 
-def _name_condition(requirement: Requirement) -> ColumnElement[bool]:
+def _name_condition(requirement: Requirement, name: ColumnElement[Any]) -> ColumnElement[bool]:
     match requirement.operator:
         case "=":
-            return targets.c.name == requirement.value
+            return name == requirement.value
         case "!=":
-            return targets.c.name != requirement.value
+            return name != requirement.value
         case "exists":
-            return targets.c.name.is_not(None)
+            return true()
         case "absent":
-            return targets.c.name.is_(None)
+            return false()
 
 
 def shown(row: Mapping[Any, Any]) -> dict[str, Any]:

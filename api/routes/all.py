@@ -1,12 +1,29 @@
 """Which routes are there? One table."""
 
-from api.routes import audit, auth, credentials, jobs, operations, runs, start_run, targets, user_tokens, users
+from api.routes import (
+    audit,
+    auth,
+    credentials,
+    jobs,
+    operations,
+    permissions,
+    provider_sign_in,
+    roles,
+    runs,
+    start_run,
+    targets,
+    user_tokens,
+    users,
+)
 from api.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
     *auth.ROUTES,
+    *provider_sign_in.ROUTES,
     *users.ROUTES,
     *user_tokens.ROUTES,
+    *permissions.ROUTES,
+    *roles.ROUTES,
     *credentials.ROUTES,
     *targets.ROUTES,
     *jobs.ROUTES,

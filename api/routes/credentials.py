@@ -11,17 +11,21 @@ from api import shapes
 from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
 from api.filters import flag
+from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import credentials
+from api.queries.seen import Columns, seen
 from api.references import found
 from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
 from api.sealing import sealing
+from api.sight import must_see
 from api.shredding import destroyed
 from api.ssh_keys import why_no_private_key
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of
+from domain.access import CredentialObject
 from domain.credential import CreateCredential, CredentialKind, RevokeCredential, RotateCredential, ShredCredential
 from domain.identity import CREDENTIAL, check_slug, stream_of
 from domain.rejection import Invalid
@@ -41,6 +45,7 @@ async def create(call: Call) -> Response:
     body = await body_of(call.request)
     asked: NewCredential = closed.read(NewCredential, body.raw, body.plain)
     check_slug(asked.name)
+    require(call, "credentials.write", CredentialObject(asked.name), "name")
     if errors := check_title(asked.title):
         raise Invalid(*errors)
     secret = await _checked_secret(call, asked.kind, asked.secret)
@@ -56,6 +61,7 @@ async def create(call: Call) -> Response:
 async def rotate(call: Call) -> Response:
     """Replace a credential's secret."""
     name = slug(call, CREDENTIAL)
+    require_seen(call, "credentials.write", CREDENTIAL, CredentialObject(name))
     body = await body_of(call.request)
     asked: NewSecret = closed.read(NewSecret, body.raw, body.plain)
     write, said = write_of(call, stream_of(CREDENTIAL, name), body), Said(f"/credentials/{name}", {"name": name})
@@ -113,6 +119,7 @@ async def _checked_secret(call: Call, kind: CredentialKind, plain: dict[str, Any
 async def revoke(call: Call) -> Response:
     """Revoke a credential: it opens nothing any more."""
     name = slug(call, CREDENTIAL)
+    require_seen(call, "credentials.write", CREDENTIAL, CredentialObject(name))
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     write = write_of(call, stream_of(CREDENTIAL, name), body)
@@ -122,6 +129,7 @@ async def revoke(call: Call) -> Response:
 async def shred(call: Call) -> Response:
     """End a credential and destroy what the vault holds of it; what was answered 503 is made good without another request."""
     name = slug(call, CREDENTIAL)
+    require_seen(call, "credentials.write", CREDENTIAL, CredentialObject(name))
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     write = write_of(call, stream_of(CREDENTIAL, name), body)
@@ -130,18 +138,20 @@ async def shred(call: Call) -> Response:
 
 async def listed(call: Call) -> Response:
     """Credentials, without their secrets."""
+    is_seen = seen(call.signed_in, "credentials.read", Columns(credential=table.c.name))
     revoked, time = flag(call.query, "revoked"), time_of_list(call)
     if time is not None:
-        page, then = call.page(credentials.THEN_ORDERS, "name"), credentials.then(revoked, time)
+        page, then = call.page(credentials.THEN_ORDERS, "name"), credentials.then(revoked, time, is_seen)
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
         return list_answer([credentials.shown(row) for row in rows], cursor)
     page = call.page(credentials.ORDERS, "name")
-    return list_answer(*await call.models.ask(lambda connection: credentials.listed(connection, page, revoked)))
+    return list_answer(*await call.models.ask(lambda connection: credentials.listed(connection, page, revoked, is_seen)))
 
 
 async def show(call: Call) -> Response:
     """One credential, without its secret."""
     name = slug(call, CREDENTIAL)
+    await must_see(call, CREDENTIAL, name)
     if PARAMETER in call.query:
         return versioned(credentials.shown(await row_then(call, CREDENTIAL, name)))
     row = await found(call, CREDENTIAL, lambda connection: credentials.one(connection, name))

@@ -11,6 +11,7 @@ from api.queries import audit
 from api.references import found
 from api.routes.names import absent, run_of, slug
 from api.routes.route import PAGED, Route
+from api.sight import must_see_history
 from domain.identity import RUN, stream_of
 
 
@@ -19,6 +20,7 @@ def history_of(folder: str, kind: str, permission: str) -> Route:
 
     async def history(call: Call) -> Response:
         name = run_of(call) if kind == RUN else slug(call, kind)
+        await must_see_history(call, kind, name)
         page = call.page(audit.STREAM_ORDERS, "version")
         exact = {"stream": stream_of(kind, name)}
 

@@ -3,24 +3,33 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from api import shapes
 from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
 from api.filters import chosen, flag, one_of
+from api.judged import judged
 from api.live import follow_run
+from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import run_output, runs
+from api.queries.seen import Columns, output_seen, seen, steps_seen
+from api.queries.targets import objects_matching, objects_of_run
 from api.references import found
 from api.routes.history import history_of
 from api.routes.names import absent, run_of
 from api.routes.route import PAGED, Route
+from api.sight import must_see
 from api.strict_json import optional_body_of
 from api.submit import Said, submit, write_of
-from domain.identity import RUN, stream_of
+from domain.access import JobObject, RunObject, TargetObject
+from domain.identity import RUN, job_of, stream_of
 from domain.run.messages import CancelRun
 from domain.run.state import FINAL
+from domain.selector import parse_selector
+from projections.tables import runs as table
 from schemas.http import closed
 
 _STEP_FILTERS = ("target", "step", "state")
@@ -34,17 +43,19 @@ async def listed(call: Call) -> Response:
     """Runs, newest first."""
     page, filters = call.page(runs.ORDERS, "-requested_at"), chosen(call.query, runs.FILTERS)
     one_of(filters, "state", STATES)
+    is_seen = seen(call.signed_in, "runs.read", Columns(job=table.c.job))
     if (time := time_of_list(call)) is not None:
-        then = runs.then(filters, time)
+        then = runs.then(filters, time, is_seen)
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
     else:
-        rows, cursor = await call.models.ask(lambda connection: runs.listed(connection, page, filters))
+        rows, cursor = await call.models.ask(lambda connection: runs.listed(connection, page, filters, is_seen))
     await _complete(call, *rows)
     return list_answer([runs.shown(row) for row in rows], cursor)
 
 
 async def show(call: Call) -> Response:
     """One run; a final one is shown once its steps and output are complete."""
+    await must_see(call, RUN, run_of(call))
     row = await (row_then(call, RUN, run_of(call)) if PARAMETER in call.query else _row(call))
     await _complete(call, row)
     return versioned(runs.shown(row))
@@ -55,7 +66,8 @@ async def steps(call: Call) -> Response:
     row = await _row(call)
     page, filters = call.page(runs.STEP_ORDERS, "target"), chosen(call.query, _STEP_FILTERS)
     one_of(filters, "state", STEP_STATES)
-    return list_answer(*await call.models.ask(lambda connection: runs.steps(connection, page, row["id"], filters)))
+    is_seen = steps_seen(call.signed_in, row["id"])
+    return list_answer(*await call.models.ask(lambda connection: runs.steps(connection, page, row["id"], filters, is_seen)))
 
 
 async def output(call: Call) -> Response:
@@ -68,7 +80,10 @@ async def output(call: Call) -> Response:
             raise wrong(name, "does not go with follow")
         return follow_run(call, row["id"], filters)
     page = call.page(run_output.ORDERS, "target")
-    return list_answer(*await call.models.ask(lambda connection: run_output.listed(connection, page, row["id"], filters)))
+    is_seen = output_seen(call.signed_in, row["id"])
+    return list_answer(
+        *await call.models.ask(lambda connection: run_output.listed(connection, page, row["id"], filters, is_seen))
+    )
 
 
 async def cancel(call: Call) -> Response:
@@ -76,11 +91,35 @@ async def cancel(call: Call) -> Response:
     run = run_of(call)
     body = await optional_body_of(call.request)
     command: CancelRun = closed.read(CancelRun, body.raw, body.plain)
-    return await submit(write_of(call, stream_of(RUN, run), body), command, Said(f"/runs/{run}", {"run_id": run}))
+    require_seen(call, "runs.cancel", RUN, JobObject(job_of(run)))
+    write, said = write_of(call, stream_of(RUN, run), body), Said(f"/runs/{run}", {"run_id": run})
+    if call.signed_in.is_unlimited("runs.cancel"):
+        return await submit(write, command, said)
+    if (row := await _row(call))["state"] != "requested":  # its targets stay the same
+        await _check_targets(call, row)
+        return await submit(write, command, said)
+
+    async def judge(row: Mapping[str, Any]) -> CancelRun:
+        await _check_targets(call, row)
+        return command
+
+    return await judged(write, CancelRun, lambda connection: runs.row_of(connection, run), judge, said)
+
+
+async def _check_targets(call: Call, row: Mapping[str, Any]) -> None:
+    """Raise `Denied` unless the caller may cancel on every target of the run, or that it would have."""
+
+    def asked(connection: Connection) -> list[TargetObject]:
+        if row["state"] == "requested":
+            return objects_matching(connection, parse_selector(row["selector"]))
+        return objects_of_run(connection, row["id"])
+
+    require(call, "runs.cancel", RunObject(row["job"], await call.models.ask(asked)))
 
 
 async def _row(call: Call) -> Mapping[str, Any]:
     run = run_of(call)
+    await must_see(call, RUN, run)
     row = await found(call, RUN, lambda connection: runs.row_of(connection, run))
     if row is None:
         raise absent(RUN)

@@ -12,15 +12,17 @@ from starlette.responses import Response
 
 from api import shapes
 from api.call import Call, json_answer
+from api.permit import Denied, require_seen, why_not
 from api.problem_details import Problem
 from api.queries import jobs
-from api.queries.targets import names_matching
+from api.queries.targets import objects_matching
 from api.references import found
 from api.routes.names import absent, slug
 from api.routes.route import Route
 from api.sealing import Sealer, sealing
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of
+from domain.access import JobObject, RunObject
 from domain.identity import JOB, RUN, name_of, run_id, stream_of
 from domain.job.definition import JobDefinition, share_of
 from domain.job.parameters import MAX_VALUE_BYTES, Plain, SealedValue, Value, resolve
@@ -50,6 +52,7 @@ class _Job:
 async def start(call: Call) -> Response:
     """Start a run, or with `dry_run` show what it would do."""
     name = slug(call, JOB)
+    require_seen(call, "runs.start", JOB, JobObject(name))
     body = await (body_of if await call.request.body() else optional_body_of)(call.request)
     asked: StartRun = closed.read(StartRun, body.raw, body.plain)
     if asked.targets is not None:
@@ -96,9 +99,32 @@ async def _request(write: Write, job: _Job, asked: StartRun, said: Said) -> Resp
 
 
 async def _attempt(sealer: Sealer, job: _Job, asked: StartRun, said: Said, attempt: int) -> Response:
+    _, narrowed = await _targets(sealer.write.call, job, asked)
     values = await _sealed_values(sealer, job.definition, asked.parameters)
-    command = RequestRun(job.name, job.revision, values, asked.targets, asked.reason)
+    command = RequestRun(job.name, job.revision, values, narrowed, asked.reason)
     return await submit(sealer.write, command, said, attempt)
+
+
+async def _targets(call: Call, job: _Job, asked: StartRun) -> tuple[list[str] | None, str | None]:
+    """The targets that the run would touch now (None where nobody had to look), and the selector that narrows the job's.
+
+    Where only a limited role allows the run, its limit goes into the selector: a target that comes to match before the plan is
+    made is beyond the run, too. Raises `Denied`, naming `targets`.
+    """
+    if not asked.dry_run and call.signed_in.is_unlimited("runs.start"):
+        return None, asked.targets
+    selector = parse_selector(_both(job.definition.targets, asked.targets), "targets")
+    found = await call.models.ask(lambda connection: objects_matching(connection, selector))
+    run = RunObject(job.name, found)
+    allowed = call.signed_in.decide("runs.start", run)
+    if not allowed.allowed:
+        raise Denied("runs.start", why_not("runs.start", run, allowed), "targets")
+    limit = next(grant.limits.targets for grant in call.signed_in.grants("runs.start") if grant.role == allowed.role)
+    return [target.name for target in found], _both(asked.targets, limit) or None
+
+
+def _both(*selectors: str | None) -> str:
+    return ",".join(selector for selector in selectors if selector is not None)
 
 
 async def _job_now(call: Call, seen: _Job) -> _Job:
@@ -144,8 +170,8 @@ async def _plan(call: Call, job: _Job, asked: StartRun) -> Response:
     if job.archived:
         raise Problem("job_archived", f"job {job.name} is archived")
     _checked(job.definition, asked.parameters)
-    selector = ",".join(part for part in (job.definition.targets, asked.targets) if part is not None)
-    names = await call.models.ask(lambda connection: names_matching(connection, parse_selector(selector, "targets")))
+    found, _ = await _targets(call, job, asked)
+    names = found or []
     size = share_of(job.definition.strategy.batch_size, len(names), 1) or max(1, len(names))
     steps: list[Any] = adapter(JobDefinition).dump_python(job.definition, mode="json")["steps"]
     plan = {

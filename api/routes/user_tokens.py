@@ -9,8 +9,10 @@ from api import shapes
 from api.account import new_secret, signed_in_person
 from api.api_tokens import hashed, written
 from api.call import Call, json_answer
+from api.giving import managed
 from api.in_force import in_force
-from api.problem_details import Problem, wrong
+from api.permit import Denied
+from api.problem_details import wrong
 from api.queries import users
 from api.references import found
 from api.routes.names import absent, slug
@@ -33,7 +35,7 @@ def _account(call: Call) -> str:
     signed_in_person(call)
     name = slug(call, USER)
     if name != call.signed_in.user and not call.signed_in.may("users.write"):
-        raise Problem("permission_denied", "the tokens of others take the permission users.write")
+        raise Denied("users.write", "the tokens of others take the permission users.write")
     return name
 
 
@@ -49,6 +51,7 @@ async def issue(call: Call) -> Response:
     said = Said(f"/users/{name}/tokens", {"name": name, "token_id": token}, 201)
     if before := await remembered(write, IssueToken):
         return _with_token(accepted_answer(write, said, *before), None)
+    write = await managed(write)
     async with sealing(call.given.vault, write) as sealer:
         secret, bound_to = new_secret(call), bound_to_token(name, token)
         ident = await sealer.seal(token, bound_to, hashed(secret))

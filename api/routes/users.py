@@ -1,16 +1,15 @@
 """What can be done with users?"""
 
-from collections.abc import Sequence
-
 from starlette.responses import Response
 
 from api import shapes
 from api.account import attempted, check_new, hashed_password, is_password_of, signed_in_person
 from api.as_of import PARAMETER, listed_then, row_then, time_of_list
 from api.call import Call, list_answer, versioned
+from api.giving import check_gives_roles, managed
 from api.identity import user_row
 from api.in_force import in_force
-from api.problem_details import Problem, wrong
+from api.problem_details import wrong
 from api.queries import users
 from api.references import found
 from api.routes.history import history_of
@@ -19,8 +18,8 @@ from api.routes.route import PAGED, Route
 from api.sealing import sealing
 from api.strict_json import body_of, optional_body_of
 from api.submit import Said, Write, accepted_answer, remembered, submit, write_of
-from domain.access import permissions_of
-from domain.identity import USER, name_of, stream_of
+from domain.decider import Companion
+from domain.identity import ROLE, USER, name_of, stream_of
 from domain.user import ChangePassword, ChangeUser, CreateUser, UserState, decide
 from schemas.http import closed
 from schemas.http.run import NoBody
@@ -32,8 +31,9 @@ async def create(call: Call) -> Response:
     """Make a user: a person with a password, or a service account without one."""
     body = await body_of(call.request)
     asked = closed.read(NewUser, body.raw, body.plain)
-    decide(CreateUser(asked.name, asked.title, asked.roles), UserState())  # what is wrong with it in itself
-    _check_grant(call, asked.roles)
+    in_force = Companion(None, tuple(stream_of(ROLE, role) for role in asked.roles))  # the owner knows which roles there are
+    decide(CreateUser(asked.name, asked.title, asked.roles), UserState(), in_force)  # what is wrong with it in itself
+    await check_gives_roles(call, asked.roles)
     if asked.password is not None:
         check_new(asked.password, asked.name)
     write = write_of(call, stream_of(USER, asked.name), body, creates=True)
@@ -46,13 +46,6 @@ async def create(call: Call) -> Response:
             kept = await hashed_password(call, asked.password)
             ident = await sealer.seal(f"{write.command_id()}", bound_to_user(asked.name), kept)
         return await submit(write, CreateUser(asked.name, asked.title, asked.roles, ident), said)
-
-
-def _check_grant(call: Call, roles: Sequence[str]) -> None:
-    """Raise `Problem` unless the caller may do all that these roles permit: others may not do what is beyond a token's scope."""
-    beyond = sorted(set(permissions_of(tuple(roles))).difference(call.signed_in.permissions))
-    if beyond:
-        raise Problem("permission_denied", f"who gives these roles must have {beyond[0]}, too")
 
 
 async def listed(call: Call) -> Response:
@@ -81,8 +74,8 @@ async def change(call: Call) -> Response:
     name = slug(call, USER)
     body = await body_of(call.request)
     command = patch(body.raw, body.plain)
-    _check_grant(call, command.roles or ())
-    return await _submit(write_of(call, stream_of(USER, name), body), command)
+    await check_gives_roles(call, command.roles or ())
+    return await _submit(await managed(write_of(call, stream_of(USER, name), body)), command)
 
 
 async def disable(call: Call) -> Response:
@@ -90,7 +83,7 @@ async def disable(call: Call) -> Response:
     name = slug(call, USER)
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
-    return await _submit(write_of(call, stream_of(USER, name), body), ChangeUser(disabled=True))
+    return await _submit(await managed(write_of(call, stream_of(USER, name), body)), ChangeUser(disabled=True))
 
 
 async def reset_password(call: Call) -> Response:
@@ -115,6 +108,7 @@ async def _replace_password(call: Call, name: str, password: str, current: str |
     write = write_of(call, stream_of(USER, name), await body_of(call.request))
     if before := await remembered(write, ChangePassword):
         return accepted_answer(write, _said(name), *before)
+    write = await managed(write)
     proved = None if current is None else await _proved(call, name, current)
     async with sealing(call.given.vault, write) as sealer:
         ident = await sealer.seal(f"{write.command_id()}", bound_to_user(name), await hashed_password(call, password))

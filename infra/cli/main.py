@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users, vault
+from infra.cli import access, audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users, vault
 from infra.cli import session as sessions
 from infra.cli.client import Client, is_in_the_clear
 from infra.cli.context import CONTEXT, exiting
+from infra.cli.provider_login import granted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,11 +23,12 @@ app.add_typer(jobs.app, name="job")
 app.add_typer(runs.app, name="run")
 app.add_typer(users.app, name="user")
 app.add_typer(users.tokens, name="token")
+app.add_typer(access.app, name="role")
+app.add_typer(access.permissions, name="permissions")
 app.add_typer(projections.app, name="projections")
 app.add_typer(topics.app, name="topics")
 app.add_typer(vault.app, name="vault")
 app.command()(audit.audit)
-app.command()(users.permissions)
 roles.register(app)
 backup.register(app)
 
@@ -39,10 +41,17 @@ def options(url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", h
 
 @app.command()
 def login(
-    user: Annotated[str, typer.Option(prompt=True)] = "admin",
+    user: Annotated[str | None, typer.Option(help="Who signs in; asked for when it is not said.")] = None,
     password_file: Annotated[typer.FileText | None, typer.Option(help="Holds the password; - is standard input.")] = None,
+    sso: Annotated[bool, typer.Option("--sso", help="Sign in with the identity provider, in the browser.")] = False,
+    browser: Annotated[bool, typer.Option(help="With --sso: open the browser, or only print where to go.")] = True,
 ) -> None:
     """Sign in and keep the session for further commands."""
+    if sso:
+        _login_with_provider(browser)
+        return
+    if user is None:
+        user = typer.prompt("User", default="admin", err=True)
     password = password_file.read().rstrip("\n") if password_file else typer.prompt("Password", hide_input=True, err=True)
     with exiting():
         session = sessions.load(CONTEXT.url)
@@ -50,6 +59,15 @@ def login(
             sys.stderr.write(f"warning: {session.url} is no https: whoever is between can read the password\n")
         Client(session).login(user, password)
     sys.stderr.write(f"signed in to {session.url} as {user}\n")
+
+
+def _login_with_provider(browser: bool) -> None:
+    session = sessions.load(CONTEXT.url)
+    with exiting():
+        client = Client(session)
+        client.login_with_grant(*granted(session.url, browser))
+        name = client.get("/me")["name"]
+    sys.stderr.write(f"signed in to {session.url} as {name}\n")
 
 
 @app.command()

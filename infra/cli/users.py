@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from domain.access import PERMISSIONS, ROLES
 from infra.cli.context import CONTEXT, Output, at, exiting, show_list, show_one, write
 from infra.cli.render import Renderer
 from infra.cli.targets import Limit
@@ -113,9 +112,3 @@ def issue(
 def revoke(user: str, token: str, output: Output = "table") -> None:
     """End an API token."""
     write(lambda client: client.send("DELETE", at("users", user, "tokens", token)), output)
-
-
-def permissions(output: Output = "table") -> None:
-    """Show the table of permissions and the roles that carry them."""
-    rows = [{"permission": name, **{role: role in holders for role in ROLES}} for name, holders in PERMISSIONS.items()]
-    Renderer(output).many(rows, ["permission", *ROLES])

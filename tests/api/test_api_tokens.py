@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.access import permissions_of
+from domain.access import built_in, permissions_of
 from tests.api.conftest import job
 from tests.api.test_users import acting, bob, events_of, made
 
@@ -89,7 +89,7 @@ async def test_of_requests_at_once_under_one_key_only_the_token_that_is_good_is_
 
 
 async def test_who_may_change_users_gives_no_role_that_permits_more_than_the_token_does(server):
-    token = await issued(server, "admin", permissions=["users.write", "users.read", *permissions_of(("viewer",))])
+    token = await issued(server, "admin", permissions=["users.write", "users.read", *permissions_of([built_in("viewer")])])
     mine, server.token = server.token, token["token"]
     assert (await server.post("/users", bob(roles=["administrator"]))).status_code == 403
     assert (await server.post("/users", bob(roles=["viewer"]))).status_code == 201

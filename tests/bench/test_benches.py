@@ -2,7 +2,7 @@
 
 import json
 
-from bench import figures, sqlite_path
+from bench import access, figures, sqlite_path
 from bench.kafka_path import Amounts
 
 
@@ -10,6 +10,12 @@ def test_the_bench_of_the_command_path_measures_both_sides(tmp_path):
     lines, raw = sqlite_path.measure(tmp_path, Amounts(rounds=1, commands=600, alone=20, at_once=128))
     assert {"ours", "bare"} == raw.keys()
     assert all(line.ours > 0 and line.yardstick > 0 for line in lines)
+
+
+def test_the_bench_of_permission_decisions_measures_each_kind_of_role(tmp_path):
+    lines, raw = access.measure(tmp_path, access.Amounts(users=300, roles=100, decisions=20))
+    assert set(raw) == {"built-in", "one custom", "20 custom"} and all(len(times) == 20 for times in raw.values())
+    assert all(line.ours > 0 for line in lines)
 
 
 def test_a_goal_is_met_or_missed_on_the_right_side():

@@ -8,10 +8,11 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from domain import credential, target, user
+from domain import credential, role, target, user
+from domain.access import Limits
 from domain.audit.hash_chain import GENESIS
 from domain.decider import Companion, Decider
-from domain.identity import is_listed, kind_of, name_of, partition_key, run_id, stream_of
+from domain.identity import is_listed, kind_of, listed_name, partition_key, run_id, stream_of
 from domain.job import decide as job
 from domain.job.definition import CommandStep, JobDefinition, Retries, Strategy
 from domain.job.parameters import Parameter, SealedValue
@@ -37,6 +38,7 @@ DECIDERS: dict[str, Decider[Any, Any, Any]] = {
     "target": target.DECIDER,
     "credential": credential.DECIDER,
     "user": user.DECIDER,
+    "role": role.DECIDER,
     "job": job.DECIDER,
     "run": RUN_DECIDER,
 }
@@ -72,7 +74,7 @@ class History:
 
     def _listed(self, key: str) -> tuple[str, ...]:
         return tuple(
-            name_of(stream)
+            listed_name(stream)
             for stream, state in self.states.items()
             if is_listed(stream) and partition_key(stream) == key and not DECIDERS[kind_of(stream)].is_finished(state)
         )
@@ -144,7 +146,7 @@ def random_history(random: Random, commands: int) -> History:
         history.give(f"target/{name}", target.RegisterTarget(name, f"{name}.example.org", SshConnection("deploy"), labels=labels))
     for name in ("backup", "patch"):
         history.give(f"job/{name}", job.DefineJob(name, _definition(random)))
-    moves = [_change_user, _change_target, _change_credential, _change_job, _request_run, *[_work_on_run] * 20]
+    moves = [_change_user, _change_role, _change_target, _change_credential, _change_job, _request_run, *[_work_on_run] * 20]
     for _ in range(commands):
         random.choice(moves)(history, random)
     return history
@@ -185,13 +187,25 @@ def _change_user(history: History, random: Random) -> None:
                     f"vault-{random.randrange(3)}", random.choice([None, "vault-2"]), random.choice([None, session])
                 ),
                 user.RecordSignIn(session, random.choice([None, "vault-2"])),
+                user.SignInWithProvider(name, "Elsewhere", "https://id.example.org", f"subject-{name}", roles, session),
                 user.RecordSignInFailures(3, NOON, NOON),
+                user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON),
                 user.EndSessions(random.choice([None, (session,)]), "sign_out"),
                 user.IssueToken(token, "CI", "vault-4", random.choice([None, ("runs.start",)]), NOON),
                 user.RevokeToken(token),
             ]
         ),
     )
+
+
+def _change_role(history: History, random: Random) -> None:
+    name, limits = random.choice(["web-op", "db-op"]), Limits(random.choice([None, "env=prod"]), "web-*")
+    commands = [
+        role.DefineRole(name, ("jobs.read",), "Web", limits),
+        role.ChangeRole(random.choice([None, "Else"]), random.choice([None, ("jobs.read", "runs.start")]), limits),
+        role.RemoveRole() if random.random() < 0.2 else role.ChangeRole(),
+    ]
+    history.give(f"role/{name}", random.choice(commands))
 
 
 def _change_target(history: History, random: Random) -> None:

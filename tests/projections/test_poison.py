@@ -82,7 +82,7 @@ async def test_bytes_that_are_no_event_stop_all_readers_of_their_topic(history: 
     log, _ = written(history)
     offset = log.put(Partition("users", 0), WireRecord(b"user/x", b"garbage"))
     async with following(log, database):
-        await stopped(database, log, "users", "events")
+        await stopped(database, log, "users", "roles", "events")
     assert database.status(log)["users"].stopped_at == f"users/0/{offset}"
 
 

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import select
 
+from domain.access import Limits
 from domain.job import decide as job
 from domain.job.definition import CommandStep, JobDefinition, Retries
 from domain.job.parameters import Parameter, SealedValue
@@ -50,6 +51,11 @@ async def test_every_row_agrees_with_its_deciders_state(database: Database, seed
         assert (row["title"], tuple(row["roles"]), row["disabled"]) == (state.title, state.roles, state.disabled)
         assert tuple(row["sessions"]) == state.sessions and tuple(t["token"] for t in row["tokens"]) == state.tokens
         assert row["password"] == state.password
+    for row in rows["roles"]:
+        state = history.state(f"role/{row['name']}")
+        assert (row["title"], tuple(row["permissions"]), row["removed"]) == (state.title, state.permissions, state.removed)
+        assert Limits(**row["limits"]) == state.limits
+    assert rows["roles"] and {row["name"] for row in rows["users"]} <= {"admin", "bob", "ci"}
     _check_runs(history, rows)
 
 

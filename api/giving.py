@@ -1,0 +1,57 @@
+"""May the caller give this away? Nobody gives, nor gets by way of somebody else's account, what they do not have themselves."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from api.call import Call
+from api.granted import granted_in
+from api.identity import user_row
+from api.permit import Denied
+from api.problem_details import Problem
+from api.references import found
+from api.routes.names import absent
+from api.submit import Write
+from domain.access import ROLES, Grant, built_in, first_beyond
+from domain.identity import ROLE, USER, name_of
+
+
+def check_gives(call: Call, permission: str, grants: Iterable[Grant]) -> None:
+    """Raise `Denied` unless the caller has all that is granted, as widely: without limits, or within the very same."""
+    for grant in grants:
+        if beyond := first_beyond(call.signed_in.effective, grant):
+            raise Denied(permission, f"who gives the role {grant.role} must have {beyond} as widely as it does")
+
+
+async def check_gives_roles(call: Call, roles: Sequence[str]) -> None:
+    """Raise `Problem` unless the caller may give these roles, as far as they are there."""
+    custom = [role for role in roles if role not in ROLES]
+    known: tuple[Grant, ...] | None = ()
+    if custom:
+
+        def asked(connection: Connection) -> tuple[Grant, ...] | None:
+            granted = granted_in(connection, custom)
+            return granted if len(granted) == len(set(custom)) else None
+
+        known = await found(call, ROLE, asked)
+        if known is None:
+            known = await call.models.ask(lambda connection: granted_in(connection, custom))
+    check_gives(call, "users.write", [*(built_in(role) for role in roles if role in ROLES), *(known or ())])
+
+
+async def managed(write: Write) -> Write:
+    """The write on a user's account, if the caller may manage it: that takes all that the user may do, or else whoever may
+    manage users would have everybody's rights. It then counts for the user as seen only. Raises `Problem`.
+    """
+    call = write.call
+    name = name_of(write.stream)
+    if first_beyond(call.signed_in.effective, built_in("administrator")) is None or name == call.signed_in.user:
+        return write
+    user = await found(call, USER, lambda connection: user_row(connection, name))
+    if user is None:
+        raise absent(USER)
+    check_gives(call, "users.write", await call.models.ask(lambda connection: granted_in(connection, user["roles"])))
+    if write.expected_version not in (None, user["version"]):
+        raise Problem("version_conflict", f"the stream is at version {user['version']}, not {write.expected_version}")
+    return replace(write, expected_version=user["version"])

@@ -1,0 +1,70 @@
+"""Is this there for the caller? What a limited role does not reach is not told from what does not exist."""
+
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import Connection, literal, select
+
+from api.call import Call, Caller
+from api.permit import can
+from api.queries import targets
+from api.queries.seen import run_seen_whole
+from api.references import found
+from api.routes.names import absent
+from domain.access import CredentialObject, JobObject, Object
+from domain.identity import CREDENTIAL, JOB, RUN, TARGET, job_of, kind_of, name_of
+
+
+async def must_see(call: Call, kind: str, name: str) -> None:
+    """Raise `Problem` (404) unless the caller may read the thing."""
+    permission = f"{kind}s.read"
+    if call.signed_in.is_unlimited(permission):
+        return
+    if kind == TARGET:
+        thing: Object | None = await found(call, TARGET, lambda connection: targets.as_object(connection, name))
+    else:
+        thing = _named(kind, name)
+    if thing is None or not can(call, permission, thing):
+        raise absent(kind)
+
+
+async def must_see_history(call: Call, kind: str, name: str) -> None:
+    """The same for all that ever happened to it: a run's events name its targets, so all of these must be seen."""
+    await must_see(call, kind, name)
+    if kind == RUN and not call.signed_in.is_unlimited("runs.read"):
+        whole = run_seen_whole(call.signed_in, "runs.read", literal(name))
+
+        def asked(connection: Connection) -> bool:
+            return bool(connection.execute(select(whole)).scalar())
+
+        if not await call.models.ask(asked):
+            raise absent(RUN)
+
+
+def hidden(caller: Caller, streams: Iterable[str]) -> Callable[[Connection], bool]:
+    """Whether the caller may neither read nor change one of these: then it is waited for as if it did not exist."""
+    limited = [stream for stream in streams if not _reaches_all(caller, kind_of(stream))]
+
+    def asked(connection: Connection) -> bool:
+        return any(not _reaches(connection, caller, stream) for stream in limited)
+
+    return asked
+
+
+def _reaches_all(caller: Caller, kind: str) -> bool:
+    return kind not in (TARGET, JOB, RUN, CREDENTIAL) or any(caller.is_unlimited(each) for each in _permissions(caller, kind))
+
+
+def _reaches(connection: Connection, caller: Caller, stream: str) -> bool:
+    kind, name = kind_of(stream), name_of(stream)
+    thing = _named(kind, name) if kind != TARGET else targets.as_object(connection, name)
+    return thing is not None and any(caller.decide(each, thing).allowed for each in _permissions(caller, kind))
+
+
+def _named(kind: str, name: str) -> Object:
+    if kind == CREDENTIAL:
+        return CredentialObject(name)
+    return JobObject(job_of(name) if kind == RUN else name)
+
+
+def _permissions(caller: Caller, kind: str) -> list[str]:
+    return [permission for permission in caller.permissions if permission.startswith(f"{kind}s.")]

@@ -1,0 +1,204 @@
+"""What does somebody see and do whose role is limited? The one half, as if the other did not exist."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from domain.run.messages import StepEnd, StepStart
+from tests.api.conftest import job, made, target
+from tests.api.limited import ABSENT_JOB, ABSENT_TARGET, DENIED, PLANNED, acting_as, somebody, told, two_halves
+from tests.api.server import Server, claimed_and_planned, reported, serving, wrote
+from tests.api.test_runs import Follower
+
+
+def same_but_for_the_id(answer):
+    return {**answer.json(), "correlation_id": ""}
+
+
+async def names(server, path):
+    return [item.get("name") or item.get("stream") for item in (await server.get(path)).json()["items"]]
+
+
+async def test_lists_show_the_one_half_and_are_filtered_before_they_are_paged(server: Server):
+    alice = await two_halves(server)
+    for n in range(6):
+        await made(server, "/targets", target(f"t-{n}", labels={"env": "staging" if n % 2 else "prod"}))
+    with acting_as(server, alice):
+        assert await names(server, "/jobs") == ["web-all", "web-deploy"]
+        assert await names(server, "/targets?selector=name=db-01") == []
+        seen, cursor = [], ""
+        for _ in range(4):
+            page = (await server.get(f"/targets?limit=1{cursor}", headers={"Ops-Min-Version": "target/t-5@1"})).json()
+            seen += [item["name"] for item in page["items"]]
+            cursor = f"&cursor={page['next_cursor']}"
+        assert seen == ["t-1", "t-3", "t-5", "web-01"] and page["next_cursor"] is None
+
+
+async def test_what_is_beyond_a_limit_is_not_told_from_what_does_not_exist(server: Server):
+    alice = await two_halves(server)
+    run = (await made(server, "/jobs/db-deploy/runs", {}))["run_id"]
+    other = run.replace("db-deploy.0", "db-deploy.f")
+    with acting_as(server, alice):
+        pairs = (("/targets/db-01", "/targets/db-99"), ("/jobs/db-deploy", "/jobs/db-99"), (f"/runs/{run}", f"/runs/{other}"))
+        below = {"jobs": ["/revisions", "/revisions/1"], "runs": ["/steps", "/output", "/output?follow=true"]}
+        for hidden, absent in pairs:
+            for path in ("", "/history", "?as_of=1", *below.get(hidden.split("/")[1], ())):
+                answers = [await server.get(each + path) for each in (hidden, absent)]
+                assert answers[0].status_code == 404 and same_but_for_the_id(answers[0]) == same_but_for_the_id(answers[1]), path
+        for method, path in (("PATCH", "/targets/%s"), ("DELETE", "/targets/%s"), ("POST", "/targets/%s/check")):
+            answers = [told(await server.send(method, path % name, {})) for name in ("db-01", "db-99")]
+            assert answers == [ABSENT_TARGET] * 2, (method, path)
+        for method, path in (("PUT", "/jobs/%s"), ("DELETE", "/jobs/%s"), ("POST", "/jobs/%s/runs")):
+            body = job("x") if method == "PUT" else {}
+            body.pop("name", None)
+            answers = [told(await server.send(method, path % name, body)) for name in ("db-deploy", "db-99")]
+            assert answers == [ABSENT_JOB] * 2, (method, path)
+        assert told(await server.post(f"/runs/{run}/cancel", {})) == (404, "run_not_found")
+
+
+async def test_how_it_was_is_shown_of_what_is_seen_now_and_would_have_been_seen_then(server: Server):
+    alice = await two_halves(server)
+    assert (await server.send("PATCH", "/targets/db-01", {"labels": {"env": "staging"}})).status_code == 200
+    with acting_as(server, alice):
+        fresh = {"Ops-Min-Version": "target/db-01@2"}
+        assert (await server.get("/targets/db-01", headers=fresh)).json()["labels"] == {"env": "staging"}
+        assert told(await server.get("/targets/db-01?as_of=1")) == ABSENT_TARGET
+        assert (await server.get("/targets/db-01?as_of=2")).status_code == 200
+
+
+async def test_a_run_starts_on_targets_within_the_limit_only(server: Server):
+    alice = await two_halves(server)
+    with acting_as(server, alice):
+        for dry in (False, True):
+            answer = await server.post("/jobs/web-all/runs", {"dry_run": dry})
+            assert told(answer) == (*DENIED, "targets") and "db-01" in answer.text
+        plan = await server.post("/jobs/web-all/runs", {"targets": "env=staging", "dry_run": True})
+        assert plan.json()["targets"] == ["web-01"]
+        run = (await made(server, "/jobs/web-all/runs", {"targets": "env=staging"}))["run_id"]
+        shown = (await server.get(f"/runs/{run}")).json()
+        assert shown["selector"] == "env,env=staging,env=staging", "what comes to match before the plan is beyond it, too"
+
+
+async def test_a_target_is_changed_only_within_the_limit_before_and_after(server: Server):
+    alice = await two_halves(server, ("targets.read", "targets.write", "credentials.use"), {"targets": "env=staging"})
+    with acting_as(server, alice):
+        assert told(await server.post("/targets", target("web-02", labels={"env": "prod"}))) == (*DENIED, "labels")
+        await made(server, "/targets", target("web-02", labels={"env": "staging"}))
+        assert told(await server.send("PATCH", "/targets/web-01", {"labels": {"env": "prod"}})) == (*DENIED, "labels")
+        assert told(await server.send("PATCH", "/targets/web-01", {"labels": None})) == (*DENIED, "labels")
+        assert (await server.send("PATCH", "/targets/web-01", {"labels": {"rack": "1"}})).status_code == 200
+        stale = await server.send("PATCH", "/targets/web-01", {"title": "x"}, headers={"If-Match": '"1"'})
+        assert told(stale) == (412, "version_conflict")
+        key = {"Idempotency-Key": "k"}
+        first, again = [await server.send("PATCH", "/targets/web-01", {"title": "Once"}, headers=key) for _ in range(2)]
+        assert first.json() == again.json() and first.status_code == 200
+        assert (await server.send("DELETE", "/targets/web-02")).status_code == 200
+
+
+async def test_jobs_are_defined_and_runs_cancelled_within_the_limit(server: Server):
+    alice = await two_halves(server)
+    run = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
+    mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
+    with acting_as(server, alice):
+        assert told(await server.post("/jobs", job("db-new"))) == (*DENIED, "name")
+        await made(server, "/jobs", job("web-new"))
+        assert told(await server.post(f"/runs/{run}/cancel", {})) == DENIED, "it would touch db-01"
+        assert (await server.post(f"/runs/{mine}/cancel", {})).status_code == 200
+    await claimed_and_planned(server, run, PLANNED)
+    with acting_as(server, alice):
+        cancel = await server.post(f"/runs/{run}/cancel", {}, headers={"Ops-Min-Version": f"run/{run}@3"})
+        assert told(cancel) == DENIED
+
+
+async def test_of_a_run_only_the_targets_within_the_limit_are_shown(server: Server):
+    alice = await two_halves(server)
+    run = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
+    await claimed_and_planned(server, run, PLANNED)
+    await reported(server, run, StepStart("only", "db-01", 1), StepStart("only", "web-01", 1))
+    await wrote(server, run, "hidden\n", target="db-01")
+    end = await wrote(server, run, "shown\n", target="web-01")
+    with acting_as(server, alice):
+        follower = Follower(server, f"/runs/{run}/output")
+        await follower.until(lambda f: "shown" in f.text)
+        ends = [StepEnd("only", name, 1, "succeeded", 0, None, end) for name in ("web-01", "db-01")]
+        await reported(server, run, *ends)
+        await follower.until(lambda f: "event: end" in f.text)
+        assert "hidden" not in follower.text
+        shown = await server.get(f"/runs/{run}", headers={"Ops-Min-Version": f"run/{run}@9"})
+        assert shown.json()["state"] == "succeeded"
+        assert [item["target"] for item in (await server.get(f"/runs/{run}/steps")).json()["items"]] == ["web-01"]
+        assert [item["text"] for item in (await server.get(f"/runs/{run}/output")).json()["items"]] == ["shown\n"]
+        assert told(await server.get(f"/runs/{run}/history")) == (404, "run_not_found"), "its events name db-01"
+        assert "db-01" not in (await server.get("/audit/events?limit=1000")).text
+
+
+async def test_the_audit_trail_shows_the_streams_that_may_be_read(server: Server):
+    alice = await two_halves(server)
+    run = (await made(server, "/jobs/db-deploy/runs", {}))["run_id"]
+    mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
+    every = (await server.get("/audit/events?limit=1000", headers={"Ops-Min-Version": f"run/{run}@1,run/{mine}@1"})).json()[
+        "items"
+    ]
+    assert {"user/alice", "role/web-op", "target/db-01", f"run/{run}"} <= {item["stream"] for item in every}
+    with acting_as(server, alice):
+        seen = {"target/web-01", "job/web-all", "job/web-deploy", f"run/{mine}"}
+        assert set(await names(server, "/audit/events?limit=1000")) == seen
+        lines = (await server.get("/audit/export")).text.splitlines()
+        assert {json.loads(line)["stream"] for line in lines} == seen
+        for item in every:
+            status = (await server.get(f"/audit/events/{item['id']}")).status_code
+            assert status == (200 if item["stream"] in seen else 404), item["stream"]
+            outcome = (await server.get(f"/commands/{item['command_id']}")).status_code
+            assert outcome == (200 if item["actor"]["name"] == "alice" else 404), "somebody else's is not told"
+        assert told(await server.post("/audit/verify", {})) == DENIED
+        follower = Follower(server, "/events/stream", query="")
+        await follower.until(lambda f: f.status == 200)
+    await made(server, "/jobs", job("db-new"))
+    await made(server, "/jobs", job("web-new"))
+    await follower.until(lambda f: "job/web-new" in f.text)
+    assert "db-new" not in follower.text
+    await follower.leave()
+
+
+async def test_that_a_hidden_version_exists_is_not_to_be_had_by_waiting_for_it(tmp_path: Path):
+    async with serving(tmp_path, freshness_wait_s=1.5) as server:
+        with acting_as(server, await two_halves(server)):
+            assert (await server.get("/me", headers={"Ops-Min-Version": "target/web-01@1"})).status_code == 200
+            for stream in ("target/db-01@1", "job/db-deploy@1"):
+                hidden = await server.get("/me", headers={"Ops-Min-Version": stream})
+                assert told(hidden) == (503, "projection_lag")
+            assert told(await server.get("/me", headers={"Ops-Min-Version": "user/admin@1"})) == DENIED
+
+
+async def test_a_stream_ends_once_its_reader_may_see_it_no_more(server: Server):
+    alice = await two_halves(server)
+    run = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
+    with acting_as(server, alice):
+        await server.get("/me", headers={"Ops-Min-Version": f"run/{run}@1"})
+        follower = Follower(server, f"/runs/{run}/output")
+        await follower.until(lambda f: f.status == 200)
+    assert (await server.send("PATCH", "/roles/web-op", {"limits": {"jobs": "db-*"}})).status_code == 200
+    await asyncio.wait_for(follower.task, 5)
+    assert "event: end" not in follower.text
+
+
+async def test_an_api_token_of_the_limited_is_limited_alike(server: Server):
+    alice = await two_halves(server)
+    with acting_as(server, alice):
+        body = {"expires_at": "2030-01-01T00:00:00Z", "permissions": ["jobs.read", "runs.start"]}
+        token = (await made(server, "/users/alice/tokens", body))["token"]
+    with acting_as(server, token):
+        assert await names(server, "/jobs") == ["web-all", "web-deploy"]
+        assert told(await server.post("/jobs/web-all/runs", {})) == (*DENIED, "targets")
+        assert told(await server.get("/targets")) == DENIED, "beyond its scope"
+
+
+@pytest.mark.parametrize("also", ["viewer", "administrator"])
+async def test_a_second_role_widens_what_it_permits(server: Server, also: str):
+    await two_halves(server)
+    with acting_as(server, await somebody(server, "carol", "web-op", also)):
+        assert "db-01" in await names(server, "/targets")
+        status = (await server.post("/jobs/web-all/runs", {})).status_code
+        assert status == (201 if also == "administrator" else 403)

@@ -7,7 +7,7 @@ required and of its type, times judged by our clock, at most 4 KiB. Everything e
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import JWTError, jwk, jwt
 
-from schemas.vault import SIGNING_KEY, SIGNING_KEY_BOUND_TO, SecretUnavailable, Vault
+from schemas.vault import SIGNING_KEY, SIGNING_KEY_BOUND_TO
 
 ALGORITHM, TYPE = "ES256", "at+jwt"
 ISSUER, AUDIENCE = "opsconductor", "opsconductor-api"
@@ -54,12 +54,13 @@ class Randomness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """An ES256 key pair; `kid` is the beginning of its RFC 7638 thumbprint."""
+    """An ES256 key pair; `kid` is the beginning of its RFC 7638 thumbprint. It signs from `signs_from` on (Unix seconds)."""
 
     kid: str
     private: Any
     public: Any
     public_jwk: Mapping[str, str]
+    signs_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,26 @@ class Access:
 
 
 class Tokens:
-    """Signs access tokens with `current` and takes those signed with any key of the table."""
+    """Signs access tokens with the newest key that signs already, and takes those signed with any key of the table."""
 
-    def __init__(self, current: SigningKey, *retiring: SigningKey) -> None:
-        self._current = current
-        self._keys = {key.kid: key for key in (current, *retiring)}
+    def __init__(self, newest: SigningKey, *older: SigningKey) -> None:
+        self.take([newest, *older])
+
+    def take(self, keys: Sequence[SigningKey]) -> None:
+        """From now on these are the keys, newest first; what was signed with any other is refused."""
+        if getattr(self, "keys", None) == tuple(keys):
+            return
+        self.keys = tuple(keys)
+        self._by_kid = {key.kid: key for key in keys}
         self._signed_claims = lru_cache(maxsize=MOST_KNOWN)(self._claims_of)
+
+    def _current(self, at: int) -> SigningKey:
+        """The newest key that signs; the oldest when none does yet."""
+        return next((key for key in self.keys if key.signs_from <= at), self.keys[-1])
+
+    def signs_now(self, now: datetime) -> str:
+        """The id of the key that signs."""
+        return self._current(int(now.timestamp())).kid
 
     def sign(self, access: Access, token_id: UUID, now: datetime) -> str:
         """An access token, good for `ACCESS_S` seconds from `now`."""
@@ -91,8 +106,9 @@ class Tokens:
             "nbf": at,
             "exp": at + ACCESS_S,
         }
-        headers = {"kid": self._current.kid, "typ": TYPE}
-        return str(jwt.encode(claims, self._current.private, algorithm=ALGORITHM, headers=headers))
+        key = self._current(at)
+        headers = {"kid": key.kid, "typ": TYPE}
+        return str(jwt.encode(claims, key.private, algorithm=ALGORITHM, headers=headers))
 
     def verify(self, token: str, now: datetime) -> Access:
         """What `token` says. Raises `NotAuthentic`."""
@@ -102,7 +118,7 @@ class Tokens:
 
     def _claims_of(self, token: str) -> Mapping[str, Any]:
         """What a token with a good signature claims. The same for ever, so it is found out once for the tokens in use."""
-        key = self._keys.get(_kid_of(token))
+        key = self._by_kid.get(_kid_of(token))
         if key is None:
             raise NotAuthentic
         try:
@@ -113,7 +129,7 @@ class Tokens:
 
     def jwks(self) -> dict[str, Any]:
         """The public keys."""
-        return {"keys": [dict(key.public_jwk) for key in self._keys.values()]}
+        return {"keys": [dict(key.public_jwk) for key in self.keys]}
 
 
 # Times are judged by our own clock below; that each claim is there is asked here and there.
@@ -146,24 +162,15 @@ def _checked(claims: Mapping[str, Any], now: int) -> Access:
     return Access(claims["sub"], claims["sid"])
 
 
-async def load_signing_key(vault: Vault, randomness: Randomness) -> SigningKey:
-    """The installation's signing key, made and sealed on the first start; one for all API processes."""
-    try:
-        pem = await vault.open(KEY_ID, KEY_BOUND_TO)
-    except SecretUnavailable:
-        await vault.seal(KEY_ID, KEY_BOUND_TO, _new_key(randomness))
-        pem = await vault.open(KEY_ID, KEY_BOUND_TO)  # another process may have been first
-    return signing_key(pem)
-
-
-def _new_key(randomness: Randomness) -> bytes:
+def new_key(randomness: Randomness) -> bytes:
+    """A fresh key pair as a PKCS#8 PEM."""
     number = int.from_bytes(randomness.random_bytes(48)) % (_ORDER - 1) + 1
     return ec.derive_private_key(number, ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def signing_key(pem: bytes) -> SigningKey:
+def signing_key(pem: bytes, signs_from: int = 0) -> SigningKey:
     """The key pair in a PKCS#8 PEM."""
     private = serialization.load_pem_private_key(pem, None)
     if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
@@ -174,7 +181,7 @@ def signing_key(pem: bytes) -> SigningKey:
     kid = base64.urlsafe_b64encode(thumbprint[:12]).decode()
     public_jwk = {**bare, "kid": kid, "alg": ALGORITHM, "use": "sig"}
     signer = jwk.construct(pem.decode(), ALGORITHM)
-    return SigningKey(kid, signer, signer.public_key(), public_jwk)
+    return SigningKey(kid, signer, signer.public_key(), public_jwk, signs_from)
 
 
 def _b64(number: int) -> str:

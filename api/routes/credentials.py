@@ -20,8 +20,8 @@ from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
 from api.sealing import sealing
-from api.sight import must_see
 from api.shredding import destroyed
+from api.sight import must_see
 from api.ssh_keys import why_no_private_key
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import access, audit, backup, credentials, jobs, projections, roles, runs, targets, topics, users, vault
+from infra.cli import access, audit, backup, credentials, jobs, keys, projections, roles, runs, targets, topics, users, vault
 from infra.cli import session as sessions
 from infra.cli.client import Client, is_in_the_clear
 from infra.cli.context import CONTEXT, exiting
@@ -28,6 +28,7 @@ app.add_typer(access.permissions, name="permissions")
 app.add_typer(projections.app, name="projections")
 app.add_typer(topics.app, name="topics")
 app.add_typer(vault.app, name="vault")
+app.add_typer(keys.app, name="keys")
 app.command()(audit.audit)
 roles.register(app)
 backup.register(app)

@@ -12,7 +12,8 @@ from api.app import create_app
 from api.cors import origins
 from api.kept_keys import load_keys
 from api.ports import ApiDependencies, ApiSettings, Drain
-from api.tokens import Tokens, load_signing_key
+from api.signing_keys import READ_EVERY_S, load_signing_keys, refresh
+from api.tokens import Tokens
 from commands.owner import Bounds, Owner, Ports
 from commands.state_form import fingerprint
 from infra.sql.inventory import SqlInventory
@@ -174,7 +175,7 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
         ssl_context_factory=certificate.context_for if certificate else None,
     )
     first = asyncio.create_task(ensure_first_administrator(house, given, told))
-    beside = [first, asyncio.create_task(_drain(drain, stop))]
+    beside = [first, asyncio.create_task(_drain(drain, stop)), asyncio.create_task(_read_signing_keys(given))]
     if certificate:
         beside.append(asyncio.create_task(certificate.watch()))
     try:
@@ -184,6 +185,13 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _read_signing_keys(given: ApiDependencies) -> None:
+    """Learn again and again of keys that another process made or took away."""
+    while True:
+        await asyncio.sleep(READ_EVERY_S)
+        await refresh(given.tokens, given.vault)
 
 
 async def _drain(drain: Drain, stop: asyncio.Event) -> None:
@@ -205,7 +213,7 @@ async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Dr
         clock=house.clock,
         ids=house.ids,
         keys=await load_keys(house.vault, house.ids, _derived_before(house)),
-        tokens=Tokens(await load_signing_key(house.vault, house.ids)),
+        tokens=Tokens(*await load_signing_keys(house.vault, house.ids)),
         threads=threads,
         rebuild=partial(_rebuild, house, threads),
         drain=drain,

@@ -10,6 +10,13 @@ class RefreshBody:
     refresh_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewSigningKey:
+    """A signing key to make; `signs_at_once`: not only when everybody can have read it."""
+
+    signs_at_once: bool = False
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class LogoutBody:
     """The session to end; without one, that of the access token."""

@@ -20,7 +20,8 @@ from api.first_start import FirstStart, make_first_administrator
 from api.kept_keys import load_keys
 from api.ports import ApiDependencies, ApiSettings
 from api.rate_limit import Buckets, Kind
-from api.tokens import Tokens, load_signing_key
+from api.signing_keys import load_signing_keys
+from api.tokens import Tokens
 from domain.run.messages import ClaimRun, PlanRun, ReportRun
 from infra.memory.log import MemoryLog
 from infra.memory.sessions import MemorySessions
@@ -182,7 +183,7 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
         clock=clock,
         ids=ids,
         keys=keys,
-        tokens=Tokens(await load_signing_key(vault, ids)),
+        tokens=Tokens(*await load_signing_keys(vault, ids)),
         threads=threads,
         rebuild=lambda name: request_rebuild(store, name),
         settings=ApiSettings(**{"outcome_wait_s": 5.0, "freshness_wait_s": 5.0, "poll_s": 0.05, **settings}),

@@ -1,0 +1,109 @@
+"""Which keys sign access tokens, and how do new ones come in and old ones go? They lie in the vault, numbered from 1.
+
+A new key is published (JWKS) first and signs only after `SIGNS_AFTER_S`: by then every API process has read it, and everybody who
+keeps the JWKS for as long as its answer says has asked again. A key that goes leaves a mark in its place; tokens that it signed
+are refused from then on. The vault seals the first under an id and lets it stay, so two who make a key at once make the same one.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import orjson
+
+from api.problem_details import Problem
+from api.tokens import Randomness, SigningKey, Tokens, new_key, signing_key
+from schemas.vault import SIGNING_KEY, SIGNING_KEY_BOUND_TO, SecretUnavailable, Vault, VaultError
+
+log = logging.getLogger(__name__)
+
+READ_EVERY_S = 5.0
+"""How soon an API process knows of what another did."""
+
+SIGNS_AFTER_S = 600
+MOST = 1_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Numbered:
+    """A key in force, under its number."""
+
+    number: int
+    key: SigningKey
+
+
+def _place(number: int) -> tuple[str, str]:
+    return (SIGNING_KEY, SIGNING_KEY_BOUND_TO) if number == 1 else (f"{SIGNING_KEY}-{number}", f"{SIGNING_KEY_BOUND_TO}-{number}")
+
+
+def _mark(number: int) -> tuple[str, str]:
+    ident, bound_to = _place(number)
+    return f"{ident}-retired", f"{bound_to}-retired"
+
+
+async def _read(vault: Vault) -> tuple[list[Numbered], int]:
+    """The keys in force, oldest first, and the first number that is free."""
+    found: list[Numbered] = []
+    for number in range(1, MOST):
+        raw, retired = await _opened(vault, *_place(number)), await _opened(vault, *_mark(number))
+        if raw is None and retired is None:
+            return found, number
+        if raw is not None and retired is None:
+            found.append(Numbered(number, _key(raw)))
+    raise Problem("too_many_signing_keys")
+
+
+async def _opened(vault: Vault, ident: str, bound_to: str) -> bytes | None:
+    try:
+        return await vault.open(ident, bound_to)
+    except SecretUnavailable:
+        return None
+
+
+def _key(raw: bytes) -> SigningKey:
+    if raw.startswith(b"-----"):
+        return signing_key(raw)
+    kept = orjson.loads(raw)
+    return signing_key(kept["pem"].encode(), kept["signs_from"])
+
+
+async def load_signing_keys(vault: Vault, randomness: Randomness) -> Sequence[SigningKey]:
+    """The installation's signing keys in force, newest first; the first is made on the first start. Raises `VaultError`."""
+    found, free = await _read(vault)
+    if free == 1:
+        await vault.seal(*_place(1), new_key(randomness))
+        found, _ = await _read(vault)
+    return [each.key for each in reversed(found)]
+
+
+async def refresh(tokens: Tokens, vault: Vault) -> None:
+    """Have `tokens` know the keys as they are now. While the vault cannot be asked they stay as they were."""
+    try:
+        found, _ = await _read(vault)
+    except VaultError as error:
+        log.warning("the signing keys could not be read", extra={"error": type(error).__name__})
+        return
+    if found:
+        tokens.take([each.key for each in reversed(found)])
+
+
+async def add(vault: Vault, randomness: Randomness, now: datetime, *, at_once: bool) -> SigningKey:
+    """Make a key that is published now and signs later, or `at_once`. Raises `VaultError`, `Problem`."""
+    _, free = await _read(vault)
+    signs_from = now if at_once else now + timedelta(seconds=SIGNS_AFTER_S)
+    kept = {"pem": new_key(randomness).decode(), "signs_from": int(signs_from.timestamp())}
+    await vault.seal(*_place(free), orjson.dumps(kept))
+    return _key(await vault.open(*_place(free)))
+
+
+async def retire(vault: Vault, kid: str, now: datetime) -> None:
+    """Take a key away: what it signed is refused. Raises `VaultError`, and `Problem` when it is the only one that signs."""
+    found, _ = await _read(vault)
+    gone = next((each for each in found if each.key.kid == kid), None)
+    if gone is None:
+        raise Problem("signing_key_not_found")
+    if not any(each.key.signs_from <= now.timestamp() for each in found if each is not gone):
+        raise Problem("only_signing_key")
+    await vault.seal(*_mark(gone.number), b"retired")
+    await vault.shred([_place(gone.number)[0]])

@@ -1,0 +1,95 @@
+"""Can the keys that sign access tokens be changed so that nobody notices, and taken away so that everybody does?"""
+
+from datetime import timedelta
+
+import pytest
+
+from api.signing_keys import SIGNS_AFTER_S, add, load_signing_keys, refresh
+from api.tokens import Access, NotAuthentic, Tokens
+from tests.api.server import PASSWORD, Server
+
+
+async def keys(server: Server) -> list[dict[str, object]]:
+    answer = await server.get("/signing-keys")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]
+
+
+async def published(server: Server) -> list[str]:
+    shown = (await server.get("/.well-known/jwks.json")).json()["keys"]
+    assert all(set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"} for key in shown), "public parts only"
+    return [key["kid"] for key in shown]
+
+
+async def another_process(server: Server) -> Tokens:
+    """What another API process knows that has started by now."""
+    return Tokens(*await load_signing_keys(server.given.vault, server.given.ids))
+
+
+async def test_a_new_key_is_published_first_signs_later_and_old_tokens_stay_good(server: Server) -> None:
+    [old] = await published(server)
+    other = await another_process(server)
+    before = server.given.tokens.sign(Access("admin", "s"), server.given.ids.new_id(), server.clock.now())
+    made = await server.post("/signing-keys", {})
+    assert made.status_code == 201 and made.json()["signs"] is False, made.text
+    new = made.json()["kid"]
+    assert await published(server) == [new, old] and [key["signs"] for key in await keys(server)] == [False, True]
+    assert "PRIVATE" not in made.text and '"d"' not in made.text
+    await refresh(other, server.given.vault)
+    now, later = server.clock.now(), server.clock.now() + timedelta(seconds=SIGNS_AFTER_S + 1)
+    for tokens in (other, server.given.tokens):
+        assert (tokens.signs_now(now), tokens.signs_now(later)) == (old, new)
+        assert tokens.verify(before, now).user == "admin"
+    assert server.given.tokens.verify(before, now + timedelta(seconds=SIGNS_AFTER_S)).user == "admin", "until it expires"
+
+
+async def test_a_retired_key_is_refused_at_once_and_does_not_come_back(server: Server) -> None:
+    [old] = await published(server)
+    stolen, other = server.token, await another_process(server)
+    assert other.verify(stolen, server.clock.now()).user == "admin"
+    refused = await server.send("DELETE", f"/signing-keys/{old}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "only_signing_key")
+    assert (await server.post("/signing-keys", {})).status_code == 201
+    refused = await server.send("DELETE", f"/signing-keys/{old}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "only_signing_key"), "the new one does not sign yet"
+    made = await server.post("/signing-keys", {"signs_at_once": True})
+    assert made.json()["signs"] is True
+    assert (await server.send("DELETE", "/signing-keys/nobodys")).status_code == 404
+    assert (await server.send("DELETE", f"/signing-keys/{old}")).status_code == 200
+    assert (await server.get("/me")).status_code == 401, "this very token was signed with it"
+    await refresh(other, server.given.vault)
+    for tokens in (other, await another_process(server)):
+        with pytest.raises(NotAuthentic):
+            tokens.verify(stolen, server.clock.now())
+    assert (await server.sign_in("admin", PASSWORD)).status_code == 200
+    assert (await server.get("/me")).status_code == 200
+    assert old not in await published(server) and len(await published(server)) == 2
+
+
+async def test_two_who_make_a_key_at_once_and_a_vault_that_is_silent_change_nothing_for_the_keys_in_force(server: Server) -> None:
+    import asyncio
+
+    from schemas.vault import VaultError
+
+    given = server.given
+    await asyncio.gather(*(add(given.vault, given.ids, given.clock.now(), at_once=False) for _ in range(4)))
+    await refresh(given.tokens, given.vault)
+    in_force = given.tokens.keys
+    assert len(in_force) >= 2
+
+    async def down(*asked: object) -> bytes:
+        raise VaultError("no answer")
+
+    given.vault.open = down  # type: ignore[method-assign]
+    await refresh(given.tokens, given.vault)
+    assert given.tokens.keys == in_force
+    assert (await server.get("/signing-keys")).status_code == 200
+
+
+async def test_only_who_may_change_users_may_change_signing_keys(server: Server) -> None:
+    assert (
+        await server.post("/users", {"name": "bob", "password": "a good long password", "roles": ["author"]})
+    ).status_code == 201
+    assert (await server.sign_in("bob", "a good long password")).status_code == 200
+    for answer in (await server.get("/signing-keys"), await server.post("/signing-keys", {})):
+        assert answer.status_code == 403

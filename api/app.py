@@ -81,7 +81,8 @@ def _endpoint(routes: Mapping[str, Route], services: Services) -> Callable[[Requ
         try:
             return await _answer(route, call)
         except Problem as refused:
-            if refused.code == "permission_denied" and caller is not None and route.method != "GET":
+            is_denied = isinstance(refused, Denied) or refused.code == "permission_denied"
+            if is_denied and caller is not None and route.method != "GET":
                 _note_denied(route, call, refused)
             raise
 

@@ -9,12 +9,13 @@ from api.call import Call
 from api.granted import granted_in
 from api.identity import user_row
 from api.permit import Denied
-from api.problem_details import Problem
+from api.problem_details import Problem, wrong
 from api.references import found
 from api.routes.names import absent
 from api.submit import Write
 from domain.access import ROLES, Grant, built_in, first_beyond
-from domain.identity import ROLE, USER, name_of
+from domain.identity import ROLE, USER, is_slug, name_of
+from domain.user import MAX_ROLES
 
 
 def check_gives(call: Call, permission: str, grants: Iterable[Grant]) -> None:
@@ -26,7 +27,9 @@ def check_gives(call: Call, permission: str, grants: Iterable[Grant]) -> None:
 
 async def check_gives_roles(call: Call, roles: Sequence[str]) -> None:
     """Raise `Problem` unless the caller may give these roles, as far as they are there."""
-    custom = [role for role in roles if role not in ROLES]
+    if len(roles) > MAX_ROLES:
+        raise wrong("roles", f"are more than {MAX_ROLES}")
+    custom = [role for role in roles if role not in ROLES and is_slug(role)]
     known: tuple[Grant, ...] | None = ()
     if custom:
 

@@ -12,10 +12,12 @@ from domain.rejection import FieldError
 
 
 class Denied(Problem):
-    """What was asked for takes `permission`, which the caller does not have, or not here."""
+    """What was asked for takes `permission`, which the caller does not have, or not here. Where what it was asked of may not even
+    be seen, `code` says that it is absent.
+    """
 
-    def __init__(self, permission: str, detail: str, field: str | None = None) -> None:
-        super().__init__("permission_denied", detail, (FieldError(field, detail),) if field else ())
+    def __init__(self, permission: str, detail: str, field: str | None = None, code: str = "permission_denied") -> None:
+        super().__init__(code, detail, (FieldError(field, detail),) if field else ())
         self.permission = permission
 
 
@@ -34,7 +36,7 @@ def require(call: Call, permission: str, thing: Object, field: str | None = None
 def require_seen(call: Call, permission: str, kind: str, thing: Object, field: str | None = None) -> None:
     """The same; but what the caller may not even read is absent. Raises `Problem`."""
     if not can(call, permission, thing) and not can(call, f"{kind}s.read", thing):
-        raise absent(kind)
+        raise Denied(permission, "", code=absent(kind).code)
     require(call, permission, thing, field)
 
 

@@ -3,24 +3,26 @@
 from pathlib import Path
 
 from tests.api.conftest import job, made
-from tests.api.limited import DENIED, acting_as, somebody, told, two_halves
+from tests.api.limited import ABSENT_TARGET, DENIED, acting_as, somebody, told, two_halves
 from tests.api.server import Server, serving
 from tests.support.eventually import eventually_async
 
 
 async def test_denied_writes_are_told_of_once_a_window_with_their_numbers(tmp_path: Path):
     async with serving(tmp_path, sign_in_window_s=0.5) as server:
-        alice = await two_halves(server, ("jobs.read", "targets.read", "targets.write"), {})
+        alice = await two_halves(server, ("jobs.read", "targets.read", "targets.write"), {"targets": "env=staging"})
         with acting_as(server, alice):
             for _ in range(3):
                 assert told(await server.send("PATCH", "/targets/web-01", {"host": "x.example.org"}))[:2] == DENIED
             for _ in range(2):
                 assert told(await server.post("/jobs", job("new"))) == DENIED
+            assert told(await server.send("DELETE", "/targets/db-01")) == ABSENT_TARGET
+            assert told(await server.send("DELETE", "/targets/db-99")) == ABSENT_TARGET
             assert told(await server.get("/users")) == DENIED, "reading is no command"
 
         async def events() -> list[dict]:
             found = (await server.get("/audit/events?stream=user/alice&type=CommandsDenied")).json()["items"]
-            assert sum(sum(event["payload"]["counts"].values()) for event in found) == 5
+            assert sum(sum(event["payload"]["counts"].values()) for event in found) == 6
             return found
 
         found = await eventually_async(events, within=10)
@@ -29,7 +31,8 @@ async def test_denied_writes_are_told_of_once_a_window_with_their_numbers(tmp_pa
             assert event["actor"] == {"kind": "user", "name": "alice"}
             for permission, count in event["payload"]["counts"].items():
                 counts[permission] = counts.get(permission, 0) + count
-        assert counts == {"credentials.use": 3, "jobs.write": 2} and len(found) < 5
+        assert len(found) < 6
+        assert counts == {"credentials.use": 3, "jobs.write": 2, "targets.write": 1}, "what is hidden is denied"
 
 
 async def why(server: Server, user: str, permission: str, thing: str = "") -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest_asyncio
 from sqlalchemy import create_engine, make_url, text
 
-from tests.api import test_as_of, test_audit_trail, test_lists, test_runs, test_secrets, test_writes
+from tests.api import test_as_of, test_audit_trail, test_limits, test_lists, test_roles, test_runs, test_secrets, test_writes
 from tests.api.conftest import job, made
 from tests.api.server import Server, serving
 
@@ -44,6 +44,18 @@ async def test_runs_are_shown_and_followed_alike(server):
 
 async def test_writes_are_seen_alike(server):
     await test_writes.test_read_your_own_writes_in_a_list(server)
+
+
+async def test_what_is_beyond_a_limit_is_left_out_alike(server):
+    await test_limits.test_the_audit_trail_shows_the_streams_that_may_be_read(server)
+
+
+async def test_of_a_run_only_the_targets_within_the_limit_are_shown_alike(server):
+    await test_limits.test_of_a_run_only_the_targets_within_the_limit_are_shown(server)
+
+
+async def test_roles_are_listed_alike(server):
+    await test_roles.test_built_in_roles_are_listed_among_the_others_and_cannot_be_touched(server)
 
 
 async def test_secrets_are_rotated_alike(server):

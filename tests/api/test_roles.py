@@ -60,10 +60,15 @@ async def test_what_is_wrong_with_a_role_is_named(server: Server):
         ({"limits": {"targets": "=,"}}, "limits.targets"),
         ({"limits": {"hosts": "x"}}, "limits.hosts"),
         ({"built_in": True}, "built_in"),
+        ({"permissions": ["jobs.read"] * 50_000}, "permissions"),
     ):
         assert told(await server.post("/roles", {**WEB, **change})) == (422, "validation_failed", field)
     await made(server, "/roles", WEB)
     assert told(await server.send("PATCH", "/roles/web-op", {"permissions": None})) == (422, "validation_failed", "permissions")
+    for roles, fields in ((["administrator", "A/b"], ["roles.1"]), ([f"r-{n}" for n in range(50_000)], ["roles"])):
+        assert told(await server.send("PATCH", "/users/admin", {"roles": roles})) == (422, "validation_failed", *fields)
+    unstorable = await server.send("PATCH", "/users/admin", {"roles": ["administrator", "a\x00b"]})
+    assert told(unstorable)[:2] == (422, "unstorable_text")
 
 
 async def test_an_unknown_or_removed_role_is_not_granted_and_grants_nothing(server: Server):

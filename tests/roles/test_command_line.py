@@ -249,6 +249,24 @@ def test_users_and_api_tokens_by_the_command_line(server: Installation, tmp_path
     assert table["users.write"]["administrator"] and not table["users.write"]["author"]
 
 
+def test_custom_roles_by_the_command_line_and_why_somebody_may_or_may_not(server: Installation) -> None:
+    granted = ("--permission", "targets.read", "--permission", "jobs.read")
+    (made,) = as_json(server, "role", "create", "only-a", *granted, "--targets", "name=a-01", "--jobs", "a*")
+    assert made["stream"] == "role/only-a"
+    ok(server, "user", "create", "erin", "--service", "--role", "only-a")
+    (token,) = as_json(server, "token", "issue", "erin", "--expires-at", "2099-01-01")
+    theirs = {**server.environment, "OPSCONDUCTOR_TOKEN": token["token"]}
+    assert ok(server, "target", "list", env=theirs).count("\n") == 1
+    (why,) = as_json(server, "permissions", "explain", "erin", "targets.write", "target/a-01")
+    assert (why["allowed"], why["why"]) == (False, "only-a does not have targets.write")
+    ok(server, "role", "change", "only-a", "--targets", "", "--title", "All")
+    (shown,) = as_json(server, "role", "show", "only-a")
+    assert (shown["title"], shown["limits"]["targets"], shown["limits"]["jobs"]) == ("All", None, "a*")
+    ok(server, "role", "remove", "only-a")
+    ok(server, "target", "list", status=6, env=theirs)
+    assert "only-a" not in ok(server, "role", "list") and "only-a" in ok(server, "role", "list", "--removed")
+
+
 def test_who_signs_out_is_signed_in_no_more_here_and_on_the_server(server: Installation, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("correct-horse-battery\n")

@@ -23,6 +23,21 @@ _DESCRIPTIONS = {
     "follow": "`true`: server-sent events as they come.",
 }
 
+_PROBLEMS = {
+    "400": "The request cannot be read",
+    "401": "Nobody we know asks",
+    "403": "This is not permitted",
+    "404": "There is no such thing",
+    "408": "The request did not arrive in time",
+    "409": "It does not fit the state",
+    "412": "The version is another one",
+    "413": "The body, or what it would cause, is too large",
+    "415": "The body is of another type than is taken",
+    "422": "The request is read and wrong; `errors` names the fields",
+    "429": "Too many requests, attempts or streams",
+    "5XX": "Not the caller's fault: 500, or 503 with Retry-After",
+}
+
 
 def openapi() -> dict[str, Any]:
     """The document."""
@@ -56,17 +71,40 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
     responses = {str(route.status): _answer("Done", route.gives, schemas)}
-    if _is_write(route):
+    if isinstance(route.gives, Shape) and _is_write(route):
         responses[str(route.status)]["headers"].update(_told("ETag", "Location"))
-        responses["202"] = _answer("Sent; what becomes of it is told at Location", shapes.PENDING, schemas)
+        responses["202"] = _answer("Sent; what becomes of it is told at Location", shapes.pending(route.gives), schemas)
         responses["202"]["headers"].update(_told("Location"))
     if route.path.endswith("/runs") and route.method == "POST":
         responses["200"] = _answer("With dry_run: what the run would do", shapes.PLAN, schemas)
     if "follow" in route.query:
         responses[str(route.status)]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    return {**responses, "default": {"description": "A problem", "headers": _told("X-Correlation-Id"), "content": problem}}
+    return {**responses, **{status: _problem_answer(status) for status in _problems_of(route)}}
+
+
+def _problems_of(route: Route) -> list[str]:
+    """With which statuses a problem may be told; `5XX` is ours, not the caller's."""
+    statuses = ["400", "422", "429", "5XX"]
+    if route.permission is not None:
+        statuses += ["401", "403"]
+    if "{" in route.path:
+        statuses += ["404"]
+    if route.method != "GET":
+        statuses += ["408", "413", "415"]
+    if _is_write(route):
+        statuses += ["404", "409", "412"]
+    if route.path.startswith("/api/v1/auth/"):
+        statuses += ["401", "403", "404", "409"]
+    return sorted(set(statuses))
+
+
+def _problem_answer(status: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    told = _told(
+        "X-Correlation-Id", *(["WWW-Authenticate"] if status == "401" else []), *(["Retry-After"] if status == "429" else [])
+    )
+    return {"description": _PROBLEMS[status], "headers": told, "content": content}
 
 
 def _is_write(route: Route) -> bool:
@@ -122,7 +160,7 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
     if route.permission is None:
         return []
     names = ["Ops-Min-Version", "Ops-Min-Position", "X-Correlation-Id"]
-    if route.method != "GET":
+    if _is_write(route):
         names += ["Idempotency-Key", "If-Match", "Prefer"]
     return [{"name": name, "in": "header", "schema": {"type": "string"}} for name in names]
 

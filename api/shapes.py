@@ -93,6 +93,12 @@ def written(kind: str, **key: Any) -> Shape:
     return Shape(name, {"stream": stream, "version": 1, "command_id": command, **key})
 
 
+def pending(gives: Shape) -> Shape:
+    """What a write answers that was sent and not waited for: all but the version it will lead to."""
+    left = {key: value for key, value in gives.example.items() if key not in ("version", "stream", "command_id")}
+    return Shape(f"Pending{gives.name}", {**PENDING.example, **left}) if left else PENDING
+
+
 TIME, LATER = "2026-11-24T12:00:00.000000Z", "2026-11-24T12:00:07.250000Z"
 RUN_ID = "rotate-logs.01a20f1f-13a8-73a4-9249-d007f627b33d"
 EVENT_ID = "4fb0bdd3-87bd-5b73-9aa0-89dee7037682"

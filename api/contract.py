@@ -23,6 +23,9 @@ _DESCRIPTIONS = {
     "follow": "`true`: server-sent events as they come.",
 }
 
+_TEXT = {"type": "string"}
+_QUERY: dict[str, dict[str, Any]] = {"limit": {"type": "integer", "minimum": 1, "maximum": 1000}}
+
 _PROBLEMS = {
     "400": "The request cannot be read",
     "401": "Nobody we know asks",
@@ -151,7 +154,7 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "query", "schema": {"type": "string"}, "description": _DESCRIPTIONS.get(name, "A filter.")}
+        {"name": name, "in": "query", "schema": _QUERY.get(name, _TEXT), "description": _DESCRIPTIONS.get(name, "A filter.")}
         for name in sorted(route.query)
     ]
 

@@ -1,0 +1,5 @@
+"""A server for every test that asks for one."""
+
+from tests.api.conftest import server
+
+__all__ = ["server"]

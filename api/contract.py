@@ -81,6 +81,8 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         responses["202"]["headers"].update(_told("Location"))
     if route.path.endswith("/runs") and route.method == "POST":
         responses["200"] = _answer("With dry_run: what the run would do", shapes.PLAN, schemas)
+    if route.path.endswith("/auth/oidc/callback"):
+        responses["302"] = {"description": "Back to the program that asked", "headers": _told("X-Correlation-Id", "Location")}
     if "follow" in route.query:
         responses[str(route.status)]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return {**responses, **{status: _problem_answer(status) for status in _problems_of(route)}}

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from api.caller_address import Network
+from api.identity_provider import IdentityProvider
 from api.rate_limit import Buckets
 from api.sessions import SessionStore
 from api.sign_in_limit import SignInAttempts
@@ -98,5 +99,6 @@ class ApiDependencies:
     tokens: Tokens
     threads: Executor
     rebuild: Callable[[str], Awaitable[bool]]
+    provider: IdentityProvider | None = None
     drain: Drain = field(default_factory=Drain)
     settings: ApiSettings = field(default_factory=ApiSettings)

@@ -10,7 +10,7 @@ from api.paging import Order, Page
 from domain.identity import USER
 from projections.tables import users
 
-_SHOWN = ("name", "title", "roles", "disabled", "last_sign_in_at", "created_at", "updated_at", "version")
+_SHOWN = ("name", "title", "roles", "disabled", "linked", "last_sign_in_at", "created_at", "updated_at", "version")
 _TOKEN_SHOWN = ("token", "title", "permissions", "issued_at", "expires_at")
 
 ORDERS: dict[str, Order] = {"name": Order((users.c.name,)), "-name": Order((users.c.name,), descending=True)}
@@ -41,4 +41,4 @@ def tokens_of(connection: Connection, name: str) -> list[dict[str, Any]] | None:
 
 def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A user as an administrator sees it."""
-    return {**{name: row[name] for name in _SHOWN}, "service": row["password"] is None}
+    return {**{name: row[name] for name in _SHOWN}, "service": row["password"] is None and row["linked"] is None}

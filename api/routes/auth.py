@@ -15,6 +15,7 @@ from api.problem_details import Problem, wrong
 from api.refresh_tokens import RefreshToken
 from api.routes.route import Route
 from api.sessions import REFRESH_S, Session, SessionsUnavailable, hash_of
+from api.sign_in_flow import may_go_on
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection
 from api.tokens import ACCESS_S, Access
@@ -47,7 +48,7 @@ async def token(call: Call) -> Response:
     except Rejection:  # disabled, or given another password, a moment ago
         raise Problem("invalid_credentials") from None
     counted.labels("accepted").inc()
-    return await _begin_session(call, name, session_id)
+    return await begin_session(call, name, session_id)
 
 
 def _form(call: Call, raw: bytes) -> dict[str, str]:
@@ -84,7 +85,8 @@ async def _proved(call: Call, name: str, password: str) -> str | None:
     return user["password"] if right and user is not None and not user["disabled"] else None
 
 
-async def _begin_session(call: Call, name: str, session_id: str) -> Response:
+async def begin_session(call: Call, name: str, session_id: str) -> Response:
+    """The first tokens of a session that is in the log."""
     first = refresh_tokens.first(call.given.keys.fingerprints, session_id, new_secret(call))
     try:
         await call.given.sessions.begin(Session(session_id, name, hash_of(first.secret)))
@@ -112,6 +114,8 @@ async def refresh(call: Call) -> Response:
     if shown is None:
         raise Problem("invalid_refresh_token")
     session_id, following = shown.session_id, refresh_tokens.after(key, shown)
+    if not may_go_on(session_id, call.given.clock.now()):
+        raise Problem("invalid_refresh_token")
     try:
         name = await call.given.sessions.user_of(session_id)
         user = None if name is None else await call.models.ask(lambda connection: user_row(connection, name))

@@ -41,7 +41,7 @@ def show(name: str, output: Output = "table") -> None:
 
 
 @app.command()
-def create(  # noqa: PLR0913 - each is an option of the command
+def create(
     name: str,
     permission: Permissions = None,
     title: str = "",
@@ -56,7 +56,7 @@ def create(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def change(  # noqa: PLR0913 - each is an option of the command
+def change(
     name: str,
     permission: Permissions = None,
     title: str | None = None,

@@ -36,6 +36,10 @@ class Client:
         form = {"grant_type": "password", "username": user, "password": password}
         self._keep(self._answer("POST", "/api/v1/auth/token", data=form))
 
+    def login_with_grant(self, grant: str, verifier: str) -> None:
+        """Sign in with what a sign-in in the browser ended with, and keep the session."""
+        self._keep(self._answer("POST", "/api/v1/auth/oidc/tokens", json={"grant": grant, "verifier": verifier}))
+
     def logout(self) -> None:
         """End the session, which may be over already, and forget it here."""
         try:

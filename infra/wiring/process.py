@@ -20,6 +20,7 @@ from infra.wiring import roles
 from infra.wiring.beforehand import make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, house
 from infra.wiring.garbage import look_seldom
+from infra.wiring.identity_provider import provider_rules
 from infra.wiring.settings import Settings, address
 from infra.wiring.supervise import Role, RoleFailed, run_roles
 from projections.follow import Follower
@@ -96,6 +97,7 @@ def start(name: str) -> None:
     try:
         settings = Settings()
         set_up_logs(settings.log_level, name)
+        provider_rules(settings)
         settings.listen_address  # noqa: B018 - read now: a wrong address is a setting's error
         if settings.tls:
             Certificate(*settings.tls)  # and so is a certificate that cannot be used

@@ -10,6 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from api.cors import origins
+from api.identity_provider import IdentityProvider
 from api.kept_keys import load_keys
 from api.ports import ApiDependencies, ApiSettings, Drain
 from api.signing_keys import READ_EVERY_S, load_signing_keys, refresh
@@ -27,6 +28,7 @@ from infra.telemetry.serving import serve_until
 from infra.vaults.master_key import derived
 from infra.wiring.composition import House, kafka_settings
 from infra.wiring.first_administrator import ensure_first_administrator
+from infra.wiring.identity_provider import identity_provider
 from infra.wiring.supervise import until_stopped
 from infra.wiring.vault_keeping import keep_vault
 from infra.wiring.version import VERSION
@@ -156,7 +158,8 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
     """Serve the REST contract; make the first administrator of a new installation. `told` gets what people should read."""
     drain = Drain()
     threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
-    given = await _api_dependencies(house, threads, drain)
+    provider = identity_provider(house.settings)
+    given = await _api_dependencies(house, threads, drain, provider)
     certificate = Certificate(*house.settings.tls) if house.settings.tls else None
     host, port = house.settings.listen_address
     config = uvicorn.Config(
@@ -184,6 +187,8 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        if provider:
+            await provider.close()
         threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -199,7 +204,9 @@ async def _drain(drain: Drain, stop: asyncio.Event) -> None:
     drain.stopping = True
 
 
-async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Drain) -> ApiDependencies:
+async def _api_dependencies(
+    house: House, threads: ThreadPoolExecutor, drain: Drain, provider: IdentityProvider | None
+) -> ApiDependencies:
     return ApiDependencies(
         sender=house.log.sender,
         outcomes=house.log.outcomes,
@@ -216,6 +223,7 @@ async def _api_dependencies(house: House, threads: ThreadPoolExecutor, drain: Dr
         tokens=Tokens(*await load_signing_keys(house.vault, house.ids)),
         threads=threads,
         rebuild=partial(_rebuild, house, threads),
+        provider=provider,
         drain=drain,
         settings=ApiSettings(
             outcome_wait_s=house.settings.outcome_wait_s,

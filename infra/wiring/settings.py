@@ -34,19 +34,27 @@ class Settings(BaseSettings):
         "", description="Origins whose pages may use the API, exactly, as `https://ops.example.org`; default: none."
     )
     rate_account_reads: int = Field(
-        30_000, ge=0, description="How many reads an account may send a minute, at once or spread; 0: no limit."
+        120_000, ge=0, description="How many reads an account may send a minute, at once or spread; 0: no limit."
     )
-    rate_account_writes: int = Field(6_000, ge=0, description="How many writes an account may send a minute; 0: no limit.")
+    rate_account_writes: int = Field(30_000, ge=0, description="How many writes an account may send a minute; 0: no limit.")
     rate_address_reads: int = Field(
-        1_200, ge=0, description="How many reads a minute nobody signed in may send from one address; 0: no limit."
+        6_000, ge=0, description="How many reads a minute nobody signed in may send from one address; 0: no limit."
     )
     rate_address_writes: int = Field(
-        300, ge=0, description="How many writes a minute, signing in and refreshing above all; 0: no limit."
+        1_200, ge=0, description="How many writes a minute, signing in and refreshing above all; 0: no limit."
     )
     admin_password: SecretStr | None = Field(None, description="The first administrator's password; used once, never re-applied.")
     master_key: SecretStr | None = Field(
         None, description="The master key, 32 bytes as base64, or several as `version:base64`; default: generated."
     )
+    public_url: str = Field("", description="How browsers reach the API, `https://ops.example.org`; for sign-in with a provider.")
+    oidc_issuer: str = Field("", description="The OpenID Connect provider to sign in with; default: none.")
+    oidc_client_id: str = Field("", description="What the provider calls us.")
+    oidc_client_secret: SecretStr | None = Field(None, description="Our secret there; default: a public client, PKCE alone.")
+    oidc_scope: str = Field("openid profile email", description="What is asked of the provider.")
+    oidc_name_claim: str = Field("preferred_username", description="The claim that is the user's name here.")
+    oidc_groups_claim: str = Field("groups", description="The claim that holds the user's groups.")
+    oidc_roles: str = Field("", description="Which roles groups give: `ops=operator,ops-admins=administrator`.")
     instance: str = Field("", description="This process's stable name; default: the machine's name.")
     log_prefix: str = Field("ops", description="What every Kafka topic's name begins with.")
     log_partitions: int = Field(12, ge=1, le=1000, description="Shards of a new log; fixed for ever when it is created.")

@@ -22,3 +22,11 @@ class LogoutBody:
     """The session to end; without one, that of the access token."""
 
     refresh_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GrantBody:
+    """The grant that a sign-in with the identity provider ended with, and the verifier that its challenge was made of."""
+
+    grant: str
+    verifier: str

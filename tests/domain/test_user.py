@@ -24,11 +24,13 @@ from domain.user import (
     SessionsEnded,
     SignedIn,
     SignInsFailed,
+    SignInWithProvider,
     TokenIssued,
     TokenRevoked,
     UserCreated,
     UserDisabled,
     UserEnabled,
+    UserLinked,
     UserRetitled,
 )
 from tests.support.specification import beside, folded, given
@@ -218,3 +220,55 @@ def test_every_role_may_something_and_every_permission_has_a_holder_who_is_a_rol
     assert all(holders and holders <= set(ROLES) for holders in PERMISSIONS.values())
     assert all(any(role in holders for holders in PERMISSIONS.values()) for role in ROLES)
     assert all("administrator" in holders for holders in PERMISSIONS.values())
+
+
+ISSUER = "https://id.example.org"
+CAROL = "user/carol"
+LINKED = [UserCreated("carol", None, "Carol"), UserLinked(ISSUER, "c-1"), RoleGranted("operator")]
+
+
+def by_provider(session="s1", roles=("operator",), subject="c-1", title="Carol", issuer=ISSUER):
+    return SignInWithProvider("carol", title, issuer, subject, roles, session)
+
+
+def test_whom_the_identity_provider_names_first_is_made_linked_and_signed_in():
+    given(CAROL, []).when(by_provider()).then([*LINKED, SignedIn("s1")])
+
+
+def test_at_every_sign_in_the_provider_says_which_roles_and_title_it_is():
+    signing_in = by_provider("s2", ("author",), title="Caroline")
+    after = given(CAROL, [*LINKED, SignedIn("s1")]).when(signing_in)
+    after.then([UserRetitled("Caroline"), RoleGranted("author"), RoleRevoked("operator"), SignedIn("s2")])
+    given(CAROL, [*LINKED, SignedIn("s1")]).when(by_provider("s1")).then_nothing()
+
+
+@pytest.mark.parametrize("other", [by_provider(subject="c-2"), by_provider(issuer="https://evil.example.org")])
+def test_a_name_is_not_given_to_another_user_of_a_provider(other):
+    given(CAROL, LINKED).when(other).then_rejected("user_not_linked")
+
+
+def test_a_user_of_our_own_is_nobody_else_s():
+    given(CAROL, [UserCreated("carol", "pw-1"), RoleGranted("administrator")]).when(by_provider()).then_rejected(
+        "user_not_linked"
+    )
+    given(CAROL, [UserCreated("carol", None)]).when(by_provider()).then_rejected("user_not_linked")
+
+
+def test_a_disabled_linked_user_does_not_sign_in():
+    given(CAROL, [*LINKED, UserDisabled()]).when(by_provider()).then_rejected("user_disabled")
+
+
+def test_a_linked_user_gets_no_password_and_no_other_roles_here():
+    given(CAROL, LINKED).when(ChangePassword("pw-1")).then_rejected("user_linked")
+    given(CAROL, LINKED).when(ChangeUser(roles=("administrator",))).then_rejected("user_linked")
+    given(CAROL, LINKED).when(ChangeUser(roles=("operator",), disabled=True)).then([UserDisabled()])
+
+
+def test_a_linked_administrator_is_not_the_last_one_who_may_act():
+    """While the provider is away nobody could sign in: one with a password has to stay."""
+    assert not folded(CAROL, [*LINKED, RoleGranted("administrator")]).administers
+
+
+def test_what_a_provider_says_is_checked_like_anything_else():
+    given(CAROL, []).when(by_provider(roles=("root",))).then_rejected("validation_failed", "roles.0")
+    given(CAROL, []).when(by_provider(title="a\x00b")).then_rejected("validation_failed", "title")

@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_A_TOKEN = {
     ("POST", "/api/v1/auth/token"): "it gives the token",
     ("POST", "/api/v1/auth/refresh"): "the refresh token is in the body",
+    ("GET", "/api/v1/auth/oidc/start"): "the browser is sent to the identity provider",
+    ("GET", "/api/v1/auth/oidc/callback"): "it comes back with a code",
+    ("POST", "/api/v1/auth/oidc/tokens"): "the grant is in the body",
     ("GET", "/.well-known/jwks.json"): "public keys are public",
     ("GET", "/health/live"): "asked by whoever starts processes",
     ("GET", "/health/ready"): "asked by load balancers",

@@ -78,7 +78,56 @@ def signed(world: World, claims: dict[str, Any]) -> str:
     return str(jwt.encode(claims, private_pem(key), algorithm=algorithm, headers=header))
 
 
-def provider(issuer: str) -> FastAPI:  # noqa: C901 - one small function a path
+def _give_tokens(app: FastAPI, world: World) -> None:
+    @app.post("/token")
+    async def token(request: Request) -> JSONResponse:
+        form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
+        given = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
+        if [unquote_plus(part) for part in given.split(":")] != [CLIENT, SECRET]:
+            return JSONResponse({"error": "invalid_client"}, 401)
+        asked = world.codes.pop(form["code"], None)
+        fits = (
+            asked is not None
+            and (asked["client_id"], asked["redirect_uri"]) == (CLIENT, form["redirect_uri"])
+            and asked["code_challenge"] == b64(hashlib.sha256(form["code_verifier"].encode()).digest())
+        )
+        if asked is None or not fits:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        who, now, access = json.loads(asked["who"]), int(time.time()), secrets.token_urlsafe(16)
+        world.access[access] = {**who, **world.twist.get("user_info", {})}
+        said = {} if world.twist.get("thin") else who
+        claims = {
+            "iss": world.issuer,
+            "aud": CLIENT,
+            "iat": now,
+            "exp": now + 60,
+            "nonce": asked["nonce"],
+            **said,
+            "sub": who["sub"],
+        }
+        return JSONResponse({"access_token": access, "token_type": "Bearer", "id_token": signed(world, claims)})
+
+    @app.get("/userinfo")
+    def user_info(request: Request) -> dict[str, Any]:
+        return world.access[request.headers["authorization"].removeprefix("Bearer ")]
+
+
+def _obey(app: FastAPI, world: World) -> None:
+    @app.post("/who")
+    async def become(request: Request) -> None:
+        world.who = await request.json()
+
+    @app.post("/twist")
+    async def lie(request: Request) -> None:
+        world.twist = await request.json()
+
+    @app.post("/rotate/{kind}")
+    def rotate(kind: str) -> None:
+        world.keys = {f"{'ec' if kind == 'ES256' else 'rsa'}-{secrets.token_hex(2)}": new_key(kind)}
+
+
+def provider(issuer: str) -> FastAPI:
+    """The provider as it is and as a test makes it."""
     world = World(issuer, {"rsa-1": new_key("RS256")})
     app = FastAPI()
 
@@ -115,42 +164,8 @@ def provider(issuer: str) -> FastAPI:  # noqa: C901 - one small function a path
         back = {"code": code, "state": asked["state"], "session_state": "beside"}
         return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(back)}", 302)
 
-    @app.post("/token")
-    async def token(request: Request) -> JSONResponse:
-        form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
-        given = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
-        if [unquote_plus(part) for part in given.split(":")] != [CLIENT, SECRET]:
-            return JSONResponse({"error": "invalid_client"}, 401)
-        asked = world.codes.pop(form["code"], None)
-        fits = (
-            asked is not None
-            and (asked["client_id"], asked["redirect_uri"]) == (CLIENT, form["redirect_uri"])
-            and asked["code_challenge"] == b64(hashlib.sha256(form["code_verifier"].encode()).digest())
-        )
-        if asked is None or not fits:
-            return JSONResponse({"error": "invalid_grant"}, 400)
-        who, now, access = json.loads(asked["who"]), int(time.time()), secrets.token_urlsafe(16)
-        world.access[access] = {**who, **world.twist.get("user_info", {})}
-        said = {} if world.twist.get("thin") else who
-        claims = {"iss": issuer, "aud": CLIENT, "iat": now, "exp": now + 60, "nonce": asked["nonce"], **said, "sub": who["sub"]}
-        return JSONResponse({"access_token": access, "token_type": "Bearer", "id_token": signed(world, claims)})
-
-    @app.get("/userinfo")
-    def user_info(request: Request) -> dict[str, Any]:
-        return world.access[request.headers["authorization"].removeprefix("Bearer ")]
-
-    @app.post("/who")
-    async def become(request: Request) -> None:
-        world.who = await request.json()
-
-    @app.post("/twist")
-    async def lie(request: Request) -> None:
-        world.twist = await request.json()
-
-    @app.post("/rotate/{kind}")
-    def rotate(kind: str) -> None:
-        world.keys = {f"{'ec' if kind == 'ES256' else 'rsa'}-{secrets.token_hex(2)}": new_key(kind)}
-
+    _give_tokens(app, world)
+    _obey(app, world)
     return app
 
 

@@ -56,12 +56,16 @@ def drawn(dice: Random, side: str) -> Iterator[Fault]:
 
 @dataclass
 class Trouble:
-    """Makes things go wrong until it is told to stop, and counts what did. `say` tells people."""
+    """Makes things go wrong until it is told to stop. `say` tells people.
+
+    A fault counts as `met` when its signal came to a living process, else as one that met nothing.
+    """
 
     house: House
     say: Callable[[str], None]
     stop: threading.Event = field(default_factory=threading.Event)
-    injected: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    met_nothing: Counter[str] = field(default_factory=Counter)
     slow_ends: list[str] = field(default_factory=list)
 
     def draw(self, seed: str, side: str) -> None:
@@ -73,23 +77,27 @@ class Trouble:
             self.stop.wait(pause)
             if self.stop.is_set():
                 return
-            self.injected[fault.kind] += 1
             self.say(str(fault))
-            self._live_through(fault)
+            bit = self._live_through(fault)
+            (self.met if bit else self.met_nothing)[fault.kind] += 1
+            if not bit:
+                self.say(f"{fault.kind} {fault.victim}: met nothing")
 
-    def _live_through(self, fault: Fault) -> None:
+    def _live_through(self, fault: Fault) -> bool:
+        """Whether it met a living process."""
         match fault.kind.partition(" ")[0]:
             case "kill":
-                self.house.kill(fault.victim)
+                bit = self.house.kill(fault.victim)
                 self.stop.wait(fault.seconds)
             case "restart":
-                self.house.ask_to_end(fault.victim)
+                bit = self.house.ask_to_end(fault.victim)
                 self._await_end(fault.victim)
-            case "freeze":
-                self.house.freeze(fault.victim)
+            case _:
+                bit = self.house.freeze(fault.victim)
                 self.stop.wait(fault.seconds)
                 self.house.thaw(fault.victim)
         self.house.revive(fault.victim)
+        return bit
 
     def _await(self, condition: Callable[[], bool], within_s: float) -> None:
         until = time.monotonic() + within_s

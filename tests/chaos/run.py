@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -18,15 +18,17 @@ from schemas.topics import EVENT_TOPICS
 from tests.chaos.clients import Course, Starter, dice_of
 from tests.chaos.faults import SIDES, WAYS, Trouble
 from tests.chaos.fleet import ChaosFleet, Line
-from tests.chaos.witness import QUESTIONS as SEEN
 from tests.chaos.witness import Witness, starts, unfitting
+from tests.chaos.witness import looked_at as seen
 from tests.chaos.world import House, house
 from tests.jepsen.clients import Connection, Names
 from tests.jepsen.collect import Collector, WholeLog
+from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
 from tests.jepsen.explain import QUESTIONS as SAID
 from tests.jepsen.explain import Case, unexplained
+from tests.jepsen.facts import lines, looked_at
 from tests.jepsen.history import History, Said, Write
-from tests.jepsen.run import SHOWN, Report, _threads, _told
+from tests.jepsen.run import SHOWN, Report, _threads, _told, too_little
 from tests.jepsen.world import PREFIX, SHARDS
 from tests.roles.fleet import FINAL
 from tests.roles.harness import LEASE_S, Rows
@@ -43,7 +45,13 @@ SLACK_S = 90.0
 SETTLED_WITHIN_S = LEASE_S + SLACK_S
 """After all is healed every run has ended by then. The slack is for a backlog of steps, and for consumer groups to notice."""
 
+STARTED_WITHIN_S = 60.0
+"""After all is healed, how long clients may take to start those that were asked for while nobody could."""
+
 COLLECTED_WITHIN_S = 90.0
+
+LEAST_SHARE = 0.9
+"""The share of the runs that were asked for that must have been started, and have ended: else a run of chaos shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +64,7 @@ class Asked:
     logs: Path | None = None
 
 
-@dataclass(slots=True)
-class ChaosReport(Report):
-    """The same of a run of chaos: also how often which kind of fault was injected, and how many runs there were."""
-
-    injected: Counter[str] = field(default_factory=Counter)
-    runs: int = 0
-
-
-def chaos(asked: Asked, say: Callable[[str], None] = print) -> ChaosReport:
+def chaos(asked: Asked, say: Callable[[str], None] = print) -> Report:
     """Live through one run."""
     began = time.monotonic()
 
@@ -96,7 +96,7 @@ def _keep(folder: Path, there: House, logs: Path) -> None:
 class _Run:
     def __init__(self, asked: Asked, there: House, fleet: ChaosFleet, say: Callable[[str], None]) -> None:
         self._asked, self._there, self._fleet, self._say = asked, there, fleet, say
-        self._history, self._report, self._log = History(), ChaosReport(), WholeLog(SHARDS)
+        self._history, self._report, self._log = History(), Report(), WholeLog(SHARDS)
         self._course = Course(asked.runs, asked.minutes * 60 * STARTED_IN)
         self._stop = threading.Event()
         self._supervising = threading.Thread(target=there.supervise, args=(self._stop,), daemon=True)
@@ -121,6 +121,9 @@ class _Run:
                     time.sleep(0.2)
             self._say("all is put right")
             self._there.heal()
+            late = time.monotonic() + STARTED_WITHIN_S
+            while time.monotonic() < late and sum(self._course.asked.values()) < self._asked.runs:
+                time.sleep(0.2)
         self._worked_s = time.monotonic() - began
         for client in clients:
             client.connection.close()
@@ -170,7 +173,7 @@ class _Run:
 
     # --- look ---------------------------------------------------------------------------------------------------------
 
-    def look(self) -> ChaosReport:
+    def look(self) -> Report:
         """Collect everything and hold it against what clients were told and what targets saw."""
         unknown = self._ask_about_unknown()
         self._live, rebuilt = self._rebuilt()
@@ -179,14 +182,28 @@ class _Run:
         except (TimeoutError, KafkaException) as error:
             self._wrong("does_not_settle", f"the log cannot be read to its end: {error}")
         witness = Witness(list(self._fleet.told()), self._live["run_steps"])
-        for name, what in (*unexplained(Case(self._history, self._log)), *unfitting(witness)):
+        case, evidence = Case(self._history, self._log), self._evidence(witness, rebuilt)
+        for name, what in (*unexplained(case), *unfitting(witness)):
             self._wrong(name, what)
-        for violation in violations(self._evidence(witness, rebuilt)):
+        for violation in violations(evidence):
             self._wrong(violation.invariant, violation.what)
+        for what in self._there.crashed:
+            self._wrong(NO_ROLE_ENDS_BY_ITSELF, what)
+        looked = {**seen(witness), **looked_at((*SAID, *INVARIANTS), case, evidence)}
         self._report.lines += self._figures(unknown, witness)
-        self._report.commands, self._report.runs = len(self._history.writes), len(self._live["runs"])
-        self._report.injected = self._trouble.injected
+        self._report.lines += lines({**looked, NO_ROLE_ENDS_BY_ITSELF: self._there.started})
+        self._report.met, self._report.lacking = self._trouble.met, self._too_little(witness)
         return self._report
+
+    def _too_little(self, witness: Witness) -> list[str]:
+        runs, least = self._live["runs"], LEAST_SHARE * self._asked.runs
+        done = {
+            "runs that were started": sum(self._course.asked.values()),
+            "runs that ended": sum(run["state"] in FINAL for run in runs),
+            "attempts that began on a target": len(witness.begun),
+            "faults that met something": sum(self._trouble.met.values()),
+        }
+        return too_little(done, dict(zip(done, (least, least, least, self._asked.minutes), strict=True)))
 
     def _ask_about_unknown(self) -> Sequence[Write]:
         unknown = [write for write in self._history.writes if not write.definite]
@@ -239,13 +256,14 @@ class _Run:
         (told, _), begun = self._history.longest_stall, longest_stall(witness.lines)
         yield f"longest stall: {told:.1f} s without an answered command, {begun:.1f} s without a step's begin"
         yield f"all runs had ended {self._settled_s:.1f} s after all was up"
-        yield f"checked: {', '.join((*SEEN, *SAID, *INVARIANTS))}"
 
     def _figures_of_faults(self) -> Iterator[str]:
-        injected, there = self._trouble.injected, self._there
+        trouble, there = self._trouble, self._there
         for way in WAYS:
-            kinds = {kind: n for kind, n in sorted(injected.items()) if kind.startswith(way)}
+            kinds = {kind: n for kind, n in sorted(trouble.met.items()) if kind.startswith(way)}
             yield f"{way}: {sum(kinds.values())}: " + ", ".join(f"{n} {kind.partition(' ')[2]}" for kind, n in kinds.items())
+        if trouble.met_nothing:
+            yield "nothing met: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.met_nothing.items()))
         yield f"started again: {there.started}; of these ended by themselves: {dict(there.ended)}"
         yield f"killed since an orderly end took too long: {self._trouble.slow_ends}"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,9 +10,15 @@ import pytest
 from schemas.position import Partition
 from tests.chaos.fleet import Line
 from tests.chaos.run import longest_stall
-from tests.chaos.witness import QUESTIONS, Witness, mark, starts, unfitting
+from tests.chaos.witness import QUESTIONS, Witness, looked_at, mark, starts, unfitting
 
 RUN = "slow.1"
+TOLD_S = 100.0
+"""When all that ended is told as ended, in the clock in which a line is written each second."""
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 @dataclass
@@ -26,7 +33,7 @@ class Story:
         self.rows.append(
             {
                 "run": RUN, "target": "a-01", "step": step, "step_index": index, "attempt": attempt, "state": state,
-                "exit_code": exit_code, "started_at": "then" if started else None,
+                "exit_code": exit_code, "started_at": "then" if started else None, "finished_at": at(TOLD_S),
             }
         )  # fmt: skip
         return self.rows[-1]
@@ -46,6 +53,22 @@ def told() -> Story:
     story.writes(story.row("second", 1, "lost"), "begin")
     story.writes(story.row("second", 2, "failed", 3), "begin", "3")
     story.row("third", 1, "skipped", started=False)
+    return story
+
+
+def let_the_second_succeed(story: Story) -> None:
+    """So that the third may begin."""
+    story.lines[-1] = story.lines[-1]._replace(what="0")
+    story.rows[-2].update(state="succeeded", exit_code=0)
+
+
+def killed(state: str, told_s: float) -> Story:
+    """The third step was killed: it began, and wrote its end all the same; `told_s` is when it was told as over."""
+    story = told()
+    let_the_second_succeed(story)
+    story.rows.pop()
+    story.writes(story.row("third", 1, state), "begin", "0")
+    story.rows[-1]["finished_at"] = at(told_s)
     return story
 
 
@@ -74,6 +97,7 @@ def ends_otherwise_than_told(story: Story) -> None:
 
 
 def runs_what_is_told_as_unreachable(story: Story) -> None:
+    let_the_second_succeed(story)
     story.writes(story.row("third", 2, "unreachable"), "begin")
 
 
@@ -81,7 +105,16 @@ def begins_before_the_step_before_it_ends(story: Story) -> None:
     story.lines = [line._replace(line=7) if line.what == "0" else line for line in story.lines]
 
 
+def goes_on_when_told_as_cancelled(story: Story) -> None:
+    story.rows[:], story.lines[:] = (late := killed("cancelled", told_s=5.5)).rows, late.lines
+
+
+def goes_on_after_a_failure(story: Story) -> None:
+    story.writes(story.row("third", 2, "succeeded", 0), "begin", "0")
+
+
 def repeats_what_is_not_idempotent(story: Story) -> None:
+    let_the_second_succeed(story)
     story.writes(story.row("third", 2, "lost"), "begin")
     story.rows[-2].update(state="lost", started_at="then")
 
@@ -94,6 +127,8 @@ STORIES: list[tuple[Callable[[Story], None], str]] = [
     (ends_otherwise_than_told, "what_ended_by_itself_wrote_so"),
     (runs_what_is_told_as_unreachable, "what_never_started_wrote_nothing"),
     (begins_before_the_step_before_it_ends, "steps_follow_each_other"),
+    (goes_on_when_told_as_cancelled, "what_is_told_as_killed_did_not_go_on"),
+    (goes_on_after_a_failure, "nothing_follows_a_failure"),
     (repeats_what_is_not_idempotent, "what_is_lost_is_not_repeated"),
 ]
 
@@ -107,6 +142,21 @@ def test_a_target_that_saw_otherwise_breaks_the_question_that_asks_for_it(broken
     story = told()
     broken(story)
     assert story.found() == {question}
+
+
+@pytest.mark.parametrize("state", ["timed_out", "cancelled"])
+def test_a_killed_step_may_have_ended_just_before_but_not_after_it_was_told_dead(state: str) -> None:
+    assert killed(state, told_s=6.5).found() == set()
+    assert killed(state, told_s=5.5).found() == {"what_is_told_as_killed_did_not_go_on"}
+    assert killed("lost", told_s=5.5).found() == set(), "of what is lost nobody says that it is dead"
+
+
+def test_each_question_counts_what_it_looked_at() -> None:
+    assert looked_at(Witness(told().lines, told().rows)) == {
+        "no_attempt_begins_twice": 3, "every_line_is_of_an_attempt": 5, "what_ended_by_itself_wrote_so": 2,
+        "what_is_told_as_killed_did_not_go_on": 0, "what_never_started_wrote_nothing": 1, "steps_follow_each_other": 1,
+        "nothing_follows_a_failure": 1, "what_is_lost_is_not_repeated": 2,
+    }  # fmt: skip
 
 
 def test_every_question_is_broken_by_a_story() -> None:

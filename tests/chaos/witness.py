@@ -6,6 +6,7 @@ The read model is held against the log elsewhere; here it stands for it.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from domain.identity import job_of
@@ -16,6 +17,8 @@ from tests.roles.fleet import IDEMPOTENT
 from tests.support.checker import Start, mark_of
 
 BEGIN = "begin"
+KILLED = ("timed_out", "cancelled")
+FAILED = ("failed", "timed_out", "unreachable", "cancelled")
 Broken = Iterator[str]
 Row = Mapping[str, Any]
 
@@ -72,6 +75,18 @@ def what_ended_by_itself_wrote_so(witness: Witness) -> Broken:
             yield f"{_named(row)} is told with status {row['exit_code']}; its target has {statuses or 'no end'}"
 
 
+def what_is_told_as_killed_did_not_go_on(witness: Witness) -> Broken:
+    """A step told as over its time or cancelled was dead by then: its target has no end of it from after that.
+
+    It may have ended by itself just before. Both clocks are one machine's.
+    """
+    for row in witness.rows:
+        if row["state"] in KILLED and row["finished_at"] is not None:
+            told = datetime.fromisoformat(row["finished_at"]).timestamp()
+            late = [line for line in witness.ended.get(mark(row), ()) if line.at > told]
+            yield from (f"{_named(row)} was told as ended at {told:.3f}, and its target has {line}" for line in late)
+
+
 def what_never_started_wrote_nothing(witness: Witness) -> Broken:
     """A step told as skipped, cancelled before it started or unreachable left nothing on its target."""
     for row in witness.rows:
@@ -96,6 +111,19 @@ def steps_follow_each_other(witness: Witness) -> Broken:
             yield from (f"{_named(row)} ended after a later step began: {line}" for line in early)
 
 
+def nothing_follows_a_failure(witness: Witness) -> Broken:
+    """On one target, no later step of a run begins when one failed or ran out of time, unless the job goes on then."""
+    last: dict[tuple[str, str, str], Row] = {}
+    for row in witness.rows:
+        key = (row["run"], row["target"], row["step"])
+        last[key] = max(last.get(key, row), row, key=lambda each: each["attempt"])
+    begun = {(row["run"], row["target"], row["step_index"]) for row in witness.rows if mark(row) in witness.begun}
+    for (run, target, step), row in last.items():
+        if row["state"] in FAILED and KINDS[job_of(run)].steps.get(step, {}).get("on_failure") != "continue":
+            late = sorted(index for r, t, index in begun if (r, t) == (run, target) and index > row["step_index"])
+            yield from (f"{_named(row)}, and step {index} began after it" for index in late)
+
+
 def what_is_lost_is_not_repeated(witness: Witness) -> Broken:
     """A step that is not idempotent and has no retries is not started again once it is lost; and none after a success."""
     attempts = Counter((row["run"], row["step"], row["target"]) for row in witness.rows if row["started_at"] is not None)
@@ -115,8 +143,10 @@ QUESTIONS: Mapping[str, Callable[[Witness], Broken]] = {
         no_attempt_begins_twice,
         every_line_is_of_an_attempt,
         what_ended_by_itself_wrote_so,
+        what_is_told_as_killed_did_not_go_on,
         what_never_started_wrote_nothing,
         steps_follow_each_other,
+        nothing_follows_a_failure,
         what_is_lost_is_not_repeated,
     )
 }
@@ -125,6 +155,23 @@ QUESTIONS: Mapping[str, Callable[[Witness], Broken]] = {
 def unfitting(witness: Witness) -> list[tuple[str, str]]:
     """Everything that does not fit, each with the name of what it breaks."""
     return [(name, what) for name, question in QUESTIONS.items() for what in question(witness)]
+
+
+def looked_at(witness: Witness) -> dict[str, int]:
+    """How many facts each question had: lines of targets, or rows of attempts."""
+    states = Counter(row["state"] for row in witness.rows)
+    told = Counter(row["exit_code"] is not None for row in witness.rows)
+    counts = (
+        len(witness.begun),
+        len(witness.lines),
+        told[True],
+        sum(states[state] for state in KILLED),
+        sum(row["started_at"] is None for row in witness.rows) + states["unreachable"],
+        states["succeeded"],
+        sum(states[state] for state in FAILED),
+        states["succeeded"] + states["lost"],
+    )
+    return dict(zip(QUESTIONS, counts, strict=True))
 
 
 def starts(witness: Witness, decided: Mapping[Partition, Sequence[tuple[float, int]]]) -> list[Start]:

@@ -38,32 +38,33 @@ class House(World):
         """The services by name."""
         return self.services
 
-    def ask_to_end(self, name: str) -> None:
-        """End it in order, as a restart does; it stays down until `revive`."""
+    def ask_to_end(self, name: str) -> bool:
+        """End it in order, as a restart does; it stays down until `revive`. Whether there was a process to be asked."""
         with self._lock:
             self.held.add(name)
             number = self.services[name].stop_signal() if name in self.services else signal.SIGTERM
-            if self._status(name) is None:
-                os.kill(self._process(name).pid, number)
+            if self._status(name) is not None:
+                return False
+            self.ordered.add(name)
+            os.kill(self._process(name).pid, number)
+            return True
 
     def missing(self) -> list[str]:
         """Who is not up, `ready` when the API does not say that it is."""
         down = [name for name in (*self.nodes, *self.roles.names) if not self.is_up(name)]
         return down or ([] if self.roles.answers_ready() else ["ready"])
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
+    def _signal(self, name: str, number: signal.Signals) -> bool:
         """Postgres is many processes, each a session of its own; all others are one."""
-        if self._status(name) is not None:
-            return
+        if name != "postgres" or self._status(name) is not None:
+            return super()._signal(name, number)
         pid = self._process(name).pid
-        if name != "postgres":
-            os.kill(pid, number)
-            return
         if number == signal.SIGKILL:
             os.kill(pid, signal.SIGSTOP)  # it must not begin to recover from its children's end
         for one in (*children(pid), pid):
             with suppress(ProcessLookupError):
                 os.kill(one, number)
+        return True
 
 
 def children(pid: int) -> list[int]:

@@ -28,6 +28,11 @@ TIMEOUT_S = 10.0
 TRIES = 4
 PATHS = {"target": "/targets", "job": "/jobs", "credential": "/credentials"}
 _NEVER_SENT = {"log_unavailable", "overloaded", "shutting_down"}
+_FORESEEN = {
+    *_NEVER_SENT, "projection_lag", "rate_limited", "read_models_unavailable", "result_unknown", "sessions_unavailable",
+    "vault_unavailable",
+}  # fmt: skip
+"""What a 503 or 429 may say while things go wrong."""
 
 
 class Names:
@@ -132,8 +137,8 @@ class Client:
         except httpx2.TransportError:
             self.history.refused_reads += 1
             return None
+        self._unforeseen(answer, "GET", stream)
         if answer.status_code not in (200, 404):
-            self._unforeseen(answer, "GET", stream)
             self.history.refused_reads += 1
             return None
         body = answer.json() if answer.status_code == 200 else {}
@@ -245,8 +250,17 @@ class Client:
             self.names.replace(kind, name)
 
     def _unforeseen(self, answer: httpx2.Response, method: str, what: str) -> None:
-        if answer.status_code == 500 or answer.status_code == 400:
+        if not foreseen(answer, method):
             self.history.unforeseen.append(f"{method} {what} was answered {answer.status_code}: {answer.text[:300]}")
+
+
+def foreseen(answer: httpx2.Response, method: str) -> bool:
+    """Whether a server may answer so: done, refused for a reason of the command's, not found, or not able to just now."""
+    if answer.status_code in (429, 503):
+        return "json" in answer.headers.get("content-type", "") and answer.json().get("code") in _FORESEEN
+    if method == "GET":
+        return answer.status_code in (200, 404)
+    return answer.status_code in (200, 201, 202, 404, 409, 412)
 
 
 def told(answer: httpx2.Response, write: Write, began: float) -> Try:

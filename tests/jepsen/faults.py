@@ -19,7 +19,8 @@ ARMED_FOR_S, CAUGHT_WITHIN_S = 15.0, 6.0
 READERS = ("api", "projections")
 AT_START = frozenset(POINTS[-4:])
 
-Heal = Callable[[], None]
+PAUSE_S = (1.0, 5.0)
+"""How long nothing new goes wrong between two faults, and between two crash points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +90,46 @@ def drawn(dice: Random, brokers: int) -> Iterator[Fault]:
 
 @dataclass
 class Trouble:
-    """Makes things go wrong in a world until it is told to stop, and counts what did. `say` tells people."""
+    """Makes things go wrong in a world until it is told to stop. `say` tells people; `pause_s` lies between two things.
+
+    A fault counts as `met` when it bit: a signal came to a living process, a rule delayed or held something, a connection was
+    reset. What met nothing is counted as `met_nothing`, and tried once more after the next fault.
+    """
 
     world: World
     say: Callable[[str], None]
     brokers: int
+    pause_s: tuple[float, float] = PAUSE_S
     stop: threading.Event = field(default_factory=threading.Event)
-    injected: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    met_nothing: Counter[str] = field(default_factory=Counter)
     fallen: Counter[str] = field(default_factory=Counter)
+    _missed: list[Fault] = field(default_factory=list)
 
     def draw(self, seed: str) -> None:
         """Fault after fault."""
         dice = Random(f"{seed}: faults")
         for fault in drawn(dice, self.brokers):
-            pause = dice.uniform(1, 5)
+            pause = dice.uniform(*self.pause_s)
+            again = self._missed.pop(0) if self._missed else None
+            if not self._live_through(fault, pause):
+                self._missed.append(fault)
+            if again is not None:
+                self._live_through(again, pause)
             if self.stop.is_set():
                 return
-            self.say(str(fault))
-            heal = self._inject(fault)
-            self.stop.wait(fault.seconds)
-            heal()
-            self.stop.wait(pause)
+
+    def _live_through(self, fault: Fault, pause: float) -> bool:
+        """Whether it met anything; what the end of all trouble kept from beginning is not told at all."""
+        if self.stop.is_set():
+            return True
+        self.say(str(fault))
+        bit = self._inject(fault)
+        (self.met if bit else self.met_nothing)[fault.kind] += 1
+        if not bit:
+            self.say(f"{fault.kind} {fault.victim}: met nothing")
+        self.stop.wait(pause)
+        return bit
 
     def sweep(self, seed: str) -> None:
         """Crash point after crash point, all of them once before any of them twice."""
@@ -119,7 +139,7 @@ class Trouble:
             dice.shuffle(points)
             for point in points:
                 owner, action = dice.choice(OWNERS), "kill" if dice.random() < 0.75 else "stop"
-                seconds, pause = dice.choice(SHORT_S + LONG_S), dice.uniform(1, 5)
+                seconds, pause = dice.choice(SHORT_S + LONG_S), dice.uniform(*self.pause_s)
                 if not self.stop.is_set():
                     self._fall(owner, point, action, seconds)
                     self.stop.wait(pause)
@@ -138,39 +158,39 @@ class Trouble:
             self.stop.wait(seconds)
             self.world.thaw(owner)
 
-    def _inject(self, fault: Fault) -> Heal:
-        """Make it so; how to put it right."""
-        self.injected[fault.kind] += 1
+    def _inject(self, fault: Fault) -> bool:
+        """Make it so, let it last, put it right; whether it met anything."""
         there = self.world
         match fault.kind.partition(" ")[0]:
             case "kill":
-                there.kill(fault.victim)
-                return lambda: there.revive(fault.victim)
+                return self._lasting(fault, there.kill(fault.victim), lambda: there.revive(fault.victim))
             case "freeze":
-                there.freeze(fault.victim)
-                return lambda: there.thaw(fault.victim)
+                return self._lasting(fault, there.freeze(fault.victim), lambda: there.thaw(fault.victim))
             case "clock":
-                there.set_clock(fault.victim, fault.much)
-                return lambda: there.set_clock(fault.victim, 0)
+                return self._lasting(fault, there.set_clock(fault.victim, fault.much), lambda: there.set_clock(fault.victim, 0))
             case "reset":
-                there.proxies.reset(_rule(fault))
-                return lambda: None
-        rule = _rule(fault)
-        there.proxies.impose(rule)
+                return self._lasting(fault, there.proxies.reset(_rule(fault)) > 0, lambda: None)
+        return self._held_back(fault, _rule(fault))
+
+    def _lasting(self, fault: Fault, bit: bool, put_right: Callable[[], object]) -> bool:
+        self.stop.wait(fault.seconds)
+        put_right()
+        return bit
+
+    def _held_back(self, fault: Fault, rule: Rule) -> bool:
+        self.world.proxies.impose(rule)
         if rule.api_key is not None:
             self._await(lambda: rule.caught is not None, CAUGHT_WITHIN_S)
-        return lambda: self._lift(fault, rule)
+        if rule.api_key is None or rule.caught is not None:
+            self.stop.wait(fault.seconds)
+        resets = fault.kind.endswith("reset")
+        reset = self.world.proxies.lift(rule, reset=resets)
+        return (rule.met > 0 or rule.caught is not None) and (reset > 0 or not resets)
 
     def _await(self, condition: Callable[[], bool], within_s: float) -> None:
         until = time.monotonic() + within_s
         while not condition() and time.monotonic() < until and not self.stop.is_set():
             time.sleep(0.02)
-
-    def _lift(self, fault: Fault, rule: Rule) -> None:
-        if rule.api_key is not None and rule.caught is None:
-            self.injected[f"{fault.kind} (none came)"] += 1
-            self.injected[fault.kind] -= 1
-        self.world.proxies.lift(rule, reset=fault.kind.endswith("reset"))
 
 
 def _rule(fault: Fault) -> Rule:

@@ -31,7 +31,7 @@ class Rule:
 
     `client` is matched against the whole name of a client, `broker` is one broker's number. `delay_s` is added to every piece in
     both directions. `held` are the directions in which nothing passes, `up` to the broker and `down` to the client. With
-    `api_key` only the first such request is held, alone, or with `answer` its answer.
+    `api_key` only the first such request is held, alone, or with `answer` its answer. `met` counts the pieces it delayed or held.
     """
 
     client: str = ".*"
@@ -41,6 +41,7 @@ class Rule:
     api_key: int | None = None
     answer: bool = False
     caught: "Link | None" = field(default=None, init=False)
+    met: int = field(default=0, init=False)
 
     def concerns(self, link: "Link") -> bool:
         """Whether this connection is meant."""
@@ -127,13 +128,21 @@ class Rules:
 
     async def passed(self, link: Link, direction: str) -> None:
         """Return once a piece may pass."""
-        if delay := sum(rule.delay_s for rule in self.all if rule.concerns(link)):
-            self.counted["pieces delayed"] += 1
-            await asyncio.sleep(delay)
-        if any(rule.holds(link, direction) for rule in self.all):
-            self.counted["pieces held and released late"] += 1
-            while any(rule.holds(link, direction) for rule in self.all):
+        if slow := [rule for rule in self.all if rule.delay_s and rule.concerns(link)]:
+            self._met(slow, "pieces delayed")
+            await asyncio.sleep(sum(rule.delay_s for rule in slow))
+        if holding := self._holding(link, direction):
+            self._met(holding, "pieces held and released late")
+            while self._holding(link, direction):
                 await self._changed.wait()
+
+    def _holding(self, link: Link, direction: str) -> list[Rule]:
+        return [rule for rule in self.all if rule.holds(link, direction)]
+
+    def _met(self, rules: list[Rule], what: str) -> None:
+        self.counted[what] += 1
+        for rule in rules:
+            rule.met += 1
 
 
 class Proxies:
@@ -159,9 +168,9 @@ class Proxies:
         """Put a rule in force."""
         self._do(self._change(lambda: self._rules.all.append(rule)))
 
-    def lift(self, rule: Rule, *, reset: bool = False) -> None:
-        """Take a rule out of force; what it held is released, or its connections are reset."""
-        self._do(self._lift(rule, reset))
+    def lift(self, rule: Rule, *, reset: bool = False) -> int:
+        """Take a rule out of force; what it held is released, or its connections are reset; how many of these."""
+        return self._do(self._lift(rule, reset))
 
     def reset(self, rule: Rule) -> int:
         """Reset every connection that the rule concerns; how many."""
@@ -213,15 +222,16 @@ class Proxies:
     async def _change(self, work: Callable[[], None]) -> None:
         self._rules.change(work)
 
-    async def _lift(self, rule: Rule, reset: bool) -> None:
-        if reset:
-            await self._reset(rule)
+    async def _lift(self, rule: Rule, reset: bool) -> int:
+        done = await self._reset(rule) if reset else 0
         self._rules.change(lambda: self._rules.all.remove(rule))
+        return done
 
     async def _reset(self, rule: Rule) -> int:
         chosen = [link for link in self._links if rule.concerns(link)]
         for link in chosen:
             link.reset()
+        self._rules.counted["connections reset"] += len(chosen)
         return len(chosen)
 
     async def _close(self) -> None:

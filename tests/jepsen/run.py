@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,10 @@ from schemas.outcome import Accepted
 from tests.jepsen.armed import POINTS
 from tests.jepsen.clients import CREDENTIAL, Client, Connection, Names
 from tests.jepsen.collect import Collector, WholeLog
+from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
 from tests.jepsen.explain import QUESTIONS, Case, unexplained
-from tests.jepsen.faults import Trouble
+from tests.jepsen.facts import lines, looked_at
+from tests.jepsen.faults import PAUSE_S, Trouble
 from tests.jepsen.history import History, Said, Write
 from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
 from tests.roles.harness import Rows
@@ -35,13 +37,20 @@ SETTLED_WITHIN_S = 150.0
 COLLECTED_WITHIN_S, READ_WITHIN_S = 60.0, 60.0
 SHOWN = 8
 
+LEAST_A_MINUTE = {
+    "writes that were acknowledged": 20,
+    "reads that were answered with something": 15,
+    "faults that met something": 3,
+}
+"""What must have been done in each minute while things went wrong: a run in which nothing happened shows nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What run is asked for: how long things go wrong, how many brokers, from which seed.
 
-    `plant` names a bug to be found; `services` are URLs of Postgres and Redis (else own ones are started); the roles' logs are
-    kept in the new folder `logs`.
+    `plant` names a bug to be found; `services` are URLs of Postgres and Redis (else own ones are started); `pause_s` lies between
+    two faults; the roles' logs are kept in the new folder `logs`.
     """
 
     minutes: float
@@ -49,16 +58,43 @@ class Asked:
     seed: str = "0"
     plant: str = ""
     services: Sequence[str] = ()
+    pause_s: tuple[float, float] = PAUSE_S
     logs: Path | None = None
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run came to: `lines` for people, how many commands there were, and what is wrong."""
+    """What a run came to: `lines` for people, what is wrong, and what there was too little of to say that nothing is.
+
+    `met` are the faults that bit, by kind; `fallen` how often an owner fell at each crash point.
+    """
 
     lines: list[str] = field(default_factory=list)
-    commands: int = 0
     broken: list[tuple[str, str]] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    met: Counter[str] = field(default_factory=Counter)
+    fallen: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def violated(self) -> set[str]:
+        """The names of what is violated."""
+        return {name for name, _ in self.broken}
+
+    def verdict(self, seed: str) -> Iterator[str]:
+        """The last lines for people."""
+        yield from (f"VIOLATED {name}: {what}" for name, what in self.broken[: 5 * SHOWN])
+        yield from (f"TOO LITTLE WAS DONE: {what}" for what in self.lacking)
+        yield f"seed {seed}: " + (f"{len(self.broken)} violations" if self.broken else "no violation")
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 when something is wrong, or nothing can be said."""
+        return 1 if self.broken or self.lacking else 0
+
+
+def too_little(done: Mapping[str, int], least: Mapping[str, float]) -> list[str]:
+    """What there was less of than there must be."""
+    return [f"{done[what]} {what}, at least {number:.0f} are wanted" for what, number in least.items() if done[what] < number]
 
 
 def jepsen(asked: Asked, say: Callable[[str], None] = print) -> Report:
@@ -92,7 +128,7 @@ class _Run:
         self._stop = threading.Event()
         self._supervising = threading.Thread(target=there.supervise, args=(self._stop,), daemon=True)
         self._supervising.start()
-        self._trouble = Trouble(there, say, asked.brokers)
+        self._trouble = Trouble(there, say, asked.brokers, asked.pause_s)
         self._collector = Collector(there.brokers.address, PREFIX, SHARDS)
         self._password = (there.roles.home / "admin-password").read_text().strip()
         self._log = WholeLog(SHARDS)
@@ -118,8 +154,18 @@ class _Run:
                 self._wrong("does_not_settle", "not everything is up again")
             time.sleep(3)
         self._worked_s = time.monotonic() - began
+        self._report.lacking = self._too_little()
         for client in clients:
             client.connection.close()
+
+    def _too_little(self) -> list[str]:
+        done = (
+            sum(write.said is Said.OK for write in self._history.writes),
+            sum(read.version > 0 for read in self._history.reads),
+            sum(self._trouble.met.values()),
+        )
+        least = {what: number * self._asked.minutes for what, number in LEAST_A_MINUTE.items()}
+        return too_little(dict(zip(LEAST_A_MINUTE, done, strict=True)), least)
 
     def _make_credential(self) -> None:
         body = {"name": CREDENTIAL, "kind": "token", "secret": {"token": "nothing"}}
@@ -157,12 +203,16 @@ class _Run:
             self._read_all(asking)
             self._rows = self._rebuilt()
         asking.connection.close()
-        for name, what in unexplained(Case(self._history, self._log)):
+        case, evidence = Case(self._history, self._log), self._evidence()
+        for name, what in unexplained(case):
             self._wrong(name, what)
-        for violation in violations(self._evidence()):
+        for violation in violations(evidence):
             self._wrong(violation.invariant, violation.what)
-        self._report.lines += self._figures(unknown)
-        self._report.commands = len(self._history.writes)
+        for what in self._there.crashed:
+            self._wrong(NO_ROLE_ENDS_BY_ITSELF, what)
+        looked = {**looked_at((*QUESTIONS, *INVARIANTS), case, evidence), NO_ROLE_ENDS_BY_ITSELF: self._there.started}
+        self._report.lines += [*self._figures(unknown), *lines(looked)]
+        self._report.met, self._report.fallen = self._trouble.met, self._trouble.fallen
         return self._report
 
     def _read_all(self, asking: Client) -> None:
@@ -207,9 +257,12 @@ class _Run:
         doubted = [w for w in writes if any(t.said is Said.UNKNOWN and not t.asked for t in w.tries)]
         resolved = Counter(write.said.value if write.definite else "never came" for write in doubted)
         stall, _ = self._history.longest_stall
-        yield "faults: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.injected.items()) if n)
-        missed = [point for point in POINTS if not trouble.fallen[point]]
-        yield f"crash points: {sum(trouble.fallen.values())} falls; not reached: {', '.join(missed) or 'none'}"
+        yield "faults: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.met.items()))
+        if trouble.met_nothing:
+            yield "nothing met: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.met_nothing.items()))
+        fallen, missed = trouble.fallen, [point for point in POINTS if not trouble.fallen[point]]
+        yield f"crash points: {sum(fallen.values())} falls: " + "; ".join(f"{fallen[p]} {p}" for p in POINTS if fallen[p])
+        yield f"crash points not reached: {'; '.join(missed) or 'none'}"
         yield "network: " + ", ".join(f"{n} {what}" for what, n in there.proxies.counted.items())
         yield f"started again: {there.started}; of these ended by themselves: {dict(there.ended)}"
         yield f"commands: {len(writes)} ({len(writes) / self._worked_s:.1f}/s): " + ", ".join(f"{n} {s}" for s, n in said.items())
@@ -218,7 +271,6 @@ class _Run:
         yield f"reads: {len(self._history.reads)}, refused {self._history.refused_reads}"
         yield f"log: {len(self._log.events)} events, {len(self._log.outcomes)} outcomes, {len(self._log.commands)} commands"
         yield f"longest stall: {stall:.1f} s without an answered write"
-        yield f"checked: {', '.join((*QUESTIONS, *INVARIANTS))}"
 
     def end(self) -> None:
         """Stop what this started itself."""

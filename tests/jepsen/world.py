@@ -22,6 +22,7 @@ from infra.deploy.services.postgres import PostgresServer
 from infra.deploy.services.redis import RedisServer
 from infra.deploy.services.together import services_folder
 from tests.jepsen.armed import PLANT, RIG
+from tests.jepsen.ends import KILLED, End, unforeseen
 from tests.jepsen.proxy import Proxies
 from tests.roles.harness import Installation, database
 
@@ -64,15 +65,21 @@ class Rigged(Installation):
 
 @dataclass
 class World:
-    """Everything by name: brokers `kafka-1` …, roles `api`, `projections`, `commands-1` …"""
+    """Everything by name: brokers `kafka-1` …, roles `api`, `projections`, `commands-1` …
+
+    `held` are kept down, `ordered` were asked to end; `crashed` says of each role that ended unforeseen what it was.
+    """
 
     brokers: KafkaCluster
     proxies: Proxies
     roles: Installation
     rig: Path
     held: set[str] = field(default_factory=set)
+    ordered: set[str] = field(default_factory=set)
     ended: Counter[str] = field(default_factory=Counter)
+    crashed: list[str] = field(default_factory=list)
     started: int = 0
+    _log_from: Counter[str] = field(default_factory=Counter)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -80,17 +87,17 @@ class World:
         """The brokers by name."""
         return {node.name: node for node in self.brokers.nodes}
 
-    def kill(self, name: str, *, hold: bool = True) -> None:
-        """SIGKILL; with `hold` it stays down until `revive`."""
+    def kill(self, name: str, *, hold: bool = True) -> bool:
+        """SIGKILL; with `hold` it stays down until `revive`. Whether there was a process to be killed."""
         with self._lock:
             if hold:
                 self.held.add(name)
-            self._signal(name, signal.SIGKILL)
+            return self._signal(name, signal.SIGKILL)
 
-    def freeze(self, name: str) -> None:
-        """SIGSTOP."""
+    def freeze(self, name: str) -> bool:
+        """SIGSTOP. Whether there was a process to be stopped."""
         with self._lock:
-            self._signal(name, signal.SIGSTOP)
+            return self._signal(name, signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
         """SIGCONT."""
@@ -114,12 +121,13 @@ class World:
         fresh.write_text(f"{point} {action}")
         return fresh.rename(file)
 
-    def set_clock(self, name: str, wrong_by_s: float) -> None:
-        """Make a role's clock wrong by so many seconds."""
+    def set_clock(self, name: str, wrong_by_s: float) -> bool:
+        """Make a role's clock wrong by so many seconds. Whether there was a process to be misled."""
         file = self.rig / f"{name}.clock"
         fresh = file.with_suffix(".new")
         fresh.write_text(str(wrong_by_s))
         fresh.rename(file)
+        return self.is_up(name)
 
     def heal(self) -> None:
         """Nothing is held down, frozen or armed any more."""
@@ -133,28 +141,42 @@ class World:
     def supervise(self, stop: threading.Event) -> None:
         """Start again what has ended, until `stop` is set."""
         while not stop.wait(_LOOK_EVERY_S):
-            with self._lock:
-                for name in (*self.nodes, *self.roles.names):
-                    if name not in self.held and (status := self._status(name)) is not None:
-                        self._start_again(name, status)
+            self.look_after()
+
+    def look_after(self) -> None:
+        """Start again what has ended and is not held down."""
+        with self._lock:
+            for name in (*self.nodes, *self.roles.names):
+                if name not in self.held and (status := self._status(name)) is not None:
+                    self._start_again(name, status)
 
     def _start_again(self, name: str, status: int) -> None:
-        if status != -signal.SIGKILL:  # nobody but us kills here
-            self.ended[f"{name.rstrip('-0123456789')} with status {status}"] += 1
+        ordered = name in self.ordered
+        self.ordered.discard(name)
+        if status != KILLED:
+            self.ended[f"{name.rstrip('-0123456789')} with status {status}{' as ordered' * ordered}"] += 1
         self.started += 1
         if name in self.nodes:
             self.nodes[name].launch()
-        else:
-            self.roles.start(name)
+            return
+        log = self.roles.log(name).read_bytes()
+        what = unforeseen(End(name, status, ordered, log[self._log_from[name] :].decode(errors="replace")))
+        if what is not None:
+            self.crashed.append(what)
+        self._log_from[name] = len(log)
+        self.roles.start(name)
 
     def _process(self, name: str) -> subprocess.Popen[bytes]:
         process = self.nodes[name]._process if name in self.nodes else self.roles.processes[name]
         assert process is not None
         return process
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        if self._status(name) is None:
-            os.kill(self._process(name).pid, number)
+    def _signal(self, name: str, number: signal.Signals) -> bool:
+        """Whether it was delivered to a living process."""
+        if self._status(name) is not None:
+            return False
+        os.kill(self._process(name).pid, number)
+        return True
 
     def _status(self, name: str) -> int | None:
         status: int | None = self._process(name).poll()

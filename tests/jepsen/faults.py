@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 from tests.jepsen.armed import CALL_S, POINTS, SESSION_S, TRANSACTION_S
@@ -15,7 +16,9 @@ SHORT_S, LONG_S = (0.7, CALL_S * 1.5), (TRANSACTION_S * 1.25, SESSION_S * 1.4)
 """How long things last: shorter than what notices, longer than a transaction may take, longer than a session."""
 
 JUMP_S = 7200.0
-ARMED_FOR_S, CAUGHT_WITHIN_S = 15.0, 6.0
+ALONE_FOR_S, ARMED_FOR_S, MET_WITHIN_S = 3.0, 15.0, 8.0
+"""How long one owner is armed alone, and then all; how long a bad network waits for somebody to meet."""
+
 READERS = ("api", "projections")
 AT_START = frozenset(POINTS[-4:])
 
@@ -145,18 +148,23 @@ class Trouble:
                     self.stop.wait(pause)
 
     def _fall(self, owner: str, point: str, action: str, seconds: float) -> None:
-        file = self.world.arm(owner, point, action)
+        """Let this owner fall; another one as well may, when this one does not come by soon: it may have no shard just now."""
+        armed = {owner: self.world.arm(owner, point, action)}
         if point in AT_START:
             self.world.kill(owner, hold=False)
-        self._await(lambda: not file.exists(), ARMED_FOR_S)
-        if file.exists():
-            file.unlink(missing_ok=True)
-            return
-        self.fallen[point] += 1
-        self.say(f"{owner} {'killed' if action == 'kill' else f'stopped for {seconds:g} s'} {point}")
-        if action == "stop":
+        else:
+            self._await(lambda: not armed[owner].exists(), ALONE_FOR_S)
+            if armed[owner].exists():
+                armed |= {other: self.world.arm(other, point, action) for other in OWNERS if other != owner}
+        self._await(lambda: not all(file.exists() for file in armed.values()), ARMED_FOR_S)
+        fallen = [name for name, file in armed.items() if not _disarmed(file)]
+        for name in fallen:
+            self.fallen[point] += 1
+            self.say(f"{name} {'killed' if action == 'kill' else f'stopped for {seconds:g} s'} {point}")
+        if fallen and action == "stop":
             self.stop.wait(seconds)
-            self.world.thaw(owner)
+            for name in fallen:
+                self.world.thaw(name)
 
     def _inject(self, fault: Fault) -> bool:
         """Make it so, let it last, put it right; whether it met anything."""
@@ -169,7 +177,9 @@ class Trouble:
             case "clock":
                 return self._lasting(fault, there.set_clock(fault.victim, fault.much), lambda: there.set_clock(fault.victim, 0))
             case "reset":
-                return self._lasting(fault, there.proxies.reset(_rule(fault)) > 0, lambda: None)
+                return self._lasting(
+                    fault, self._await(lambda: there.proxies.reset(_rule(fault)) > 0, MET_WITHIN_S), lambda: None
+                )
         return self._held_back(fault, _rule(fault))
 
     def _lasting(self, fault: Fault, bit: bool, put_right: Callable[[], object]) -> bool:
@@ -178,19 +188,29 @@ class Trouble:
         return bit
 
     def _held_back(self, fault: Fault, rule: Rule) -> bool:
+        """It lasts from when it met something, since after a broker's restart there may be nobody to meet."""
         self.world.proxies.impose(rule)
-        if rule.api_key is not None:
-            self._await(lambda: rule.caught is not None, CAUGHT_WITHIN_S)
-        if rule.api_key is None or rule.caught is not None:
+        met = self._await(lambda: rule.met > 0, MET_WITHIN_S)
+        if met:
             self.stop.wait(fault.seconds)
         resets = fault.kind.endswith("reset")
         reset = self.world.proxies.lift(rule, reset=resets)
-        return (rule.met > 0 or rule.caught is not None) and (reset > 0 or not resets)
+        return met and (reset > 0 or not resets)
 
-    def _await(self, condition: Callable[[], bool], within_s: float) -> None:
+    def _await(self, condition: Callable[[], bool], within_s: float) -> bool:
         until = time.monotonic() + within_s
-        while not condition() and time.monotonic() < until and not self.stop.is_set():
+        while not (true := condition()) and time.monotonic() < until and not self.stop.is_set():
             time.sleep(0.02)
+        return true
+
+
+def _disarmed(file: Path) -> bool:
+    """Whether it was still armed; a file that is gone has done its work."""
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _rule(fault: Fault) -> Rule:

@@ -50,7 +50,8 @@ class Asked:
     """What run is asked for: how long things go wrong, how many brokers, from which seed.
 
     `plant` names a bug to be found; `services` are URLs of Postgres and Redis (else own ones are started); `pause_s` lies between
-    two faults; the roles' logs are kept in the new folder `logs`.
+    two faults; while a fault or crash point that is `wanted` has met nothing it goes on, at most as long again; the roles' logs
+    are kept in the new folder `logs`.
     """
 
     minutes: float
@@ -59,6 +60,7 @@ class Asked:
     plant: str = ""
     services: Sequence[str] = ()
     pause_s: tuple[float, float] = PAUSE_S
+    wanted: frozenset[str] = frozenset()
     logs: Path | None = None
 
 
@@ -148,6 +150,8 @@ class _Run:
             time.sleep(2)
             with _threads([(self._trouble.draw, (seed,)), (self._trouble.sweep, (seed,))], self._trouble.stop, 90):
                 time.sleep(max(0.0, until - time.monotonic()))
+                while time.monotonic() < until + self._asked.minutes * 60 and not self._asked.wanted <= self._met():
+                    time.sleep(0.2)
             self._say("all is put right; clients go on for a while")
             self._there.heal()
             if not await_up(self._there, UP_WITHIN_S):
@@ -158,6 +162,9 @@ class _Run:
         for client in clients:
             client.connection.close()
 
+    def _met(self) -> set[str]:
+        return {*self._trouble.met, *self._trouble.fallen}
+
     def _too_little(self) -> list[str]:
         done = (
             sum(write.said is Said.OK for write in self._history.writes),
@@ -165,7 +172,8 @@ class _Run:
             sum(self._trouble.met.values()),
         )
         least = {what: number * self._asked.minutes for what, number in LEAST_A_MINUTE.items()}
-        return too_little(dict(zip(LEAST_A_MINUTE, done, strict=True)), least)
+        missed = [f"nothing met: {what}" for what in sorted(self._asked.wanted - self._met())]
+        return [*too_little(dict(zip(LEAST_A_MINUTE, done, strict=True)), least), *missed]
 
     def _make_credential(self) -> None:
         body = {"name": CREDENTIAL, "kind": "token", "secret": {"token": "nothing"}}

@@ -1,5 +1,8 @@
 """Is a role that crashed told apart from one that was to end, and a run that shows nothing from one that shows something?"""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +103,11 @@ def test_a_run_in_which_nothing_was_done_does_not_pass() -> None:
     dead = Report(lacking=too_little({"ok": 0}, {"ok": 20}))
     assert dead.status == 1 and "TOO LITTLE WAS DONE: 0 ok, at least 20 are wanted" in list(dead.verdict("7"))
     assert Report(broken=[(NO_ROLE_ENDS_BY_ITSELF, "api")]).status == 1
+
+
+@pytest.mark.parametrize("what", ["jepsen", "chaos"])
+def test_where_java_is_missing_one_line_says_so_and_the_status_is_no_violation_s(what: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", f"tests.{what}", "--minutes", "0.1", "--seed", "7"]
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout.splitlines()[-1], ran.stderr) == (2, "cannot run: java is not installed", "")

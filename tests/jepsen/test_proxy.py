@@ -139,7 +139,11 @@ def test_one_direction_is_cut_for_one_client_and_what_was_held_comes_late(
     proxies.impose(rule)
     assert not says(one, sent, 0.2)
     assert (sent in broker.got) is arrives
+    nobody = Rule(client=".*-three", held=frozenset({"up", "down"}), delay_s=1)
+    proxies.impose(nobody)
     assert says(other, request(PRODUCE, "a-two"))
+    assert (rule.met, nobody.met) == (1, 0), "a rule counts what it held"
+    assert (proxies.lift(nobody, reset=True), proxies.reset(nobody)) == (0, 0)
     proxies.lift(rule)
     assert hears(one, sent)
 
@@ -150,7 +154,7 @@ def test_a_black_hole_ends_in_a_reset_when_it_is_told_so(connect: Connect, broke
     rule = Rule(held=frozenset({"up", "down"}))
     proxies.impose(rule)
     assert not says(link, request(PRODUCE, "a-one", b"lost"), 0.2)
-    proxies.lift(rule, reset=True)
+    assert (rule.met, proxies.lift(rule, reset=True)) == (1, 1)
     with pytest.raises(ConnectionError):
         link.recv(1)
     assert says(connect(), request(PRODUCE, "a-one", b"new"))
@@ -164,5 +168,6 @@ def test_everything_is_slow_for_as_long_as_it_is_told(connect: Connect, proxies:
     began = time.monotonic()
     assert says(link, request(PRODUCE, "a-one"))
     assert time.monotonic() - began >= 0.4
+    assert rule.met == 2
     proxies.lift(rule)
     assert says(link, request(PRODUCE, "a-one"), 0.2)

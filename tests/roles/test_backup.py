@@ -11,13 +11,16 @@ import pytest
 from infra.sqlite.connections import LOG_FILE, layout_of, open_reader
 from infra.wiring.archive import LOG, MANIFEST, MANIFEST_SUM, VAULT
 from schemas.position import Partition
-from tests.roles.fleet import Fleet, FleetServer, all_final, caught_up
+from tests.roles.fleet import Fleet, FleetServer, all_final, caught_up, nothing_lost
 from tests.roles.harness import Installation, embedded
 from tests.roles.rest import Rest
 from tests.roles.steady import Steady
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.services
+
+LEAST_BEFORE = 40
+"""How many writes are acknowledged before a backup begins."""
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,28 @@ def test_a_restored_folder_serves_the_same_and_opens_its_secrets(busy: Installat
         again.write("POST", "/jobs/trace/runs", {})
         eventually(lambda: all_final(again, runs + 1), within=60, every=0.3)
         assert again.items("/runs")[0]["state"] == "succeeded", "the targets' key was not opened"
+    finally:
+        other.end_all()
+
+
+def test_nothing_acknowledged_before_a_backup_began_is_missing_in_what_is_restored_from_it(tmp_path: Path) -> None:
+    with embedded(tmp_path) as installation:
+        with Steady(installation.rest, clients=4) as steady:
+            eventually(lambda: len(steady.acknowledged) >= LEAST_BEFORE, within=60)
+            before = list(steady.acknowledged)
+            file = backed_up(installation, tmp_path / "under-load.tar")
+            during = len(steady.acknowledged) - len(before)
+        assert during > 0, "nothing was written meanwhile"
+        other = restored(
+            installation, file, "after", OPSCONDUCTOR_MASTER_KEY=(installation.home / "master-key").read_text().strip()
+        )
+        installation.stop("up")
+    try:
+        other.start()
+        eventually(other.is_ready, within=60)
+        eventually(lambda: caught_up(Rest(other.url, (installation.home / "admin-password").read_text().strip())), within=60)
+        nothing_lost(other.rows(), before)
+        print(f"{len(before)} acknowledged before, {during} while the backup was made")
     finally:
         other.end_all()
 

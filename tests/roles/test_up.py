@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.roles.fleet import FINAL, Fleet, FleetServer
+from tests.roles.fleet import FINAL, Fleet, FleetServer, nothing_lost
 from tests.roles.harness import STOP_WITHIN_S, Installation, embedded
 from tests.roles.rest import Rest
 from tests.support.eventually import eventually
@@ -70,6 +70,7 @@ def test_a_server_told_to_stop_hands_a_running_step_over_and_ends_open_streams(
         assert states == {("lost", "executor_stopped")}
         other = rest.write("POST", "/jobs/trace/runs", {}).body["run_id"]
         assert eventually(lambda: _final(rest, other), within=60, every=0.5)["state"] == "succeeded"
+        eventually(lambda: nothing_lost(installation.rows(), rest.acknowledged), within=30)
 
 
 def _final(rest: Rest, run: str) -> Any:

@@ -34,6 +34,7 @@ from tests.roles.fleet import FINAL
 from tests.roles.harness import LEASE_S, Rows
 from tests.roles.rest import NotSignedIn, Rest
 from tests.support.checker import INVARIANTS, Evidence, violations
+from tests.support.eventually import eventually
 from tests.support.services import scratch_folder
 
 CLIENTS = 6
@@ -217,7 +218,7 @@ class _Run:
     def _rebuilt(self) -> tuple[Rows, Rows]:
         """The live read models once they have seen everything (signing in is an event, too), and those built anew."""
         roles = self._there.roles
-        roles.log_in()
+        eventually(roles.log_in, within=UP_WITHIN_S, every=1)
         until = time.monotonic() + SLACK_S
         while (left := _behind(self._rest)) and time.monotonic() < until:
             time.sleep(0.3)

@@ -34,11 +34,15 @@ def _ended_by_themselves(evidence: Evidence) -> int:
     return _size(event for event in _events(evidence, StepFinished.__name__) if event.exit_code is not None)
 
 
+_FOLDED = ("targets", "jobs", "credentials", "users", "runs")
+"""The read models whose rows are held against the domain's own fold."""
+
 Count = Callable[[Case, Evidence], int]
 
 COUNTS: Mapping[str, Count] = {
     "decided_one_by_one": lambda case, _: len(case.log.outcomes),
     "every_command_is_decided_once": lambda case, _: len(case.log.commands),
+    "if_match_is_kept": lambda case, _: _size(write for write in case.history.writes if write.expected is not None),
     "real_time_is_kept": lambda case, _: _size(
         {write.command_id for write in case.history.writes} & {at.body.command_id for at in case.log.outcomes}
     ),
@@ -54,6 +58,9 @@ COUNTS: Mapping[str, Count] = {
     "ok_is_there_once": lambda _, evidence: _told(evidence, Accepted),
     "rejected_is_never_there": lambda _, evidence: _told(evidence, Rejected),
     "told_alike": lambda _, evidence: len(evidence.outcomes) + _told(evidence, Accepted) + _told(evidence, Rejected),
+    "expected_versions_are_kept": lambda _, evidence: _size(
+        told for told in evidence.told if told.command.expected_version is not None
+    ),
     "unknown_is_one_or_none": lambda _, evidence: _size({recorded.event.command_id for recorded in evidence.events}),
     "outcomes_agree_with_events": lambda _, evidence: len(evidence.outcomes),
     "versions_are_gapless": lambda _, evidence: len(evidence.events),
@@ -71,6 +78,8 @@ COUNTS: Mapping[str, Count] = {
     "checks_end": lambda _, evidence: len(_events(evidence, "TargetCheckRequested", "TargetChecked")),
     "events_fold": lambda _, evidence: len(evidence.events),
     "read_models_are_the_log": lambda _, evidence: sum(len(rows) for rows in evidence.live.values()),
+    "rows_say_what_the_log_says": lambda _, evidence: sum(len(evidence.live.get(table, ())) for table in _FOLDED),
+    "settles": lambda _, evidence: len(evidence.unsettled),
     "nothing_unforeseen": lambda case, _: (
         len(case.history.reads) + case.history.refused_reads + sum(len(write.tries) for write in case.history.writes)
     ),

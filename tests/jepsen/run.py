@@ -29,6 +29,7 @@ from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
 from tests.roles.harness import Rows
 from tests.roles.rest import Rest
 from tests.support.checker import INVARIANTS, Evidence, Told, violations
+from tests.support.eventually import eventually
 from tests.support.services import scratch_folder
 
 CLIENTS = 8
@@ -233,7 +234,7 @@ class _Run:
                 self._wrong("read_models_are_the_log", f"{stream} could not be read at version {version}")
 
     def _rebuilt(self) -> tuple[Rows, Rows]:
-        self._there.roles.log_in()
+        eventually(self._there.roles.log_in, within=UP_WITHIN_S, every=1)
         self.settle()  # to sign in is an event, too
         before = self._there.roles.rows()
         try:

@@ -22,6 +22,7 @@ WANTED, LEAST_POINTS = frozenset({*KINDS, "after decide, before begin"}), 5
 FOUND_BY = {
     "owner_forgets_outcomes": {"decided_one_by_one"},
     "owner_does_not_replay": {"decided_one_by_one"},
+    "owner_commits_no_offsets": {"every_command_is_decided_once"},
 }
 """What each planted bug must violate, whatever else it breaks."""
 

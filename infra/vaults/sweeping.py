@@ -37,7 +37,13 @@ unnamed = Table(
 
 
 def over(connection: Connection, now: datetime) -> tuple[list[str], list[str]]:
-    """The secrets to destroy because the log says that they are over: those of shredded credentials, and the others."""
+    """The secrets in the table that the log says are over: those of shredded credentials, and the others."""
+    shredded, ended = over_in_log(connection, now)
+    return _kept(connection, shredded), _kept(connection, ended)
+
+
+def over_in_log(connection: Connection, now: datetime) -> tuple[list[str], list[str]]:
+    """The same, whether a vault still holds them or not."""
     found = references(connection, runs=False)
     at_latest, in_use = stored_time(now - LOOKED_UP_WITHIN), _in_use(connection)
     shredded = [ident for ident, each in found.items() if each.shredded]
@@ -46,7 +52,7 @@ def over(connection: Connection, now: datetime) -> tuple[list[str], list[str]]:
         for ident, each in found.items()
         if each.over_since is not None and not each.shredded and each.over_since < at_latest and ident not in in_use
     ]
-    return _kept(connection, shredded), _kept(connection, ended)
+    return shredded, ended
 
 
 def _in_use(connection: Connection) -> set[str]:

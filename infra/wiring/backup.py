@@ -62,6 +62,8 @@ class Examined:
 
 def refuse_unless_embedded(settings: Settings) -> None:
     """Raise `NotEmbedded` unless log and vault both lie in SQLite files."""
+    if settings.vault_url:
+        raise NotEmbedded(f"the secrets are in an external vault: back up the log's folder, stopped, and that {_BY_OTHER_MEANS}")
     if not settings.is_embedded:
         raise NotEmbedded(
             f"this copies the embedded server's data; the log is on Kafka: back up its topics and the database {_BY_OTHER_MEANS}"

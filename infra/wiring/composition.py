@@ -26,6 +26,7 @@ from infra.sql.engine import create_all, open_engine, open_reader
 from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key
 from infra.vaults.key_ring import KeyRing
+from infra.vaults.kv_vault import BadVaultAddress, KvSettings, KvVault
 from infra.vaults.sealed_copy import holds_secrets
 from infra.vaults.sql_vault import SqlVault
 from infra.wiring.outside import SystemClock, SystemIds
@@ -77,8 +78,9 @@ class House:
     log: Log
     writer: Engine
     reader: Engine
-    ring: KeyRing
-    vault: SqlVault
+    ring: KeyRing | None
+    """The master keys; None when the vault is an external one."""
+    vault: SqlVault | KvVault
     sessions: SessionStore
     attempts: SignInAttempts
     limits: Buckets
@@ -113,7 +115,7 @@ class DatabaseUnavailable(Exception):
 async def house(settings: Settings) -> AsyncIterator[House]:
     """Open everything the roles share; closed in the opposite order.
 
-    Raises what `open_log` raises, `DatabaseUnavailable`, `BadMasterKey`.
+    Raises what `open_log` raises, `DatabaseUnavailable`, `BadMasterKey`, `BadVaultAddress`.
     """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
@@ -121,12 +123,10 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         stack.push_async_callback(log.close)
         writer = open_engine(settings.read_models_url)
         stack.callback(writer.dispose)
-        ring = await asyncio.to_thread(key_ring, settings, writer)
         reader = open_reader(settings.read_models_url)
         stack.callback(reader.dispose)
-        vault = SqlVault(writer, reader, ring)
+        ring, vault = await asyncio.to_thread(_open_vault, settings, writer, reader)
         stack.push_async_callback(vault.close)
-        await asyncio.to_thread(_create_tables, writer, vault)
         clock = SystemClock()
         sessions, attempts, wakeups, limits = await _session_adapters(settings, clock, stack)
         yield House(
@@ -143,6 +143,34 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             clock=clock,
             ids=SystemIds(),
         )
+
+
+def _open_vault(settings: Settings, writer: Engine, reader: Engine) -> tuple[KeyRing | None, SqlVault | KvVault]:
+    try:
+        create_all(writer)
+        if settings.vault_url:
+            if _holds_secrets(writer):
+                raise BadVaultAddress("the database holds sealed secrets already: an external vault is for new installations")
+            return None, KvVault(_kv_settings(settings))
+        ring = key_ring(settings, writer)
+        vault = SqlVault(writer, reader, ring)
+        vault.create_tables()
+        return ring, vault
+    except SQLAlchemyError as error:
+        raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
+
+
+def _kv_settings(settings: Settings) -> KvSettings:
+    token, secret_id = settings.vault_token, settings.vault_secret_id
+    return KvSettings(
+        url=settings.vault_url,
+        mount=settings.vault_mount,
+        folder=settings.vault_folder,
+        namespace=settings.vault_namespace,
+        token=token.get_secret_value() if token else "",
+        role_id=settings.vault_role_id,
+        secret_id=secret_id.get_secret_value() if secret_id else "",
+    )
 
 
 def key_ring(settings: Settings, writer: Engine) -> KeyRing:
@@ -163,14 +191,6 @@ def key_ring(settings: Settings, writer: Engine) -> KeyRing:
 def _holds_secrets(writer: Engine) -> bool:
     try:
         return holds_secrets(writer)
-    except SQLAlchemyError as error:
-        raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
-
-
-def _create_tables(writer: Engine, vault: SqlVault) -> None:
-    try:
-        create_all(writer)
-        vault.create_tables()
     except SQLAlchemyError as error:
         raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
 

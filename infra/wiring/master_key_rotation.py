@@ -95,6 +95,8 @@ def _some(wrong: dict[str, int]) -> str:
 
 
 def _reader(settings: Settings) -> Engine:
+    if settings.vault_url:
+        raise NotRotated("the secrets are in an external vault, which has no master key of ours: rotate its own keys")
     url = make_url(settings.read_models_url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise NotRotated(f"there is no vault: {url.database} is absent")

@@ -15,6 +15,7 @@ from infra.telemetry.certificate import Certificate
 from infra.telemetry.logs import set_up_logs
 from infra.telemetry.owner_metrics import OwnerMetrics
 from infra.telemetry.probe import serve_probe
+from infra.vaults.kv_vault import BadVaultAddress
 from infra.vaults.master_key import BadMasterKey
 from infra.wiring import roles
 from infra.wiring.beforehand import make_adapters
@@ -114,7 +115,7 @@ def start(name: str) -> None:
     look_seldom()
     try:
         asyncio.run(_run(name, settings))
-    except (InstanceInUse, TopicsDiffer, BadMasterKey) as wrong:
+    except (InstanceInUse, TopicsDiffer, BadMasterKey, BadVaultAddress) as wrong:
         _say(str(wrong))
         raise SystemExit(MISCONFIGURED) from None
     except (LogError, DatabaseUnavailable, RoleFailed, OSError) as failed:

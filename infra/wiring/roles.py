@@ -235,7 +235,7 @@ async def _api_dependencies(
 
 def _derived_before(house: House) -> Callable[[str], bytes] | None:
     """What the API's keys were in an installation from before the vault kept them."""
-    first = house.ring.masters.get(1)
+    first = house.ring.masters.get(1) if house.ring else None
     return partial(derived, first) if first is not None else None
 
 

@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = Field("groups", description="The claim that holds the user's groups.")
     oidc_roles: str = Field("", description="Which roles groups give: `ops=operator,ops-admins=administrator`.")
     instance: str = Field("", description="This process's stable name; default: the machine's name.")
+    vault_url: str = Field("", description="HashiCorp Vault or OpenBao to keep secrets in; default: the database, sealed.")
+    vault_mount: str = Field("secret", description="Where its KV engine, version 2, is mounted.")
+    vault_folder: str = Field("opsconductor", description="What the paths of our secrets there begin with.")
+    vault_namespace: str = Field("", description="Its namespace.")
+    vault_token: SecretStr | None = Field(None, description="A token for it; or an AppRole:")
+    vault_role_id: str = Field("", description="The AppRole's role id.")
+    vault_secret_id: SecretStr | None = Field(None, description="The AppRole's secret id.")
     log_prefix: str = Field("ops", description="What every Kafka topic's name begins with.")
     log_partitions: int = Field(12, ge=1, le=1000, description="Shards of a new log; fixed for ever when it is created.")
     log_replication: int = Field(

@@ -27,6 +27,8 @@ LOOKS_EVERY_S, SWEEPS_EVERY_S, NOTES_EVERY_S = 2.0, 30.0, 3600.0
 
 async def keep_vault(house: House) -> None:
     """Look after the vault again and again, for ever."""
+    if house.ring is None:
+        await _keep_external(house)
     monotonic = house.clock.monotonic
     sweeps_at, notes_at = monotonic(), monotonic() + SWEEPS_EVERY_S
     while True:
@@ -59,6 +61,26 @@ async def sweep(house: House) -> None:
         await house.vault.shred(shredded)
 
 
+async def _keep_external(house: House) -> None:
+    """The same for an external vault, for ever. It cannot be asked what it holds: what is destroyed already is remembered."""
+    gone: set[str] = set()
+
+    def found() -> list[str]:
+        with house.reader.begin() as connection:
+            shredded, ended = sweeping.over_in_log(connection, house.clock.now())
+        return [*shredded, *ended]
+
+    while True:
+        try:
+            for ident in await asyncio.to_thread(found):
+                if ident not in gone:
+                    await house.vault.destroy(ident)
+                    gone.add(ident)
+        except (SQLAlchemyError, VaultError) as error:
+            log.warning("the vault could not be looked after", extra={"error": type(error).__name__})
+        await asyncio.sleep(SWEEPS_EVERY_S)
+
+
 async def _index_is_complete(house: House) -> bool:
     """Whether the events' index has seen everything that the log holds by now."""
     reader = house.log.reader
@@ -73,13 +95,16 @@ async def _index_is_complete(house: House) -> bool:
 
 def go_on_with_rotation(house: House) -> None:
     """Bring a new key into force where that is ours to do, and wrap what is under an older one anew. Blocks."""
+    ring = house.ring
+    if ring is None:
+        return
     if house.writer.dialect.name == "sqlite":
-        newest = house.ring.read_again().newest
+        newest = ring.read_again().newest
         with house.reader.begin() as connection:
             known = rotation.rows_of(connection)
         if newest > (known.in_force or 0):
-            rotation.bring_into_force(house.writer, house.ring, newest)
+            rotation.bring_into_force(house.writer, ring, newest)
     with house.reader.begin() as connection:
         left = rotation.rows_of(connection).left
     if left:
-        rotation.wrap_all(house.writer, house.ring, partial(purposes, house.reader))
+        rotation.wrap_all(house.writer, ring, partial(purposes, house.reader))

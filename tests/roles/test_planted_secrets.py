@@ -1,0 +1,133 @@
+"""Of fifty secrets put through everything that takes one, is any to be found anywhere after a run, in any common encoding?"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+
+from tests.roles.fleet import FleetServer
+from tests.roles.harness import Installation
+from tests.roles.rest import Rest
+from tests.roles.test_secrets_stay_secret import files, watched
+from tests.roles.test_shredding import in_clear
+
+pytestmark = pytest.mark.services
+
+ENCODINGS = ("cat", "base64 -w0", "base64 -w76", "od -An -v -tx1 | tr -d ' \\n'", "tr -d '\\n' | sed 's/./&/g'")
+TOKENS = {"title": "CI", "permissions": None, "expires_at": "2099-01-01T00:00:00Z"}
+
+
+class Planted:
+    """Secrets by what they are."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, str] = {}
+
+    def new(self, name: str, text: str | None = None) -> str:
+        self.by_name[name] = text or f"C@n+ary/{secrets.token_urlsafe(20)}&é"
+        return self.by_name[name]
+
+
+def key(passphrase: str | None) -> str:
+    sealed = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
+    return ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, sealed).decode()
+
+
+def plant_credentials(rest: Rest, planted: Planted) -> None:
+    for n in range(4):
+        words = {"username": "u", "password": planted.new(f"password {n}")}
+        rest.write("POST", "/credentials", {"name": f"p-{n}", "kind": "password", "secret": words})
+        rest.write("PUT", f"/credentials/p-{n}/secret", {"secret": {**words, "password": planted.new(f"password {n} anew")}})
+        windows = {"username": "u", "password": planted.new(f"winrm {n}"), "transport": "ntlm"}
+        rest.write("POST", "/credentials", {"name": f"w-{n}", "kind": "winrm", "secret": windows})
+        rest.write("POST", "/credentials", {"name": f"t-{n}", "kind": "token", "secret": {"token": planted.new(f"token {n}")}})
+        passphrase = planted.new(f"passphrase {n}") if n % 2 else None
+        private = key(passphrase)
+        planted.new(f"private key {n}", "".join(private.splitlines()[2:4])[:100])
+        secret = {"username": "u", "private_key": private, "passphrase": passphrase}
+        rest.write("POST", "/credentials", {"name": f"k-{n}", "kind": "ssh_key", "secret": secret})
+    body = {"name": "x", "kind": "token", "secret": {"token": planted.new("refused"), "more": 1}}
+    refused = rest.ask("POST", "/credentials", body)
+    assert refused.status_code == 422
+
+
+def plant_users(rest: Rest, planted: Planted) -> list[str]:
+    """Users with passwords, one changed, each with an API token; what refusals answered."""
+    answers = []
+    for n in range(6):
+        name = f"planted-{n}"
+        rest.write("POST", "/users", {"name": name, "password": planted.new(f"user {n}"), "roles": ["viewer"]})
+        rest.write("PUT", f"/users/{name}/password", {"password": planted.new(f"user {n} anew")})
+        said = rest.write("POST", f"/users/{name}/tokens", TOKENS).body
+        planted.new(f"API token {n}", said["token"].rsplit(".", 1)[1])
+        wrong = {"grant_type": "password", "username": name, "password": planted.new(f"guess {n}")}
+        answers.append(rest._http.post("/api/v1/auth/token", data=wrong).text)
+    signed_in = rest.sign_in()
+    planted.new("access token", signed_in["access_token"].rsplit(".", 1)[1])
+    planted.new("refresh token", signed_in["refresh_token"])
+    return answers
+
+
+def start_run(rest: Rest, planted: Planted) -> str:
+    names = [f"secret_{n}" for n in range(6)]
+    steps: list[dict[str, Any]] = [
+        {"name": f"s-{n}", "kind": "command", "run": f"printf %s {{{{ parameters.{name} }}}} | {how}; echo; sleep 0.2"}
+        for n, (name, how) in enumerate((name, how) for name in names for how in ENCODINGS[:4])
+    ]
+    steps.append({"name": "fails", "kind": "script", "shell": "sh", "body": "echo $OPS_PARAM_SECRET_0 >&2; exit 3"})
+    job = {"name": "planted", "targets": "set=fleet,group=1", "steps": steps}
+    rest.write("POST", "/jobs", {**job, "parameters": [{"name": name, "type": "secret"} for name in names]})
+    values = {name: planted.new(f"parameter {name}") for name in names}
+    return rest.write("POST", "/jobs/planted/runs", {"parameters": values}).body["run_id"]
+
+
+def every_answer(rest: Rest, run: str) -> dict[str, bytes]:
+    """What every GET route of the contract answers, for what was made above."""
+    document = rest._http.get("/openapi.json").json()
+    event = rest.get("/audit/events")["items"][0]
+    known: Mapping[str, list[str]] = {
+        "users": ["planted-0", "admin"], "credentials": ["p-0", "k-1", "t-2"], "jobs": ["planted"], "targets": ["a-01"],
+        "runs": [run], "roles": ["viewer"], "audit": [event["id"]], "commands": [event["command_id"]],
+    }  # fmt: skip
+    answers: dict[str, bytes] = {}
+    for path, operations in document["paths"].items():
+        if "get" not in operations or path.endswith("/stream"):
+            continue
+        folder = path.removeprefix("/api/v1/").partition("/")[0]
+        for name in known.get(folder, [""]) if "{" in path else [""]:
+            real = path.replace("{revision}", "1")
+            real = re.sub(r"\{\w+\}", name, real)
+            parameters = {"limit": "1000"} if any(p["name"] == "limit" for p in operations["get"].get("parameters", [])) else {}
+            headers = {"Authorization": f"Bearer {rest._token}"}
+            answers[real] = rest._http.get(real, params=parameters, headers=headers, follow_redirects=False).content
+    return answers
+
+
+def test_none_of_fifty_planted_secrets_is_to_be_found(server: Installation, fleet_servers: list[FleetServer]) -> None:
+    rest, planted = server.rest(), Planted()
+    planted.new("signing in", rest.password)
+    planted.new("key of the fleet", "".join(fleet_servers[0].private_key.splitlines()[2:4])[:100])
+    plant_credentials(rest, planted)
+    refusals = plant_users(rest, planted)
+    run = start_run(rest, planted)
+    assert len(planted.by_name) >= 50
+    forms = ((name, in_clear(text)) for name, text in planted.by_name.items())
+    wanted = {f"{name} {form}": part for name, found in forms for form, part in found.items() if len(part) > 12}
+    found = in_any({"a process's arguments": watched(rest, run), "a refusal": "".join(refusals).encode()}, wanted)
+    answers = every_answer(rest, run)
+    assert len(answers) > 30 and sum(len(answer) for answer in answers.values()) > 20_000
+    assert answers[f"/api/v1/runs/{run}/output"].count(b"***") >= 24, "the masks are where the secrets were printed"
+    found += in_any(answers, wanted)
+    for name, content in files(server.home, server.logs, leave_out=frozenset({"admin-password"})):
+        lines = [line for line in content.split(b"\n") if b"first administrator made" not in line]
+        found += in_any({name: b"\n".join(lines)}, wanted)
+    assert found == []
+    rest.close()
+
+
+def in_any(places: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> list[str]:
+    return [f"{name} in {place}" for place, content in places.items() for name, part in wanted.items() if part in content]

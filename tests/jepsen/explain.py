@@ -17,7 +17,7 @@ from uuid import UUID
 from commands.deciders import TABLE
 from commands.settle import Settled, StreamState, settle
 from domain.audit.hash_chain import GENESIS
-from domain.identity import CREDENTIAL, JOB, TARGET, kind_of
+from domain.identity import kind_of
 from schemas.event_envelope import EventEnvelope
 from schemas.event_types import event_of
 from schemas.log import TakenCommand
@@ -25,6 +25,8 @@ from schemas.outcome import Accepted, Outcome, Rejected
 from schemas.wire import topic_of
 from tests.jepsen.collect import At, WholeLog, in_order
 from tests.jepsen.history import History, Read, Said, Write
+from tests.support.checker import misplaced, not_decided_once
+from tests.support.shown import SHOWN, Shown
 
 Broken = Iterator[str]
 
@@ -105,19 +107,19 @@ def _done_again(
 
 def every_command_is_decided_once(case: Case) -> Broken:
     """Whatever came into a lane has an outcome, as often as it came: consumed positions move with what was decided."""
-    decided: dict[UUID, list[At]] = defaultdict(list)
-    for at in case.log.outcomes:
-        decided[at.body.command_id].append(at)
-    came: dict[UUID, list[At]] = defaultdict(list)
-    for at in case.log.commands:
-        came[at.body.command_id].append(at)
-    for command_id, times in came.items():
-        if len(decided[command_id]) != len(times):
-            yield f"command {command_id} came at {_when(times)} and was decided at {_when(decided[command_id])}"
+    came, decided = (((at.body.command_id, _when(at)) for at in records) for records in (case.log.commands, case.log.outcomes))
+    yield from not_decided_once(came, decided)
 
 
-def _when(records: Sequence[At]) -> str:
-    return ", ".join(f"{at.position} ({at.time:.2f})" for at in records)
+def _when(at: At) -> str:
+    return f"{at.position} ({at.time:.2f})"
+
+
+def if_match_is_kept(case: Case) -> Broken:
+    """What a client made depend on a version was decided against that version, whatever the command in the log says of it."""
+    expected = {write.command_id: write.expected for write in case.history.writes}
+    outcomes = (at.body for at in case.log.outcomes)
+    yield from misplaced(outcomes, case.log.events, lambda outcome: expected.get(outcome.command_id))
 
 
 def real_time_is_kept(case: Case) -> Broken:
@@ -178,14 +180,6 @@ def _named(write: Write) -> str:
 
 
 # --- reads ------------------------------------------------------------------------------------------------------------
-
-Shown = Mapping[str, Any]
-SHOWN: Mapping[str, Callable[[Any], Shown]] = {
-    TARGET: lambda s: {"title": s.title, "host": s.host, "labels": dict(s.labels), "retired": s.retired},
-    JOB: lambda s: {"title": s.definition.title, "revision": s.revision, "archived": s.archived},
-    CREDENTIAL: lambda s: {"revision": s.revision, "revoked": s.revoked},
-}
-"""What a state says of what a read shows, by kind."""
 
 
 @dataclass(slots=True)
@@ -272,6 +266,7 @@ QUESTIONS: Mapping[str, Callable[[Case], Broken]] = {
     for question in (
         decided_one_by_one,
         every_command_is_decided_once,
+        if_match_is_kept,
         real_time_is_kept,
         answers_are_in_the_log,
         nothing_written_is_nowhere,

@@ -69,7 +69,8 @@ def write(number: int, outcome: Outcome) -> Write:
     else:
         rejected = result
     one = Try(began=float(number), ended=number + 0.5, said=said, how="", version=version, rejected=rejected)
-    return Write(client=0, stream=STREAM, command_id=outcome.command_id, kind="write", expected=None, tries=[one])
+    expected = SENT[number].expected_version
+    return Write(client=0, stream=STREAM, command_id=outcome.command_id, kind="write", expected=expected, tries=[one])
 
 
 def read(version: int, title: str, at: float, at_least: int | None = None) -> Read:
@@ -109,6 +110,17 @@ def an_event_of_no_decision(case: Case) -> None:
 def decided_again(case: Case) -> None:
     at = case.log.outcomes[1]
     case.log.outcomes.append(replace(at, position=Position(OUTCOMES, 0, 9)))
+
+
+def the_version_a_client_saw_got_lost(case: Case) -> None:
+    """It made its change depend on a version, and neither the command nor whoever decided it knows of that."""
+    log = log_of([replace(one, expected_version=None) for one in SENT])
+    case.log.commands[:], case.log.outcomes[:], case.log.events[:] = log.commands, log.outcomes, log.events
+    case.history.writes[2] = write(2, log.outcomes[2].body)
+
+
+def a_conflict_with_nobody(case: Case) -> None:
+    case.history.writes[2].expected = 2
 
 
 def later_before_earlier(case: Case) -> None:
@@ -169,6 +181,8 @@ BREAKS: dict[Callable[[Case], None], str] = {
     decided_on_stale_state: "decided_one_by_one",
     an_event_of_no_decision: "decided_one_by_one",
     decided_again: "every_command_is_decided_once",
+    the_version_a_client_saw_got_lost: "if_match_is_kept",
+    a_conflict_with_nobody: "if_match_is_kept",
     later_before_earlier: "real_time_is_kept",
     told_another_version: "answers_are_in_the_log",
     told_though_nobody_decided: "answers_are_in_the_log",

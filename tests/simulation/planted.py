@@ -8,9 +8,11 @@ from typing import Any
 
 from pytest import MonkeyPatch
 
+from commands import settle
 from commands.shard_state import ShardState
 from commands.state_store import Found, Needs
-from domain.run.messages import ReportRun, StepStart
+from domain.run.messages import ReportRun, RunFinished, StepStart
+from domain.target import TargetRetitled
 from infra.memory.log import MemoryReader
 from infra.memory.owned import MemoryOwnedShards
 from infra.memory.state_store import MemoryStateStore
@@ -19,13 +21,16 @@ from processors.executor.actions import KillSteps, StartStep
 from processors.executor.held_run import HeldRun
 from processors.sweeper.core import LeaseWatch
 from processors.sweeper.runtime import SweeperPorts, SweeperRuntime
-from projections import place
+from projections import place, runs, targets
 from projections.apply import Applier
 from projections.fact import Fact
+from projections.own_rows import OwnRows
 from projections.place import Place
 from schemas.heartbeat import Heartbeat
 from schemas.log import Taken
+from schemas.outcome import Outcome, Rejected
 from schemas.position import Partition
+from schemas.topics import COMMANDS_SYSTEM
 from tests.support.simulated_ports import Owned
 
 
@@ -51,6 +56,35 @@ def owner_keeps_its_state_after_a_doubtful_commit(patch: MonkeyPatch) -> None:
 def owner_forgets_outcomes(patch: MonkeyPatch) -> None:
     """A command that comes again is decided again."""
     patch.setattr(ShardState, "remembered", lambda self, command_id: self._staged.outcomes.get(command_id))
+
+
+def owner_swallows_commands(patch: MonkeyPatch) -> None:
+    """Of what people want it decides the last of each batch; the others are taken, and nobody hears of them again."""
+    take = Owned.take
+
+    async def taken(owned: Owned, limit: int, within_s: float) -> Taken:
+        found = await take(owned, limit, within_s)
+        last = {command.position.partition: command for command in found.commands}
+        kept = [c for c in found.commands if c.position.topic == COMMANDS_SYSTEM or last[c.position.partition] is c]
+        return Taken(found.shards, kept)
+
+    patch.setattr(Owned, "take", taken)
+
+
+def owner_writes_no_rejections(patch: MonkeyPatch) -> None:
+    """Nobody ever hears that a command was refused."""
+    commit = Owned.commit
+
+    async def committed(owned: Owned, taken: Taken, events: Any, outcomes: Sequence[Outcome]) -> Any:
+        return await commit(owned, taken, events, [o for o in outcomes if not isinstance(o.result, Rejected)])
+
+    patch.setattr(Owned, "commit", committed)
+
+
+def owner_ignores_the_expected_version(patch: MonkeyPatch) -> None:
+    """Whatever version somebody saw, the change is made."""
+    decided = settle._decided
+    patch.setattr(settle, "_decided", lambda command, *rest: decided(replace(command, expected_version=None), *rest))
 
 
 def executor_acts_before_its_intent_is_accepted(patch: MonkeyPatch) -> None:
@@ -157,6 +191,27 @@ def projections_save_their_position_in_another_transaction(patch: MonkeyPatch) -
     patch.setattr(Applier, "_move", moved)
 
 
+def projection_keeps_the_first_title(patch: MonkeyPatch) -> None:
+    """Deterministic: however often its rows are built, they come out the same."""
+    changes = targets._changes
+
+    def changed(own: OwnRows, fact: Fact) -> dict[str, Any]:
+        return {} if isinstance(fact.event, TargetRetitled) else changes(own, fact)
+
+    patch.setattr(targets, "_changes", changed)
+
+
+def projection_keeps_the_counts_before_the_end(patch: MonkeyPatch) -> None:
+    """Targets that a run never came to are in no row's counts; deterministic as well."""
+    advanced = runs._advanced
+
+    def advance(row: Any, event: Any, time: str) -> dict[str, Any]:
+        changed = advanced(row, event, time)
+        return {**changed, "counts": row["counts"]} if isinstance(event, RunFinished) else changed
+
+    patch.setattr(runs, "_advanced", advance)
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """By which invariants a planted bug may be found, and a seed that was seen to find it: it is tried first."""
@@ -178,6 +233,9 @@ PLANTED: Mapping[Callable[[MonkeyPatch], None], Trace] = {
     owner_forgets_outcomes: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
     owner_answers_before_its_commit: _by("ok_is_there_once", "told_alike", "outcomes_agree_with_events", seed=2),
     owner_loses_the_dedupe_window_at_restart: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
+    owner_swallows_commands: _by("every_command_is_decided_once", seed=0),
+    owner_writes_no_rejections: _by("every_command_is_decided_once", seed=0),
+    owner_ignores_the_expected_version: _by("expected_versions_are_kept", seed=0),
     executor_acts_before_its_intent_is_accepted: _by("targets_saw_only_intents", seed=4),
     executor_repeats_a_step_of_unknown_end: _by("targets_saw_each_attempt_once", seed=19),
     executor_forgets_to_report_what_it_killed: _by("runs_end", seed=0),
@@ -185,4 +243,6 @@ PLANTED: Mapping[Callable[[MonkeyPatch], None], Trace] = {
     sweeper_judges_by_wall_clock: _by("the_living_keep_their_claims", seed=13),
     projections_move_twice: _by("read_models_are_the_log", seed=0),
     projections_save_their_position_in_another_transaction: _by("read_models_are_the_log", seed=5),
+    projection_keeps_the_first_title: _by("rows_say_what_the_log_says", seed=0),
+    projection_keeps_the_counts_before_the_end: _by("rows_say_what_the_log_says", seed=0),
 }

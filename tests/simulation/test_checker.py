@@ -14,7 +14,8 @@ from schemas.event_envelope import EventEnvelope, RecordedEvent, hash_of
 from schemas.event_types import event_of
 from schemas.outcome import Accepted, Outcome, Rejected
 from schemas.position import Partition
-from tests.support.checker import INVARIANTS, Beat, Evidence, Expiry, Told, mark_of, violations
+from tests.support.checker import INVARIANTS, Beat, Evidence, Expiry, Told, mark_of, rows_say_what_the_log_says, violations
+from tests.support.shown import KEYS, columns_of
 from tests.support.simulation import simulate
 
 NOBODY = UUID(int=0)
@@ -28,7 +29,9 @@ def is_rich(evidence: Evidence) -> bool:
     last = {recorded.event.stream: recorded.event for recorded in evidence.events}.values()
     checked = [e for e in last if e.type in ("TargetChecked", "LateReportReceived")]
     ended = [e for e in last if e.type == "RunFinished" and e.actor.kind == "system"]
-    return bool(retried and checked and ended and len(of_type(evidence, "RunClaimed")) > 1)
+    idle = [o for o in evidence.outcomes if isinstance(o.result, Accepted) and not o.result.event_ids]
+    conflicts = [o for o in evidence.outcomes if isinstance(o.result, Rejected) and o.result.code == "version_conflict"]
+    return bool(retried and checked and ended and idle and conflicts and len(of_type(evidence, "RunClaimed")) > 1)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,33 @@ def answered(evidence: Evidence, command_id: UUID, change: Callable[[Outcome], O
     return replace(evidence, outcomes=[outcome for outcome in kept if outcome])
 
 
+def again(evidence: Evidence, command_id: UUID, as_id: UUID | None = None) -> Evidence:
+    """A command comes into its lane once more, or once under another id."""
+    commands = evidence.commands or ()
+    one = next(taken for taken in commands if taken.body.command_id == command_id)
+    return replace(evidence, commands=[*commands, replace(one, body=replace(one.body, command_id=as_id or command_id))])
+
+
+def never_came(evidence: Evidence, command_id: UUID) -> Evidence:
+    """Neither the command nor an outcome of it is anywhere."""
+    commands = [taken for taken in evidence.commands or () if taken.body.command_id != command_id]
+    return answered(replace(evidence, commands=commands), command_id, lambda outcome: None)
+
+
+def shown(evidence: Evidence, table: str, key: str, **columns: Any) -> Evidence:
+    """A row says something else, and says it again when it is built anew."""
+    rows = [{**row, **columns} if row[KEYS[table]] == key else row for row in evidence.live[table]]
+    return replace(evidence, live={**evidence.live, table: rows}, rebuilt={**evidence.rebuilt, table: rows})
+
+
+def followed(evidence: Evidence) -> Evidence:
+    """Read models say what the log says by now."""
+    for table, rows in columns_of(evidence.events).items():
+        for key, columns in rows.items():
+            evidence = shown(evidence, table, key, **columns)
+    return evidence
+
+
 def accepted(evidence: Evidence) -> Told:
     return next(told for told in evidence.told if isinstance(told.result, Accepted) and told.result.event_ids)
 
@@ -116,25 +146,64 @@ def told_rejected(evidence: Evidence) -> Evidence:
 
 def told_otherwise_the_second_time(evidence: Evidence) -> Evidence:
     first = next(outcome for outcome in evidence.outcomes if isinstance(outcome.result, Rejected))
-    return replace(evidence, outcomes=[*evidence.outcomes, replace(first, result=Rejected("other", "other"))])
+    evidence = replace(evidence, outcomes=[*evidence.outcomes, replace(first, result=Rejected("other", "other"))])
+    return again(evidence, first.command_id)
 
 
 def one_command_in_two_streams(evidence: Evidence) -> Evidence:
     one, other = of_type(evidence, "RunClaimed")[:2]
     ids = (one.event.event_id, other.event.event_id)
     evidence = altered(evidence, other, command_id=one.event.command_id)
-    evidence = answered(evidence, other.event.command_id, lambda outcome: None)
+    evidence = never_came(evidence, other.event.command_id)
     both = Accepted(other.event.version, ids)
     return answered(evidence, one.event.command_id, lambda outcome: replace(outcome, result=both))
 
 
+def swallowed(evidence: Evidence) -> Evidence:
+    """A command that is to be refused is taken, and nobody ever writes what became of it."""
+    refused = next(outcome for outcome in evidence.outcomes if isinstance(outcome.result, Rejected))
+    return answered(evidence, refused.command_id, lambda outcome: None)
+
+
+def decided_again(evidence: Evidence) -> Evidence:
+    return replace(evidence, outcomes=[*evidence.outcomes, evidence.outcomes[0]])
+
+
+def expecting(evidence: Evidence, outcome: Outcome, version: int) -> Evidence:
+    """Whoever sent this command expected that version."""
+
+    def expects(command: Any) -> Any:
+        is_it = (command.command_id, command.fingerprint) == (outcome.command_id, outcome.fingerprint)
+        return replace(command, expected_version=version) if is_it else command
+
+    told = [replace(one, command=expects(one.command)) for one in evidence.told]
+    return replace(evidence, told=told, commands=[replace(one, body=expects(one.body)) for one in evidence.commands or ()])
+
+
+def accepted_at_another_version(evidence: Evidence) -> Evidence:
+    done = next(o for o in evidence.outcomes if isinstance(o.result, Accepted) and o.result.event_ids)
+    return expecting(evidence, done, done.result.version)
+
+
+def nothing_to_do_at_another_version(evidence: Evidence) -> Evidence:
+    idle = next(o for o in evidence.outcomes if isinstance(o.result, Accepted) and not o.result.event_ids)
+    return expecting(evidence, idle, idle.result.version - 1)
+
+
+def conflict_at_the_expected_version(evidence: Evidence) -> Evidence:
+    number, refused = next((n, o) for n, o in enumerate(evidence.outcomes) if getattr(o.result, "code", "") == "version_conflict")
+    before = (o.result for o in evidence.outcomes[:number] if o.stream == refused.stream)
+    return expecting(evidence, refused, max((result.version for result in before if isinstance(result, Accepted)), default=0))
+
+
 def no_outcome(evidence: Evidence) -> Evidence:
-    return answered(evidence, alone(evidence).event.command_id, lambda outcome: None)
+    return never_came(evidence, alone(evidence).event.command_id)
 
 
 def outcome_without_events(evidence: Evidence) -> Evidence:
     kept = next(o for o in evidence.outcomes if isinstance(o.result, Accepted))
-    return replace(evidence, outcomes=[*evidence.outcomes, replace(kept, command_id=NOBODY)])
+    evidence = replace(evidence, outcomes=[*evidence.outcomes, replace(kept, command_id=NOBODY)])
+    return again(evidence, kept.command_id, as_id=NOBODY)
 
 
 def skipped_version(evidence: Evidence) -> Evidence:
@@ -199,12 +268,12 @@ def never_ended(evidence: Evidence) -> Evidence:
         assert isinstance(outcome.result, Accepted)
         return replace(outcome, result=Accepted(outcome.result.version - 1, outcome.result.event_ids[:-1]))
 
-    return answered(evidence, end.command_id, without)
+    return followed(answered(evidence, end.command_id, without))
 
 
 def check_without_a_result(evidence: Evidence) -> Evidence:
     asked = of_type(evidence, "TargetCheckRequested")[0]
-    return altered(evidence, asked, {"check": "another"})
+    return followed(altered(evidence, asked, {"check": "another"}))
 
 
 def does_not_fit(evidence: Evidence) -> Evidence:
@@ -212,7 +281,7 @@ def does_not_fit(evidence: Evidence) -> Evidence:
 
 
 def another_row(evidence: Evidence) -> Evidence:
-    rows = [{**evidence.live["targets"][0], "title": "another"}, *evidence.live["targets"][1:]]
+    rows = [{**evidence.live["targets"][0], "updated_at": "another time"}, *evidence.live["targets"][1:]]
     return replace(evidence, live={**evidence.live, "targets": rows})
 
 
@@ -220,13 +289,22 @@ def a_row_less(evidence: Evidence) -> Evidence:
     return replace(evidence, live={**evidence.live, "run_output": evidence.live["run_output"][:-1]})
 
 
-def another_result(evidence: Evidence) -> Evidence:
-    rows = {"runs": [{**evidence.live["runs"][0], "state": "refused"}, *evidence.live["runs"][1:]]}
-    return replace(evidence, live={**evidence.live, **rows}, rebuilt={**evidence.rebuilt, **rows})
+def otherwise(table: str, **columns: Any) -> Callable[[Evidence], Evidence]:
+    """The first row of a table says something else, however often it is built anew."""
+
+    def broken(evidence: Evidence) -> Evidence:
+        return shown(evidence, table, evidence.live[table][0][KEYS[table]], **columns)
+
+    broken.__name__ = f"{table}_with_another_{'_and_'.join(columns)}"
+    return broken
 
 
 def no_run_in_any_row(evidence: Evidence) -> Evidence:
     return replace(evidence, live={**evidence.live, "runs": []}, rebuilt={**evidence.rebuilt, "runs": []})
+
+
+def not_settled(evidence: Evidence) -> Evidence:
+    return replace(evidence, unsettled=["commands are not decided"])
 
 
 def stopped(evidence: Evidence) -> Evidence:
@@ -252,6 +330,11 @@ CASES: list[tuple[str, Callable[[Evidence], Evidence]]] = [
     ("ok_is_there_once", told_another_version),
     ("rejected_is_never_there", told_rejected),
     ("told_alike", told_otherwise_the_second_time),
+    ("every_command_is_decided_once", swallowed),
+    ("every_command_is_decided_once", decided_again),
+    ("expected_versions_are_kept", accepted_at_another_version),
+    ("expected_versions_are_kept", nothing_to_do_at_another_version),
+    ("expected_versions_are_kept", conflict_at_the_expected_version),
     ("unknown_is_one_or_none", one_command_in_two_streams),
     ("outcomes_agree_with_events", no_outcome),
     ("outcomes_agree_with_events", outcome_without_events),
@@ -272,9 +355,15 @@ CASES: list[tuple[str, Callable[[Evidence], Evidence]]] = [
     ("events_fold", does_not_fit),
     ("read_models_are_the_log", another_row),
     ("read_models_are_the_log", a_row_less),
-    ("read_models_are_the_log", another_result),
-    ("read_models_are_the_log", no_run_in_any_row),
     ("read_models_are_the_log", stopped),
+    ("rows_say_what_the_log_says", otherwise("targets", title="another")),
+    ("rows_say_what_the_log_says", otherwise("targets", version=99)),
+    ("rows_say_what_the_log_says", otherwise("credentials", revision=99)),
+    ("rows_say_what_the_log_says", otherwise("jobs", definition={})),
+    ("rows_say_what_the_log_says", otherwise("runs", state="refused")),
+    ("rows_say_what_the_log_says", otherwise("runs", counts={"succeeded": 99})),
+    ("rows_say_what_the_log_says", no_run_in_any_row),
+    ("settles", not_settled),
     ("nothing_unforeseen", unforeseen),
 ]
 
@@ -294,6 +383,21 @@ def test_an_executor_that_was_silent_or_leaves_or_was_not_listened_to_may_lose_i
     away = [at for at in EVERY_SECOND if not 24 < at < 28]
     for beats, looked in ((gap, EVERY_SECOND), (leaving, EVERY_SECOND), ([], EVERY_SECOND), (alive, away)):
         assert not violations(expired(sound, beats, looked))
+
+
+def test_a_users_row_is_held_against_the_log_but_for_what_a_sign_in_changes(sound: Evidence) -> None:
+    """Nobody is a user in the simulation; that people sign in to read rows makes them newer than the log that was read."""
+    said: list[tuple[str, Any]] = [
+        ("UserCreated", {"name": "eve", "password": "p", "title": ""}),
+        ("RoleGranted", {"role": "auditor"}),
+    ]
+    one = sound.events[0]
+    made = [replace(one.event, stream="user/eve", type=kind, payload=orjson.dumps(fields)) for kind, fields in said]
+    row = {"name": "eve", "title": "", "password": "p", "roles": ["auditor"], "disabled": False, "sessions": ["s"], "version": 3}
+    log = replace(sound, events=[RecordedEvent(event, one.position) for event in made], live={"users": [row]})
+    assert not list(rows_say_what_the_log_says(log))
+    for column, wrong in (("title", "Eve"), ("password", "q"), ("roles", []), ("disabled", True)):
+        assert list(rows_say_what_the_log_says(replace(log, live={"users": [{**row, column: wrong}]})))
 
 
 def test_every_invariant_is_broken_once() -> None:

@@ -4,7 +4,7 @@ Each invariant is one function of the table at the end, from the evidence to the
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -19,8 +19,10 @@ from schemas.actor import system
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope, RecordedEvent, hash_of
 from schemas.event_types import event_of
+from schemas.log import TakenCommand
 from schemas.outcome import REUSED, Accepted, Outcome, Rejected
 from schemas.position import Partition, Position
+from tests.support.shown import KEYS, columns_of
 
 FIRST_START = system("setup")
 """Who makes a new installation's first administrator: nothing can have caused that."""
@@ -64,8 +66,9 @@ class Expiry:
 class Evidence:
     """Everything recorded: in each partition the events and outcomes in their order, and read models as rows by table.
 
-    `still_running` are the marks of steps that targets still run at the end; `unforeseen` are errors no part of the system may
-    have.
+    `commands` are all records of the lanes, None where nobody reads them. `still_running` are the marks of steps that targets
+    still run at the end; `unsettled` says what had not come to its end in the time allowed; `unforeseen` are errors no part of
+    the system may have.
     """
 
     told: Sequence[Told]
@@ -75,7 +78,9 @@ class Evidence:
     still_running: Collection[str]
     live: Mapping[str, Sequence[Mapping[str, Any]]]
     rebuilt: Mapping[str, Sequence[Mapping[str, Any]]]
+    commands: Sequence[TakenCommand] | None = None
     stopped_projections: Sequence[str] = ()
+    unsettled: Sequence[str] = ()
     unforeseen: Sequence[str] = ()
     beats: Sequence[Beat] = ()
     expiries: Sequence[Expiry] = ()
@@ -134,6 +139,62 @@ def told_alike(evidence: Evidence) -> Broken:
     for (command_id, _), found in results.items():
         if len(found) > 1:
             yield f"command {command_id} has {len(found)} results: {sorted(map(repr, found))}"
+
+
+def every_command_is_decided_once(evidence: Evidence) -> Broken:
+    """Whatever came into a lane has an outcome, as often as it came, and nothing else has one: what is unknown is resolved."""
+    if evidence.commands is not None:
+        came = ((at.body.command_id, f"{at.position}") for at in evidence.commands if isinstance(at.body, CommandEnvelope))
+        decided = ((outcome.command_id, f"{outcome.result}") for outcome in evidence.outcomes if outcome.type)
+        yield from not_decided_once(came, decided)
+
+
+def not_decided_once(came: Iterable[tuple[UUID, str]], decided: Iterable[tuple[UUID, str]]) -> Broken:
+    """Of commands that came and of outcomes, each with what is to be said of it, those of which there are not as many of both."""
+    arrivals, decisions = _together(came), _together(decided)
+    for command_id in arrivals | decisions:
+        if len(arrivals.get(command_id, ())) != len(decisions.get(command_id, ())):
+            yield f"command {command_id} came at {arrivals.get(command_id, [])} and was decided: {decisions.get(command_id, [])}"
+
+
+def _together(said: Iterable[tuple[UUID, str]]) -> dict[UUID, list[str]]:
+    found: dict[UUID, list[str]] = defaultdict(list)
+    for command_id, what in said:
+        found[command_id].append(what)
+    return found
+
+
+def expected_versions_are_kept(evidence: Evidence) -> Broken:
+    """What is accepted under an expected version comes right after it, and is a conflict only if the version was another one."""
+    commands = [told.command for told in evidence.told]
+    commands += [taken.body for taken in evidence.commands or () if isinstance(taken.body, CommandEnvelope)]
+    expected = {(command.command_id, command.fingerprint): command.expected_version for command in commands}
+    yield from misplaced(evidence.outcomes, evidence.events, lambda o: expected.get((o.command_id, o.fingerprint)))
+
+
+def misplaced(
+    outcomes: Iterable[Outcome], events: Iterable[RecordedEvent], expected_by: Callable[[Outcome], int | None]
+) -> Broken:
+    """Outcomes, each stream's in the order of its decisions, that do not fit the version their commands expected."""
+    first: dict[UUID, int] = {}
+    for recorded in events:
+        first.setdefault(recorded.event.command_id, recorded.event.version)
+    at, seen = Counter[str](), set[UUID]()
+    for outcome in outcomes:
+        result, expected = outcome.result, expected_by(outcome)
+        if outcome.command_id in seen:
+            continue
+        seen.add(outcome.command_id)
+        before = at[outcome.stream]
+        if isinstance(result, Accepted):
+            before = first[outcome.command_id] - 1 if outcome.command_id in first else result.version
+            at[outcome.stream] = result.version
+        if expected is not None and (_is_conflict(result) if before == expected else isinstance(result, Accepted)):
+            yield f"{outcome.type} {outcome.command_id} expected version {expected} of {outcome.stream}, at {before}: {result}"
+
+
+def _is_conflict(result: Accepted | Rejected) -> bool:
+    return isinstance(result, Rejected) and result.code == "version_conflict"
 
 
 def unknown_is_one_or_none(evidence: Evidence) -> Broken:
@@ -309,19 +370,28 @@ def checks_end(evidence: Evidence) -> Broken:
 
 
 def read_models_are_the_log(evidence: Evidence) -> Broken:
-    """Live rows equal those built anew from the log, and a run's row says what its events fold to; none has stopped."""
+    """Live rows equal those built anew from the log, and no projection has stopped."""
     yield from (f"projection {name} has stopped" for name in evidence.stopped_projections)
     for table in sorted(evidence.live.keys() | evidence.rebuilt.keys()):
         live, rebuilt = evidence.live.get(table, ()), evidence.rebuilt.get(table, ())
         if list(live) != list(rebuilt):
             differing = [pair for pair in zip(live, rebuilt, strict=False) if pair[0] != pair[1]][:1]
             yield f"{table} has {len(live)} rows, rebuilt {len(rebuilt)}; the first that differs: {differing}"
-    results = {run: e.state for run, _, e in _run_events(evidence) if isinstance(e, RunFinished)}
-    for row in evidence.live.get("runs", ()):
-        if results.get(row["id"], row["state"]) != row["state"]:
-            yield f"run {row['id']} is {row['state']} in the read model and {results[row['id']]} in the log"
-    if missing := results.keys() - {row["id"] for row in evidence.live.get("runs", ())}:
-        yield f"runs {sorted(missing)} are not in the read model"
+
+
+def rows_say_what_the_log_says(evidence: Evidence) -> Broken:
+    """Targets, jobs, credentials, users and runs look as the domain's own fold of the log does, in a row each and no others."""
+    for table, wanted in columns_of(evidence.events).items():
+        if table not in evidence.live:
+            continue  # what was not settled was not read
+        rows = {row[KEYS[table]]: row for row in evidence.live[table]}
+        if rows.keys() != wanted.keys():
+            yield f"only in {table}: {rows.keys() - wanted.keys()}, only in the log: {wanted.keys() - rows.keys()}"
+        for key in rows.keys() & wanted.keys():
+            if differing := {
+                name: (rows[key].get(name), said) for name, said in wanted[key].items() if rows[key].get(name) != said
+            }:
+                yield f"{table} {key}: in the row and in the log: {differing}"
 
 
 def events_fold(evidence: Evidence) -> Broken:
@@ -335,6 +405,11 @@ def events_fold(evidence: Evidence) -> Broken:
             yield f"{recorded.position}: {recorded.event.type} does not fit {stream}: {error!r}"
 
 
+def settles(evidence: Evidence) -> Broken:
+    """Once everything is healed, whatever was begun comes to its end in the time allowed."""
+    yield from evidence.unsettled
+
+
 def nothing_unforeseen(evidence: Evidence) -> Broken:
     """No role ends by itself and no part has an error nobody foresaw."""
     yield from evidence.unforeseen
@@ -346,6 +421,8 @@ INVARIANTS: Mapping[str, Callable[[Evidence], Broken]] = {
         ok_is_there_once,
         rejected_is_never_there,
         told_alike,
+        every_command_is_decided_once,
+        expected_versions_are_kept,
         unknown_is_one_or_none,
         outcomes_agree_with_events,
         versions_are_gapless,
@@ -361,6 +438,8 @@ INVARIANTS: Mapping[str, Callable[[Evidence], Broken]] = {
         checks_end,
         events_fold,
         read_models_are_the_log,
+        rows_say_what_the_log_says,
+        settles,
         nothing_unforeseen,
     )
 }

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from infra.sql.engine import create_all, open_engine, open_reader
 from tests.support.quick_engine import QuickEngine
+from tests.support.simulated_process import Fault
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Databases:
     """The read models: what the projections keep, and later what is built anew beside it."""
 
     is_real: bool
-    is_down: bool = False
+    down: Fault | None = None
 
     def open(self, name: str) -> tuple[Any, Any]:
         """An empty database: its writing and its reading engine."""
@@ -42,7 +43,7 @@ class Databases:
         return writer, reader
 
     def _may_begin(self) -> None:
-        if self.is_down:
+        if self.down is not None and self.down.bites():
             raise OperationalError("BEGIN", None, sqlite3.OperationalError("the simulated database is down"))
 
 

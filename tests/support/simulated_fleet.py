@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from processors.executor.connector import (
     Ending,
@@ -23,7 +24,7 @@ from processors.executor.connector import (
 from schemas.position import Partition
 from tests.support.checker import Start
 from tests.support.simulated_ports import Network
-from tests.support.simulated_process import PROCESS, Process
+from tests.support.simulated_process import PROCESS, Fault, Process
 
 
 @dataclass(eq=False)
@@ -37,15 +38,15 @@ class _Remote:
 
 
 class SimulatedFleet:
-    """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer.
+    """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer, and why.
 
     `split` are the pairs of an executor's process and a target between which nothing passes.
     """
 
     def __init__(self, network: Network, dice: Random) -> None:
         self.starts: list[Start] = []
-        self.down: set[str] = set()
-        self.split: set[tuple[Process | None, str]] = set()
+        self.down: dict[str, Fault] = {}
+        self.split: dict[tuple[Process | None, str], Fault] = {}
         self._network, self._loop, self._log, self._dice = network, network.loop, network.log, dice
         self._running: dict[_Remote, None] = {}
 
@@ -81,23 +82,25 @@ class SimulatedFleet:
         """The marks of what runs right now."""
         return frozenset(remote.mark for remote in self._running)
 
-    def die(self, target: str) -> None:
-        """The target stops answering and everything that runs on it ends; whoever is connected finds out later."""
-        self.down.add(target)
+    def die(self, target: str, seconds: float, fault: Fault) -> None:
+        """For so long the target does not answer, and everything that runs on it ends; whoever is connected finds out later."""
+        self.down[target] = fault
         for remote in [r for r in self._running if r.target == target]:
-            self._lose(remote)
+            self._lose(remote, fault)
             self._end(remote)
+        self._loop.later(seconds, _over, self.down, target, fault)
 
-    def part(self, executor: Process, targets: Collection[str], seconds: float) -> None:
+    def part(self, executor: Process, targets: Collection[str], seconds: float, fault: Fault) -> None:
         """Nothing passes between an executor and these targets for so long; what runs there goes on unheard."""
-        pairs = {(executor, target) for target in targets}
-        self.split |= pairs
-        for remote in [r for r in self._running if (r.executor, r.target) in pairs]:
-            self._lose(remote)
-        self._loop.later(seconds, self.split.difference_update, pairs)
+        for pair in ((executor, target) for target in targets):
+            self.split[pair] = fault
+            self._loop.later(seconds, _over, self.split, pair, fault)
+        for remote in [r for r in self._running if self.split.get((r.executor, r.target)) is fault]:
+            self._lose(remote, fault)
 
     def _answers(self, target: str) -> bool:
-        return target not in self.down and (PROCESS.get(), target) not in self.split
+        fault = self.down.get(target) or self.split.get((PROCESS.get(), target))
+        return fault is None or not fault.bites()
 
     def _begin(self, target: str, step: Invocation) -> _Remote:
         runs = [Partition("runs", shard) for shard in range(self._log.shards)]
@@ -106,8 +109,8 @@ class SimulatedFleet:
         self._running[remote] = None
         if self._happens("step hangs", 0.04):
             return remote
-        if self._happens("connection lost", 0.03):
-            self._loop.later(self._dice.uniform(0.02, 3), self._lose, remote)
+        if cut := self._network.fault_by_chance("connection lost", 0.03):
+            self._loop.later(self._dice.uniform(0.02, 3), self._lose, remote, cut)
         self._loop.later(self._dice.uniform(0.02, 3), self._end, remote)
         return remote
 
@@ -115,9 +118,10 @@ class SimulatedFleet:
         self._running.pop(remote, None)
         remote.over.set()
 
-    def _lose(self, remote: _Remote) -> None:
+    def _lose(self, remote: _Remote, fault: Fault) -> None:
         """The connection is lost; what runs there goes on."""
         if not remote.over.is_set():
+            fault.bites()
             remote.lost = True
             remote.over.set()
 
@@ -130,6 +134,12 @@ class SimulatedFleet:
 
     def _happens(self, what: str, chance: float) -> bool:
         return self._network.happens(what, chance)
+
+
+def _over(faults: dict[Any, Fault], where: Any, fault: Fault) -> None:
+    """This fault ends there; one that came after it goes on."""
+    if faults.get(where) is fault:
+        del faults[where]
 
 
 async def _first(one: asyncio.Event, other: asyncio.Event, within_s: float) -> None:

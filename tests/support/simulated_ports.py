@@ -36,7 +36,7 @@ from schemas.wire import encode
 from tests.processors.fake_time import START
 from tests.processors.world import Vault
 from tests.support.checker import Beat, Expiry
-from tests.support.simulated_process import Process, SimulationLoop
+from tests.support.simulated_process import Fault, Process, SimulationLoop
 
 T = TypeVar("T")
 
@@ -61,14 +61,22 @@ class Network:
     _moods: dict[str, float] = field(default_factory=dict)
 
     def happens(self, what: str, chance: float) -> bool:
-        """Whether it goes wrong this time. What is frequent in one history may be absent in another: each is also seen alone."""
+        """Whether it goes wrong this time, now."""
+        fault = self.fault_by_chance(what, chance)
+        return fault is not None and fault.bites()
+
+    def fault_by_chance(self, what: str, chance: float) -> Fault | None:
+        """What may go wrong this time, later. What is frequent in one history may be absent in another, so each is seen alone."""
         mood = self._moods.get(what)
         if mood is None:
             mood = self._moods[what] = Random(f"{what} {self.moods}").choice((0, 0.5, 1, 1, 1, 5, 10))
         if self.calm or self.dice.random() >= min(chance * mood, 0.6):
-            return False
-        self.faults[what] += 1
-        return True
+            return None
+        return self.fault(what)
+
+    def fault(self, what: str) -> Fault:
+        """Something that goes wrong as soon as it takes effect."""
+        return Fault(what, self.faults)
 
     async def leg(self) -> None:
         """One way through the network."""
@@ -106,9 +114,14 @@ class Network:
 
     def orphan(self, transaction: Transaction) -> None:
         """The owner of an undecided transaction died: its end was on its way already, or it is aborted when its time is over."""
-        if transaction.consumed and self.happens("commit after death", 0.5):
-            self.loop.later(self.dice.uniform(0, 5), self._decide, transaction, Fate.COMMITTED)
+        if transaction.consumed and (late := self.fault_by_chance("commit after death", 0.5)):
+            self.loop.later(self.dice.uniform(0, 5), self._commit_late, transaction, late)
         self.loop.later(15, self.expire, transaction)
+
+    def _commit_late(self, transaction: Transaction, fault: Fault) -> None:
+        if transaction.fate is Fate.UNDECIDED:
+            fault.bites()
+            self._decide(transaction, Fate.COMMITTED)
 
     def expire(self, transaction: Transaction) -> None:
         """The transaction's time is over."""
@@ -173,7 +186,7 @@ class OutcomesSeen:
         await self._network.leg()
         outcome = await self._network.log.outcomes.wait(command_id, within_s)
         await self._network.leg()
-        if self._process.is_cut or self._network.happens("outcome not heard", 0.02):
+        if self._process.is_cut or (outcome and self._network.happens("outcome not heard", 0.02)):
             await asyncio.sleep(max(0.0, until - self._network.loop.time()))
             return None
         return outcome

@@ -7,6 +7,7 @@ even a `finally` of it runs), those of a paused one are kept until it goes on. W
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from heapq import heappop, heappush
@@ -24,34 +25,92 @@ class Stuck(Exception):
     """Nothing will ever happen any more, or nothing ends."""
 
 
+class Fault:
+    """Something that may go wrong: it counts once, when it takes effect, and not at all when it never does."""
+
+    def __init__(self, name: str, counted: Counter[str]) -> None:
+        self._name, self._counted = name, counted
+        self._has_bitten = False
+
+    def bites(self) -> bool:
+        """It takes effect; true."""
+        if not self._has_bitten:
+            self._has_bitten = True
+            self._counted[self._name] += 1
+        return True
+
+
 class Process:
     """A process of the simulation: alive, paused (SIGSTOP) or dead.
 
     What it says does not reach the log while it is `mute`, answers do not reach it while it is `deaf`; `blind`: it cannot reach
-    the read models.
+    the read models. To ask whether it is one of these is to be met by the fault that makes it so.
     """
 
     def __init__(self, loop: "SimulationLoop", name: str, died: Callable[["Process"], None]) -> None:
         self.name = name
         self.dead = False
         self.paused = False
-        self.mute = self.deaf = self.blind = False
-        self.skew_s = 0.0
-        self.fuse: int | None = None
+        self.blinded: Fault | None = None
         self.tasks: list[asyncio.Task[Any]] = []
         self._loop = loop
         self._died = died
         self._held: list[asyncio.Handle] = []
+        self._muted: Fault | None = None
+        self._deafened: Fault | None = None
+        self._pausing: Fault | None = None
+        self._fuse: tuple[int, Fault] | None = None
+        self._skew: tuple[float, Fault] | None = None
+
+    @property
+    def mute(self) -> bool:
+        """Whether nothing it says reaches the log."""
+        return self._muted is not None and self._muted.bites()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether no answer of the log reaches it."""
+        return self._deafened is not None and self._deafened.bites()
 
     @property
     def is_cut(self) -> bool:
         """Whether nothing can be asked of the log."""
         return self.mute or self.deaf
 
+    @property
+    def blind(self) -> bool:
+        """Whether it cannot reach the read models."""
+        return self.blinded is not None and self.blinded.bites()
+
+    @property
+    def skew_s(self) -> float:
+        """By how much its clock is wrong."""
+        return self._skew[0] if self._skew is not None and self._skew[1].bites() else 0.0
+
+    def set_clock(self, skew_s: float, fault: Fault) -> None:
+        """From now on its time of day is wrong."""
+        self._skew = skew_s, fault
+
+    def cut(self, fault: Fault, mute: bool, deaf: bool) -> None:
+        """No way to the log, none back, or neither."""
+        self._muted, self._deafened = fault if mute else None, fault if deaf else None
+
+    def join(self) -> None:
+        """The log can be reached again."""
+        self._muted = self._deafened = None
+
+    def pause(self, fault: Fault) -> None:
+        """As SIGSTOP."""
+        self.paused, self._pausing = True, fault
+
+    def light(self, fuse: int, fault: Fault) -> None:
+        """It dies at its `fuse`-th callback from now."""
+        self._fuse = fuse, fault
+
     def heal(self) -> None:
         """All its connections work again; its clock may stay wrong for ever."""
-        self.mute = self.deaf = self.blind = False
-        self.fuse = None
+        self.join()
+        self.blinded = self._fuse = None
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` in this process."""
@@ -60,18 +119,22 @@ class Process:
         return self._loop.create_task(work, context=context)
 
     def lets(self, handle: asyncio.Handle) -> bool:
-        """Whether a callback of this process may run now. With a `fuse` of n the process dies at its n-th callback from now."""
+        """Whether a callback of this process may run now."""
         if self.dead:
             return False
         if self.paused:
+            if self._pausing is not None:
+                self._pausing.bites()
             self._held.append(handle)
             return False
-        if self.fuse is not None:
-            self.fuse -= 1
-            if self.fuse < 0:
-                self.kill()
-                return False
-        return True
+        return self._fuse is None or self._burns(*self._fuse)
+
+    def _burns(self, left: int, fault: Fault) -> bool:
+        self._fuse = left - 1, fault
+        if left == 0:
+            fault.bites()
+            self.kill()
+        return left > 0
 
     def kill(self) -> None:
         """As kill -9: nothing of it runs any more."""

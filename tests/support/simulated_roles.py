@@ -32,7 +32,7 @@ from tests.support.simulated_ports import (
     Store,
     faulty_offer,
 )
-from tests.support.simulated_process import Process, SimulationLoop
+from tests.support.simulated_process import Fault, Process, SimulationLoop
 from tests.support.simulated_world import World
 
 LEASE_S = 6.0
@@ -172,30 +172,33 @@ class Running:
         task = self.process.start(self._begun.work)
         task.add_done_callback(self._after_end)
 
-    def stop(self) -> None:
+    def stop(self, fault: Fault) -> None:
         """In order, as on SIGTERM."""
+        if not self.process.dead and not self._stopping:
+            fault.bites()
         self._stopping = True
         self._begun.stop()
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, fault: Fault) -> None:
         """SIGSTOP, and SIGCONT later; an owner's session and transaction may be over by then."""
         process, loop = self.process, self._place.loop
-        process.paused = True
+        process.pause(fault)
         loop.later(seconds, process.resume)
         if seconds > SESSION_S:
             loop.later(SESSION_S, self._session_over, process, self._begun.owned)
 
-    def cut(self, seconds: float, mute: bool, deaf: bool) -> None:
+    def cut(self, seconds: float, fault: Fault, mute: bool, deaf: bool) -> None:
         """No way to the log, or none back, for so long; of an owner that is mute the log thinks that it is dead."""
         process, loop = self.process, self._place.loop
-        process.mute, process.deaf = mute, deaf
-        loop.later(seconds, _joined, process)
+        process.cut(fault, mute, deaf)
+        loop.later(seconds, process.join)
         if mute and seconds > SESSION_S:
             loop.later(SESSION_S, self._session_over, process, self._begun.owned)
 
-    def session_over(self) -> None:
+    def session_over(self, fault: Fault) -> None:
         """An owner's shards pass to others, and it does not know."""
-        self._session_over(self.process, self._begun.owned)
+        if self._session_over(self.process, self._begun.owned):
+            fault.bites()
 
     def heal(self) -> None:
         """Everything is well from now on."""
@@ -222,15 +225,13 @@ class Running:
         if transaction is not None and transaction.fate is Fate.UNDECIDED:
             self._place.network.orphan(transaction)
 
-    def _session_over(self, process: Process, owned: Owned | None) -> None:
+    def _session_over(self, process: Process, owned: Owned | None) -> bool:
+        """Whether there was a session."""
         log = self._place.network.log
         if owned is None or not log.is_producer(owned.instance, owned.inner.member):
-            return
+            return False
         log.fence(owned.instance)
         transaction = owned.inner._undecided
         if transaction is not None and transaction.fate is Fate.UNDECIDED:
             self._place.loop.later(2 * SESSION_S, self._place.network.expire, transaction)
-
-
-def _joined(process: Process) -> None:
-    process.mute = process.deaf = False
+        return True

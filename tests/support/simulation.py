@@ -8,7 +8,6 @@ and when. After a while all faults are healed, and what was recorded is the evid
 import asyncio
 import gc
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,9 @@ from projections.all import BY_NAME, TABLE
 from projections.follow import Follower
 from projections.position import has_reached, status
 from projections.rebuild import ask_for_rebuild
+from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope, RecordedEvent
+from schemas.log import TakenCommand, Undecodable
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
@@ -42,6 +43,8 @@ from tests.support.simulated_process import Process, SimulationLoop
 from tests.support.simulated_roles import LEASE_S, Place, Running, Unheard, roles_of
 from tests.support.simulated_world import world_of
 
+LANES = (COMMANDS_PEOPLE, COMMANDS_SYSTEM)
+
 SETTLED_WITHIN_S = 400.0
 """How long after that the last run may take to end: leases, time-outs and retries of runs that wait for each other."""
 
@@ -50,7 +53,8 @@ SETTLED_WITHIN_S = 400.0
 class Run:
     """What one seed came to.
 
-    `digest` covers every byte of the log, `turns` are the callbacks that ran; `faults` counts what went wrong, by its name.
+    `digest` covers every byte of the log, `turns` are the callbacks that ran; `faults` counts what went wrong, by its name, and
+    only what took effect.
     """
 
     seed: int
@@ -78,7 +82,7 @@ class Simulation:
         self.book = Notebook(Random(f"{seed} clients"), tuple(f"web-{number}" for number in range(self.world.targets)))
         self.vault = FaultyVault(self.network)
         self.unforeseen: list[str] = []
-        self.faults: Counter[str] = Counter()
+        self.unsettled: list[str] = []
         self.places: dict[str, Running] = {}
         self.closing = self.clients_done = False
         self._counted: dict[tuple[Partition, str], tuple[int, int]] = {}
@@ -158,76 +162,67 @@ class Simulation:
 
     def _kill(self) -> None:
         """As kill -9, at some callback from now on."""
-        self.faults["kill"] += 1
-        self._anyone().process.fuse = self.dice.choice((0, 5, 40, 200)) + self.dice.randrange(20)
+        fault = self.network.fault("kill")
+        self._anyone().process.light(self.dice.choice((0, 5, 40, 200)) + self.dice.randrange(20), fault)
 
     def _pause(self) -> None:
-        self.faults["pause"] += 1
         running = self._anyone()
-        running.pause(self.dice.choice((0.5, 3, 10, 30)) * self.dice.uniform(0.5, 1))
+        running.pause(self.dice.choice((0.5, 3, 10, 30)) * self.dice.uniform(0.5, 1), self.network.fault("pause"))
 
     def _cut(self) -> None:
         """A partition between one role, or the API, and the log: both ways or one."""
         what, mute, deaf = self.dice.choice((("cut", True, True), ("cut outwards", True, False), ("cut inwards", False, True)))
-        self.faults[what] += 1
-        seconds = self.dice.uniform(0.5, 12)
+        fault, seconds = self.network.fault(what), self.dice.uniform(0.5, 12)
         if self.dice.random() < 0.15:
-            self.api.mute, self.api.deaf = mute, deaf
+            self.api.cut(fault, mute, deaf)
             self.loop.later(seconds, self.api.heal)
         else:
-            self._anyone().cut(seconds, mute, deaf)
+            self._anyone().cut(seconds, fault, mute, deaf)
 
     def _split(self) -> None:
         """A partition between an executor and some targets."""
-        self.faults["executor split from targets"] += 1
         executor = self.dice.choice([running for name, running in self.places.items() if name.startswith("executor")])
         targets = self.dice.sample(self.book.targets, self.dice.choice((1, 2, len(self.book.targets))))
-        self.fleet.part(executor.process, targets, self.dice.uniform(0.5, 12))
+        fault = self.network.fault("executor split from targets")
+        self.fleet.part(executor.process, targets, self.dice.uniform(0.5, 12), fault)
 
     def _blind(self) -> None:
         """A partition between one role and the read models."""
-        self.faults["cut from read models"] += 1
         process = self._anyone().process
-        process.blind = True
-        self.loop.later(self.dice.uniform(0.5, 8), setattr, process, "blind", False)
+        process.blinded = self.network.fault("cut from read models")
+        self.loop.later(self.dice.uniform(0.5, 8), setattr, process, "blinded", None)
 
     def _fence(self) -> None:
         owner = self.dice.choice([running for name, running in self.places.items() if name.startswith("owner")])
-        self.faults["owner fenced"] += 1
-        owner.session_over()
+        owner.session_over(self.network.fault("owner fenced"))
 
     def _target_dies(self) -> None:
-        self.faults["target dies"] += 1
         target = self.dice.choice(self.book.targets)
-        self.fleet.die(target)
-        self.loop.later(self.dice.uniform(0.5, 15), self.fleet.down.discard, target)
+        self.fleet.die(target, self.dice.uniform(0.5, 15), self.network.fault("target dies"))
 
     def _stop(self) -> None:
-        self.faults["stop in order"] += 1
-        self._anyone().stop()
+        self._anyone().stop(self.network.fault("stop in order"))
 
     def _database_down(self) -> None:
-        self.faults["database down"] += 1
-        self.databases.is_down = True
-        self.loop.later(self.dice.uniform(0.1, 4), setattr, self.databases, "is_down", False)
+        self.databases.down = self.network.fault("database down")
+        self.loop.later(self.dice.uniform(0.1, 4), setattr, self.databases, "down", None)
 
     def _clock_jumps(self) -> None:
-        self.faults["clock jumps"] += 1
-        self._anyone().process.skew_s = self.dice.uniform(-30, 30)
+        self._anyone().process.set_clock(self.dice.uniform(-30, 30), self.network.fault("clock jumps"))
 
     def _api_dies(self) -> None:
-        self.faults["api dies"] += 1
+        self.network.fault("api dies").bites()
         self.api.kill()
 
     def _rebuild(self) -> None:
-        if not self.databases.is_down:
-            self.faults["rebuild"] += 1
+        if self.databases.down is None:
+            self.network.fault("rebuild").bites()
             with self.writer.begin() as connection:
                 ask_for_rebuild(connection, self.dice.choice(list(BY_NAME)))
 
     def _heal(self) -> None:
         self.network.calm = True
-        self.databases.is_down = False
+        self.databases.down = None
         self.fleet.down.clear()
         self.fleet.split.clear()
         self.api.heal()
@@ -241,12 +236,14 @@ class Simulation:
         self._begin()
         await self._torment()
         self._heal()
-        await self._until(SETTLED_WITHIN_S, self._is_settled)
+        if not await self._until(SETTLED_WITHIN_S, self._is_settled):
+            self.unsettled += self._left()
         self.closing = True
         for name, running in self.places.items():
             if name.startswith(("sweeper", "executor")):
                 running.process.kill()
-        await self._until(SETTLED_WITHIN_S, self._is_quiet)
+        if not await self._until(SETTLED_WITHIN_S, self._is_quiet):
+            self.unsettled += [*self._left(), "commands, projections or rebuilds go on though nobody asks for anything any more"]
         self.unforeseen += [f"{r.name} ended: {why}" for r in self.places.values() for why in r.ended]
         live = _rows(self.reader)
         stopped = [f"{s.name}: {s.error}" for s in self._status() if s.state != "live"]
@@ -258,6 +255,10 @@ class Simulation:
             still_running=self.fleet.still_running,
             live=live,
             rebuilt=await self._rebuilt(),
+            commands=[
+                TakenCommand(at, body) for at, body in self._records(LANES) if isinstance(body, CommandEnvelope | Undecodable)
+            ],
+            unsettled=self.unsettled,
             stopped_projections=stopped,
             unforeseen=list(self.unforeseen),
             beats=self.network.beats,
@@ -265,22 +266,34 @@ class Simulation:
             lease_s=LEASE_S,
         )
 
-    async def _until(self, within_s: float, holds: Callable[[], bool]) -> None:
+    async def _until(self, within_s: float, holds: Callable[[], bool]) -> bool:
+        """Whether it holds in time."""
         until = self.loop.time() + within_s
-        while self.loop.time() < until and not holds():
+        while not holds():
+            if self.loop.time() >= until:
+                return False
             await asyncio.sleep(0.5)
+        return True
 
     def _is_settled(self) -> bool:
         """Whether people have done and everything they asked for has come to its end."""
-        if not self.clients_done or self.network.on_their_way or not self._everything_consumed():
-            return False
-        return all(
-            self._number_of(topic, begun) == self._number_of(topic, ended)
-            for topic, begun, ended in (
-                ("runs", "RunRequested", "RunFinished"),
-                ("targets", "TargetCheckRequested", "TargetChecked"),
-            )
-        )
+        return next(self._left(), None) is None
+
+    def _left(self) -> Iterator[str]:
+        """What has not come to its end."""
+        if not self.clients_done:
+            yield "clients have not done what they wanted to"
+        if self.network.on_their_way:
+            yield f"{self.network.on_their_way} commands are on their way"
+        if not self._everything_consumed():
+            yield "commands are not decided"
+        for topic, begun, ended in (
+            ("runs", "RunRequested", "RunFinished"),
+            ("targets", "TargetCheckRequested", "TargetChecked"),
+        ):
+            numbers = self._number_of(topic, begun), self._number_of(topic, ended)
+            if numbers[0] != numbers[1]:
+                yield f"{numbers[0]} {begun} and {numbers[1]} {ended}"
 
     def _is_quiet(self) -> bool:
         """Whether nothing will happen any more when nobody says anything."""
@@ -288,7 +301,7 @@ class Simulation:
 
     def _everything_consumed(self) -> bool:
         storage = self.log.storage
-        lanes = [Partition(lane, s) for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM) for s in range(self.log.shards)]
+        lanes = [Partition(lane, s) for lane in LANES for s in range(self.log.shards)]
         return not storage.undecided and all(storage.consumed.get(lane, 0) >= storage.end(lane) for lane in lanes)
 
     def _rebuilding(self) -> bool:
@@ -311,7 +324,8 @@ class Simulation:
         writer, reader = self.databases.open("rebuilt")
         process = Process(self.loop, "rebuild", lambda process: None)
         process.start(Follower(Reader(self.network, process), SqlReadStore(writer), Unheard()).run())
-        await self._until(60, lambda: self._projected(reader))
+        if not await self._until(60, lambda: self._projected(reader)):
+            self.unsettled.append("read models are not built anew in time")
         process.kill()
         return _rows(reader)
 
@@ -342,7 +356,7 @@ class Simulation:
     def digest(self) -> str:
         """Of every record in the log, aborted ones included, in its place."""
         said = sha256()
-        topics = (*EVENT_TOPICS, OUTCOMES, COMMANDS_PEOPLE, COMMANDS_SYSTEM, RUN_OUTPUT, EXECUTORS)
+        topics = (*EVENT_TOPICS, OUTCOMES, *LANES, RUN_OUTPUT, EXECUTORS)
         for partition in [Partition(topic, shard) for topic in topics for shard in range(self.log.shards)]:
             said.update(repr((partition, list(_entries(self.log, partition)))).encode())
         return said.hexdigest()
@@ -407,5 +421,4 @@ def simulate(seed: int) -> Run:
         finally:
             simulation.loop.bury()
             loop.close()
-    faults = simulation.faults + simulation.network.faults
-    return Run(seed, evidence, violations(evidence), faults, digest, turns, seconds)
+    return Run(seed, evidence, violations(evidence), simulation.network.faults, digest, turns, seconds)

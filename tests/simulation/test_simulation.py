@@ -3,20 +3,23 @@
 `make simulate SEEDS=…` goes through more of them; a seed that fails there fails here: `simulate(seed)`.
 """
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.simulate import main
 from tests.simulation.planted import PLANTED, executor_acts_before_its_intent_is_accepted
 from tests.support import simulation
-from tests.support.simulated_process import Stuck
+from tests.support.simulated_process import Fault, Process, SimulationLoop, Stuck
 from tests.support.simulated_world import world_of
 from tests.support.simulation import simulate
 
@@ -54,6 +57,32 @@ def test_histories_do_not_depend_on_where_the_read_models_lie(monkeypatch: pytes
     monkeypatch.setattr(simulation, "world_of", lambda dice: replace(world_of(dice), real_database=real))
     for before, now in zip(as_it_is, (simulate(seed) for seed in range(20, 25)), strict=True):
         assert (now.digest, now.evidence.live) == (before.digest, before.evidence.live)
+
+
+def test_a_history_that_is_not_settled_in_time_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "SETTLED_WITHIN_S", 0.0)
+    assert "settles" in {violation.invariant for violation in simulate(0).violations}
+
+
+def test_a_fault_counts_when_it_takes_effect_and_not_when_it_is_healed_before() -> None:
+    counted: Counter[str] = Counter()
+    loop = SimulationLoop(Random(0))
+    process = Process(loop, "owner-a", lambda process: None)
+    callback = asyncio.Handle(print, (), loop)
+
+    def struck() -> None:
+        process.light(1, Fault("kill", counted))
+        process.cut(Fault("cut", counted), mute=True, deaf=True)
+        process.blinded = Fault("cut from read models", counted)
+
+    struck()
+    assert process.lets(callback)
+    process.heal()
+    assert process.lets(callback) and not process.is_cut and not process.blind and not counted
+    struck()
+    assert process.is_cut and process.deaf and process.blind and counted == {"cut": 1, "cut from read models": 1}
+    assert process.lets(callback) and not process.lets(callback) and process.dead and counted["kill"] == 1
+    loop.close()
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)

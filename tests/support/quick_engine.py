@@ -18,6 +18,8 @@ from sqlalchemy.sql.compiler import ExpandedState, SQLCompiler
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any]
 MOST_KNOWN = 1_000
+MOST_LENGTHS = 32
+"""So many statements are remembered, and of each so many lengths of its lists; then all are forgotten."""
 
 
 class _Statement:
@@ -51,6 +53,8 @@ class _Statement:
         lengths = tuple(map(len, lists.values()))
         state = self._expanded.get(lengths)
         if state is None:
+            if len(self._expanded) >= MOST_LENGTHS:
+                self._expanded.clear()
             state = self._expanded[lengths] = self.compiled._process_parameters_for_postcompile(dict(given))
             assert state.processors.keys() <= self.compiled._bind_processors.keys(), "values in lists are not converted here"
         for name, values in lists.items():

@@ -17,9 +17,10 @@ from sqlalchemy.sql.compiler import ExpandedState, SQLCompiler
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any]
-MOST_KNOWN = 1_000
+MOST_KNOWN = 300
 MOST_LENGTHS = 32
-"""So many statements are remembered, and of each so many lengths of its lists; then all are forgotten."""
+"""So many statements are remembered, and of each so many lengths of its lists; then all are forgotten. About a hundred come
+again and again; each rebuild adds some to tables of its own, which never come again."""
 
 
 class _Statement:

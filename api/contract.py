@@ -53,7 +53,11 @@ def openapi() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "OpsConductor", "version": "1", "description": "Writes are commands; errors are problem details."},
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": {"bearer": bearer}},
+        "components": {
+            "schemas": schemas,
+            "responses": {status: _problem_answer(status) for status in _PROBLEMS},
+            "securitySchemes": {"bearer": bearer},
+        },
     }
 
 
@@ -85,7 +89,7 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         responses["302"] = {"description": "Back to the program that asked", "headers": _told("X-Correlation-Id", "Location")}
     if "follow" in route.query:
         responses[str(route.status)]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    return {**responses, **{status: _problem_answer(status) for status in _problems_of(route)}}
+    return {**responses, **{status: {"$ref": f"#/components/responses/{status}"} for status in _problems_of(route)}}
 
 
 def _problems_of(route: Route) -> list[str]:

@@ -71,7 +71,7 @@ async def test_every_answer_looks_as_the_document_says(server: Server):
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             content = operation["responses"].get("200", {}).get("content", {}).get("application/json")
-            if method != "get" or content is None or path == "/openapi.json":
+            if method != "get" or content is None or path == "/openapi.json" or "/oidc/" in path:  # needs a provider
                 continue
             folder = path.removeprefix("/api/v1/").partition("/")[0]
             real = re.sub(r"\{(\w+)\}", lambda m, of=folder: names.get(m[1]) or folders[of], path)

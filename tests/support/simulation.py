@@ -305,7 +305,7 @@ class Simulation:
         return not storage.undecided and all(storage.consumed.get(lane, 0) >= storage.end(lane) for lane in lanes)
 
     def _rebuilding(self) -> bool:
-        return any(s.rebuild_total is not None for s in self._status())
+        return any(s.state == "rebuilding" for s in self._status())
 
     def _status(self) -> list[Any]:
         with self.reader.connect() as connection:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from api.permit import Denied
 from api.problem_details import Problem
 from api.references import found
 from api.routes.names import absent
@@ -33,8 +34,8 @@ async def judged(write: Write, command: type[Any], look: Look, judge: Judge, sai
     row = await found(write.call, kind, look)
     if row is None:
         raise absent(kind)
-    if write.expected_version not in (None, row["version"]):
-        row = await _now(write, kind, look, row)
+    if write.expected_version not in (None, row["version"]) or await _is_denied(judge, row):
+        row = await _now(write, kind, look, row)  # what is shown may be what it was a moment ago
     for attempt in range(1, _MAX_ATTEMPTS):
         try:
             return await _attempt(write, row, judge, said, attempt)
@@ -43,6 +44,14 @@ async def judged(write: Write, command: type[Any], look: Look, judge: Judge, sai
                 raise
         row = await _now(write, kind, look, row)
     return await _attempt(write, row, judge, said, _MAX_ATTEMPTS)
+
+
+async def _is_denied(judge: Judge, row: Row) -> bool:
+    try:
+        await judge(row)
+    except Denied:
+        return True
+    return False
 
 
 async def _attempt(write: Write, row: Row, judge: Judge, said: Said, attempt: int) -> Response:

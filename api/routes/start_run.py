@@ -22,8 +22,8 @@ from api.routes.route import Route
 from api.sealing import Sealer, sealing
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of
-from domain.access import JobObject, RunObject
-from domain.identity import JOB, RUN, name_of, run_id, stream_of
+from domain.access import JobObject, RunObject, TargetObject
+from domain.identity import JOB, RUN, TARGET, name_of, run_id, stream_of
 from domain.job.definition import JobDefinition, share_of
 from domain.job.parameters import MAX_VALUE_BYTES, Plain, SealedValue, Value, resolve
 from domain.rejection import FieldError, Invalid
@@ -58,13 +58,13 @@ async def start(call: Call) -> Response:
     if asked.targets is not None:
         parse_selector(asked.targets, "targets")
     if asked.dry_run:
-        return await _plan(call, await _job(call, name), asked)
+        return await _plan(call, await _judged_job(call, name, asked), asked)
     write = write_of(call, lambda key: stream_of(RUN, _new_run_id(call, name, key)), body, creates=True)
     run = name_of(write.stream)
     said = Said(f"/runs/{run}", {"run_id": run}, 201)
     if before := await remembered(write, RequestRun, _REVISED):
         return accepted_answer(write, said, *before)
-    return await _request(write, await _job(call, name), asked, said)
+    return await _request(write, await _judged_job(call, name, asked), asked, said)
 
 
 def _new_run_id(call: Call, job: str, key: str) -> str:
@@ -78,6 +78,17 @@ async def _job(call: Call, name: str) -> _Job:
     job = await found(call, JOB, lambda connection: _shown(connection, name))
     if job is None:
         raise absent(JOB)
+    return job
+
+
+async def _judged_job(call: Call, name: str, asked: StartRun) -> _Job:
+    """The job; as the log had it when this was asked, if as it is shown the run would be denied."""
+    job = await _job(call, name)
+    try:
+        await _targets(call, job, asked)
+    except Denied:
+        await call.services.freshness.log_end([TARGET])
+        return await _job_now(call, job)
     return job
 
 
@@ -109,18 +120,25 @@ async def _targets(call: Call, job: _Job, asked: StartRun) -> tuple[list[str] | 
     """The targets that the run would touch now (None where nobody had to look), and the selector that narrows the job's.
 
     Where only a limited role allows the run, its limit goes into the selector: a target that comes to match before the plan is
-    made is beyond the run, too. Raises `Denied`, naming `targets`.
+    made is beyond the run, too. A run that replaces others ends them wherever they are: then all the job's targets must be
+    within the limit. Raises `Denied`, naming `targets`.
     """
     if not asked.dry_run and call.signed_in.is_unlimited("runs.start"):
         return None, asked.targets
-    selector = parse_selector(_both(job.definition.targets, asked.targets), "targets")
-    found = await call.models.ask(lambda connection: objects_matching(connection, selector))
-    run = RunObject(job.name, found)
+    whole, selector = job.definition.targets, _both(job.definition.targets, asked.targets)
+    found = await _matching(call, selector)
+    touched = await _matching(call, whole) if job.definition.concurrency == "replace" else found
+    run = RunObject(job.name, touched)
     allowed = call.signed_in.decide("runs.start", run)
     if not allowed.allowed:
         raise Denied("runs.start", why_not("runs.start", run, allowed), "targets")
     limit = next(grant.limits.targets for grant in call.signed_in.grants("runs.start") if grant.role == allowed.role)
     return [target.name for target in found], _both(asked.targets, limit) or None
+
+
+async def _matching(call: Call, selector: str) -> list[TargetObject]:
+    wanted = parse_selector(selector, "targets")
+    return await call.models.ask(lambda connection: objects_matching(connection, wanted))
 
 
 def _both(*selectors: str | None) -> str:

@@ -12,6 +12,8 @@ from tests.api.limited import ABSENT_JOB, ABSENT_TARGET, DENIED, PLANNED, acting
 from tests.api.server import Server, claimed_and_planned, reported, serving, wrote
 from tests.api.test_runs import Follower
 
+WEB_SWAP = {key: value for key, value in job("web-swap", concurrency="replace").items() if key != "name"}
+
 
 def same_but_for_the_id(answer):
     return {**answer.json(), "correlation_id": ""}
@@ -66,6 +68,10 @@ async def test_how_it_was_is_shown_of_what_is_seen_now_and_would_have_been_seen_
         assert (await server.get("/targets/db-01", headers=fresh)).json()["labels"] == {"env": "staging"}
         assert told(await server.get("/targets/db-01?as_of=1")) == ABSENT_TARGET
         assert (await server.get("/targets/db-01?as_of=2")).status_code == 200
+        first, second = [item["time"] for item in (await server.get("/targets/db-01/history")).json()["items"]]
+        assert await names(server, f"/targets?as_of={first}") == ["web-01"]
+        assert await names(server, f"/targets?as_of={second}") == ["db-01", "web-01"]
+        assert await names(server, f"/jobs?as_of={second}") == ["web-all", "web-deploy"]
 
 
 async def test_a_run_starts_on_targets_within_the_limit_only(server: Server):
@@ -79,6 +85,16 @@ async def test_a_run_starts_on_targets_within_the_limit_only(server: Server):
         run = (await made(server, "/jobs/web-all/runs", {"targets": "env=staging"}))["run_id"]
         shown = (await server.get(f"/runs/{run}")).json()
         assert shown["selector"] == "env,env=staging,env=staging", "what comes to match before the plan is beyond it, too"
+
+
+async def test_a_run_that_replaces_others_starts_only_where_none_of_them_could_be_beyond_the_limit(server: Server):
+    alice = await two_halves(server)
+    await made(server, "/jobs", job("web-swap", targets="env", concurrency="replace"))
+    with acting_as(server, alice):
+        denied = await server.post("/jobs/web-swap/runs", {"targets": "env=staging"})
+        assert told(denied) == (*DENIED, "targets")
+        assert (await server.send("PUT", "/jobs/web-swap", {**WEB_SWAP, "targets": "env=staging"})).status_code == 200
+        await made(server, "/jobs/web-swap/runs", {})
 
 
 async def test_a_target_is_changed_only_within_the_limit_before_and_after(server: Server):

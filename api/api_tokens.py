@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from api.call import Caller
@@ -16,6 +16,8 @@ from schemas.actor import Actor
 from schemas.vault import SecretUnavailable, Vault, bound_to_token
 
 PREFIX = "ops."
+CONFIRMED_S = 30 * 86_400
+"""How long a sign-in with the identity provider is enough for the API tokens of whoever signed in."""
 MAX_LENGTH = 300
 
 
@@ -47,7 +49,11 @@ def hashed(secret: str) -> bytes:
 
 
 def token_in(user: Mapping[str, Any], token: str, now: datetime) -> dict[str, Any] | None:
-    """The token of `user` with this id, unless it has expired."""
+    """The token of `user` with this id, unless it has expired; that of an identity provider's user rests, too, while the provider
+    has not said for `CONFIRMED_S` who its owner is and in which groups.
+    """
+    if user["linked"] and (user["last_sign_in_at"] or "") <= stored_time(now - timedelta(seconds=CONFIRMED_S)):
+        return None
     return next((each for each in user["tokens"] if each["token"] == token and each["expires_at"] > stored_time(now)), None)
 
 

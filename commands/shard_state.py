@@ -117,13 +117,16 @@ class ShardState:
         self._staged.heads[topic_of(stream)] = head
 
     def _stage_roster(self, key: str, stream: str, after: StreamState) -> None:
-        is_finished = TABLE[kind_of(stream)].decider.is_finished
-        before = self.stream(stream)
-        was_listed, listed = before.version > 0 and not is_finished(before.state), not is_finished(after.state)
-        if was_listed != listed:
-            name, roster = listed_name(stream), self.unfinished(key)
-            others = tuple(other for other in roster if other != name)
-            self._staged.rosters[key] = (*others, name) if listed else others
+        decider, before = TABLE[kind_of(stream)].decider, self.stream(stream)
+
+        def entry(of: StreamState) -> str | None:
+            listed = of.version > 0 and not decider.is_finished(of.state)
+            return decider.listed_as(of.state, listed_name(stream)) if listed else None
+
+        was, now = entry(before), entry(after)
+        if was != now:
+            others = tuple(other for other in self.unfinished(key) if other != was)
+            self._staged.rosters[key] = others if now is None else (*others, now)
 
     def commit(self, positions: Iterable[Position]) -> None:
         """The transaction is in the log, its events of this shard at `positions`: what was staged is so."""

@@ -18,8 +18,8 @@ class Companion:
     """What a decider may see beside its own stream, read-only: a stream of the same shard and who lives with it.
 
     `state` is the companion stream's state; `unfinished` are the ids of the streams that live with its partition key and are not
-    finished, in the order they began (a job's unfinished runs; the administrators who may act and, as `role/<name>`, the roles in
-    force).
+    finished, in the order they began (a job's unfinished runs; the administrators who may act, as `linked/<who>/<name>` the
+    users of an identity provider, as `role/<name>` the roles in force).
     """
 
     state: Any
@@ -33,7 +33,7 @@ class Decider(Generic[C, S, E]):
     `decide(command, state, companion)` returns the events in order; an empty sequence means "already so".
     `fold(state, events)` must not change `state`; it may mutate a private copy for the length of one call.
     `companion(command)` names the companion stream, or None. `is_finished(state)` takes the stream off the list that those
-    who live with it see.
+    who live with it see; `listed_as(state, name)` is what it is called there, by default its name.
     """
 
     initial_state: S
@@ -41,3 +41,4 @@ class Decider(Generic[C, S, E]):
     fold: Callable[[S, Sequence[E]], S]
     companion: Callable[[C], str | None] = lambda command: None
     is_finished: Callable[[S], bool] = lambda state: False
+    listed_as: Callable[[S, str], str] = lambda state, name: name

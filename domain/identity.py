@@ -94,5 +94,5 @@ def roles_in(listed: Iterable[str]) -> tuple[str, ...]:
 
 
 def users_in(listed: Iterable[str]) -> tuple[str, ...]:
-    """The users among them."""
-    return tuple(name for name in listed if kind_of(name) != ROLE)
+    """The users among them who are there as themselves."""
+    return tuple(name for name in listed if "/" not in name)

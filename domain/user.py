@@ -7,6 +7,7 @@ Passwords and tokens are never here: the vault keeps their hashes, under ids tha
 Commands, events, state, fold and decide, in that order. Event names and fields are stored for ever.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -414,8 +415,13 @@ def _begin(session: str, state: UserState) -> list[Event]:
 
 
 def _sign_in_with_provider(command: SignInWithProvider, state: UserState, companion: Companion | None) -> Sequence[Event]:
-    """A user of one's own is nobody else's: a name that is taken here is not given to whoever has it elsewhere."""
+    """A user of one's own is nobody else's: a name that is taken here is not given to whoever has it elsewhere, and who has a
+    name here gets no second one, or what is taken from the one would stay with the other.
+    """
     who = (command.issuer, command.subject)
+    here = _linked_entry(who, command.name)
+    if companion and any(entry.startswith(_linked_entry(who)) and entry != here for entry in companion.unfinished):
+        raise Conflict("identity_linked", "this user of the identity provider has another name here")
     if state.name and state.linked != who:
         raise Conflict("user_not_linked", f"user {state.name} does not sign in as this user of the identity provider")
     if state.disabled:
@@ -431,6 +437,12 @@ def _sign_in_with_provider(command: SignInWithProvider, state: UserState, compan
     events += [RoleGranted(role) for role in command.roles if role not in state.roles]
     events += [RoleRevoked(role) for role in state.roles if role not in command.roles]
     return [*events, *_begin(command.session, state)]
+
+
+def _linked_entry(who: tuple[str, str], name: str = "") -> str:
+    """What a linked user is called among those that live with the users."""
+    digest = hashlib.sha256("\0".join(who).encode(errors="surrogatepass")).hexdigest()
+    return f"linked/{digest}/{name}"
 
 
 def _check_proof(password: str | None, state: UserState) -> None:
@@ -473,5 +485,10 @@ def _set_errors(field: str, names: Sequence[str], known: Collection[str]) -> lis
 
 
 DECIDER: Decider[Command, UserState, Event] = Decider(
-    UserState(), decide, fold, companion=lambda command: USERS, is_finished=lambda state: not state.administers
+    UserState(),
+    decide,
+    fold,
+    companion=lambda command: USERS,
+    is_finished=lambda state: not state.administers and state.linked is None,
+    listed_as=lambda state, name: name if state.linked is None else _linked_entry(state.linked, name),
 )

@@ -48,7 +48,7 @@ TABLE: dict[type[Any], Consequences] = {
             user.SignedIn,
             user.SessionsEnded,
         ),
-        ("user_not_linked", "user_disabled", _INVALID),
+        ("identity_linked", "user_not_linked", "user_disabled", _INVALID),
     ),
     user.RecordSignInFailures: Consequences((user.SignInsFailed,), (_NO_USER,)),
     user.EndSessions: Consequences((user.SessionsEnded,), (_NO_USER,)),

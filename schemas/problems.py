@@ -74,6 +74,7 @@ TABLE: dict[str, Kind] = {
     "too_many_roles": Kind(409, "There are too many custom roles"),
     "user_disabled": Kind(409, "The user is disabled"),
     "user_linked": Kind(409, "The identity provider says how this user signs in and in which roles"),
+    "identity_linked": Kind(409, "The identity provider's user has another name here"),
     "user_not_linked": Kind(409, "The name is another user's here"),
     "password_changed": Kind(409, "The password was changed meanwhile"),
     "last_administrator": Kind(409, "The last administrator stays"),

@@ -33,6 +33,12 @@ def one(connection: Connection, name: str) -> dict[str, Any] | None:
     return shown(row) if row else None
 
 
+def name_of_linked(connection: Connection, issuer: str, subject: str) -> str | None:
+    """What the user is called here whom this identity provider calls `subject`."""
+    is_it = (users.c.linked["issuer"].as_string() == issuer) & (users.c.linked["subject"].as_string() == subject)
+    return connection.execute(select(users.c.name).where(is_it)).scalar_one_or_none()
+
+
 def tokens_of(connection: Connection, name: str) -> list[dict[str, Any]] | None:
     """A user's API tokens; None for nobody."""
     row = connection.execute(select(users.c.tokens).where(users.c.name == name)).one_or_none()

@@ -10,6 +10,7 @@ import hmac
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,11 +23,13 @@ from api.id_tokens import Expected, NotTheAnswer, UnknownKey, claims_of
 from api.identity_provider import Identity, IdentityProvider, ProviderRefused, ProviderUnavailable
 from api.own_record import record_in_force
 from api.problem_details import Problem, wrong
+from api.queries import users
 from api.routes.auth import begin_session
 from api.routes.route import Route
 from api.sign_in_flow import BEGUN_S, GRANT_S, Begun, Grant
 from api.strict_json import body_of
 from api.submit import PREFIX, Rejection
+from domain.identity import USER
 from domain.user import SignInWithProvider
 from schemas.http.auth import GrantBody
 from schemas.http.closed import read
@@ -78,7 +81,7 @@ async def callback(call: Call) -> Response:
     asked = _begun_here(call, provider)
     counted = call.services.metrics.sign_ins
     try:
-        who = await _identity(call, provider, asked)
+        who = await _known_as(call, provider, await _identity(call, provider, asked))
         session = await _signed_in(call, provider, who)
     except Problem:
         counted.labels("refused").inc()
@@ -158,6 +161,14 @@ async def _claims(call: Call, provider: IdentityProvider, asked: Begun, answered
     if more and more.get("sub") != claims["sub"]:
         raise NotTheAnswer("the UserInfo endpoint speaks of somebody else")
     return {**more, **claims}
+
+
+async def _known_as(call: Call, provider: IdentityProvider, who: Identity) -> Identity:
+    """The same under the name that this subject has here, whatever the provider calls it by now."""
+    await call.services.freshness.log_end([USER])
+    issuer = provider.rules.issuer
+    name = await call.models.ask(lambda connection: users.name_of_linked(connection, issuer, who.subject))
+    return replace(who, name=name or who.name)
 
 
 async def _signed_in(call: Call, provider: IdentityProvider, who: Identity) -> str:

@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest_asyncio
 from sqlalchemy import create_engine, make_url, text
 
+from api.queries import users
+from domain.user import SignInWithProvider
+from schemas.actor import Actor
+from schemas.command_envelope import CommandEnvelope
+from schemas.payload import to_json
 from tests.api import test_as_of, test_audit_trail, test_limits, test_lists, test_roles, test_runs, test_secrets, test_writes
 from tests.api.conftest import job, made
 from tests.api.server import Server, serving
@@ -80,3 +85,22 @@ async def test_new_events_are_followed_alike(server):
 
 async def test_the_audit_trail_is_exported_alike(server, monkeypatch):
     await test_audit_trail.test_an_export_holds_every_event_once_in_order_and_obeys_the_filters(server, monkeypatch)
+
+
+async def test_who_is_linked_is_found_alike(server):
+    who = SignInWithProvider("carol", "", "https://id.example.org", "c'1", ("viewer",), "idp-session")
+    envelope = CommandEnvelope(
+        command_id=uuid.uuid4(),
+        type="SignInWithProvider",
+        stream="user/carol",
+        payload=to_json(who),
+        actor=Actor("user", "carol"),
+        correlation_id="c",
+        time=server.clock.now(),
+        fingerprint="f",
+    )
+    await server.log.sender.send(envelope)
+    assert (await server.get("/users/carol", headers={"Ops-Min-Version": "user/carol@4"})).status_code == 200
+    with server.given.engine.connect() as connection:
+        assert users.name_of_linked(connection, "https://id.example.org", "c'1") == "carol"
+        assert users.name_of_linked(connection, "https://id.example.org", "c'2") is None

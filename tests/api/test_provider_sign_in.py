@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from api.api_tokens import CONFIRMED_S
 from api.app import create_app
 from api.identity_provider import ProviderRules
 from api.routes.provider_sign_in import COOKIE
@@ -116,10 +117,37 @@ async def test_a_name_that_no_user_can_have_is_refused(house: House):
 
 async def test_a_name_that_somebody_has_is_not_taken_over(house: House):
     await house.sign_in()
-    for other in ({"preferred_username": "admin", "groups": ["root"]}, {"sub": "c-2", "preferred_username": "carol"}):
+    for other in (
+        {"sub": "c-9", "preferred_username": "admin", "groups": ["root"]},
+        {"sub": "c-2", "preferred_username": "carol"},
+    ):
         house.idp.becomes(**other)
         answer = await house.sign_in()
         assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused"), other
+
+
+async def test_who_is_called_otherwise_at_the_provider_is_the_same_user_here_and_loses_what_the_groups_no_longer_give(
+    house: House,
+):
+    house.idp.becomes(groups=["root"])
+    before = (await house.sign_in()).json()["access_token"]
+    house.idp.becomes(preferred_username="caroline", groups=["ops"])
+    after = await house.me((await house.sign_in()).json()["access_token"])
+    assert (after["name"], after["roles"]) == ("carol", ["operator"])
+    assert (await house.me(before))["roles"] == ["operator"], "a token of before gives no more than one of now"
+    assert (await house.server.get("/users/caroline")).status_code == 404
+
+
+async def test_an_api_token_rests_while_the_provider_has_not_said_for_long_who_its_owner_is(house: House):
+    tokens = (await house.sign_in()).json()
+    body = {"title": "CI", "expires_at": "2999-01-01T00:00:00Z"}
+    signed_in = {"Authorization": f"Bearer {tokens['access_token']}"}
+    issued = await house.http.post("/api/v1/users/carol/tokens", json=body, headers=signed_in)
+    assert issued.status_code == 201, issued.text
+    with_token = {"Authorization": f"Bearer {issued.json()['token']}"}
+    assert (await house.http.get("/api/v1/me", headers=with_token)).status_code == 200
+    house.server.clock.ahead += timedelta(seconds=CONFIRMED_S)
+    assert (await house.http.get("/api/v1/me", headers=with_token)).status_code == 401
 
 
 async def test_a_disabled_user_does_not_sign_in_and_nobody_gets_a_password_for_them(house: House):

@@ -7,6 +7,7 @@ import pytest
 from domain.access import PERMISSIONS, ROLES
 from domain.decider import Companion
 from domain.user import (
+    DECIDER,
     MAX_SESSIONS,
     MAX_TOKENS,
     ChangePassword,
@@ -245,6 +246,18 @@ def test_at_every_sign_in_the_provider_says_which_roles_and_title_it_is():
 @pytest.mark.parametrize("other", [by_provider(subject="c-2"), by_provider(issuer="https://evil.example.org")])
 def test_a_name_is_not_given_to_another_user_of_a_provider(other):
     given(CAROL, LINKED).when(other).then_rejected("user_not_linked")
+
+
+def test_who_is_linked_gets_no_second_name():
+    """A new name at the provider, in other groups, would leave the roles and tokens of the old one with them."""
+    listed = DECIDER.listed_as(folded(CAROL, LINKED), "carol")
+    renamed = SignInWithProvider("carol2", "Carol", ISSUER, "c-1", ("viewer",), "s2")
+    given("user/carol2", [], administrators("admin", listed)).when(renamed).then_rejected("identity_linked")
+    other = SignInWithProvider("dora", "Dora", ISSUER, "d-1", ("viewer",), "s2")
+    made = [UserCreated("dora", None, "Dora"), UserLinked(ISSUER, "d-1"), RoleGranted("viewer"), SignedIn("s2")]
+    given("user/dora", [], administrators("admin", listed)).when(other).then(made)
+    given(CAROL, LINKED, administrators("admin", listed)).when(by_provider()).then([SignedIn("s1")])
+    assert not DECIDER.is_finished(folded(CAROL, [*LINKED, UserDisabled()])), "nor who was disabled"
 
 
 def test_a_user_of_our_own_is_nobody_else_s():

@@ -74,7 +74,7 @@ class History:
 
     def _listed(self, key: str) -> tuple[str, ...]:
         return tuple(
-            listed_name(stream)
+            DECIDERS[kind_of(stream)].listed_as(state, listed_name(stream))
             for stream, state in self.states.items()
             if is_listed(stream) and partition_key(stream) == key and not DECIDERS[kind_of(stream)].is_finished(state)
         )

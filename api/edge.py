@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import cors
+from api.arriving import Arriving, refusal_of
 from api.caller_address import caller_address, is_trusted
 from api.metrics import Metrics
 from api.ports import ApiSettings, Drain, Ids
@@ -43,6 +44,11 @@ class Edge:
     drain: Drain
     metrics: Metrics
     in_flight: int = field(default=0, init=False)
+    arriving: Arriving = field(init=False)
+
+    def __post_init__(self) -> None:
+        bounds = self.settings
+        self.arriving = Arriving(bounds.max_arriving, bounds.max_slow_bodies, bounds.slow_after_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -68,28 +74,66 @@ class Edge:
             await outbound({"type": "http.response.start", "status": 204, "headers": list(permitted)})
             await outbound({"type": "http.response.body", "body": b""})
             return
-        self.in_flight += 1
-        self.metrics.in_flight.set(self.in_flight)
         try:
-            body = await _read(scope, receive, self.settings)
+            body = await self._read(scope, receive)
             if body is not None:
-                await self.app(scope, _replay(body, receive), outbound)
+                await self._in_its_place(scope, _replay(body, receive), outbound)
         except Problem as failure:
             await _tell(failure, scope, receive, outbound)
         except Exception:
             log.exception("request failed", extra={"correlation_id": outbound.correlation_id})
             if outbound.status is None:
                 await _tell(Problem("internal_error"), scope, receive, outbound)
+
+    async def _in_its_place(self, scope: Scope, receive: Receive, outbound: "_Outbound") -> None:
+        """Let the application answer. Only a request that is whole takes a place: whoever sends none to its end holds up nobody.
+
+        Raises `Problem` when all places were taken while the body arrived.
+        """
+        if self._is_full(scope):
+            raise Problem("overloaded")
+        self.in_flight += 1
+        self.metrics.in_flight.set(self.in_flight)
+        try:
+            await self.app(scope, receive, outbound)
         finally:
             self.in_flight -= 1
             self.metrics.in_flight.set(self.in_flight)
 
     def _refusal(self, scope: Scope) -> Problem | None:
-        if str(scope["path"]).startswith(("/health", "/metrics")):
-            return None
-        if self.drain.stopping:
+        if self.drain.stopping and not _watches(scope):
             return Problem("shutting_down", headers={"Connection": "close"})
-        return Problem("overloaded") if self.in_flight >= self.settings.max_in_flight else None
+        return Problem("overloaded") if self._is_full(scope) else None
+
+    def _is_full(self, scope: Scope) -> bool:
+        return self.in_flight >= self.settings.max_in_flight and not _watches(scope)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None when the caller went away. Bytes are counted: a stated length is not believed.
+
+        Raises `Problem` for a body that is too large (after draining it, so that the answer can be read), late, compressed, or
+        one of too many that are slow.
+        """
+        if (_header(scope, b"content-encoding") or "identity").strip().lower() != "identity":
+            raise Problem("unsupported_media_type", "a compressed body is not taken")
+        limit = self.settings.max_form if _is_form(scope) else self.settings.max_body
+        more, late = True, asyncio.timeout(self.settings.receive_s)
+        with self.arriving.from_address(_peer(scope), late) as arrival:
+            try:
+                async with late:
+                    while more and len(arrival.body) <= limit:
+                        message = await receive()
+                        if message["type"] == "http.disconnect":
+                            return None
+                        more = message.get("more_body", False)
+                        self.arriving.took(arrival, message.get("body", b""))
+            except TimeoutError:
+                raise refusal_of(arrival) from None
+        if len(arrival.body) > limit:
+            arrival.body.clear()
+            headers = {} if not more or await _drained(receive) else {"Connection": "close"}
+            raise Problem("body_too_large", f"at most {limit} bytes are taken", headers=headers)
+        return bytes(arrival.body)
 
     def _own_headers(self, scope: Scope) -> cors.Headers:
         """What every answer carries, and says of how and by whom it was asked for."""
@@ -119,6 +163,15 @@ class _Outbound:
         await self._send(message)
 
 
+def _watches(scope: Scope) -> bool:
+    """Whether it looks after us: that must go on above all when others ask too much."""
+    return str(scope["path"]).startswith(("/health", "/metrics"))
+
+
+def _is_form(scope: Scope) -> bool:
+    return (_header(scope, b"content-type") or "").lower().startswith(("application/x-www-form", "multipart/"))
+
+
 def _is_private(scope: Scope, settings: ApiSettings) -> bool:
     """Whether nobody between could read it: TLS ends here, or at a trusted proxy that says so."""
     if scope.get("scheme") == "https":
@@ -146,35 +199,6 @@ def _kept_correlation_id(scope: Scope) -> str | None:
 
 def _header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
-
-
-async def _read(scope: Scope, receive: Receive, settings: ApiSettings) -> bytes | None:
-    """The whole body; None when the caller went away. Bytes are counted: a stated length is not believed.
-
-    Raises `Problem` for a body that is too large (after draining it, so that the answer can be read), late or compressed.
-    """
-    if (_header(scope, b"content-encoding") or "identity").strip().lower() != "identity":
-        raise Problem("unsupported_media_type", "a compressed body is not taken")
-    is_form = (_header(scope, b"content-type") or "").lower().startswith(("application/x-www-form", "multipart/"))
-    limit = settings.max_form if is_form else settings.max_body
-    parts, size, more = list[bytes](), 0, True
-    try:
-        async with asyncio.timeout(settings.receive_s):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                size += len(message.get("body", b""))
-                more = message.get("more_body", False)
-                if size > limit:
-                    break
-                parts.append(message.get("body", b""))
-    except TimeoutError:
-        raise Problem("receive_timeout", headers={"Connection": "close"}) from None
-    if size > limit:
-        headers = {} if not more or await _drained(receive) else {"Connection": "close"}
-        raise Problem("body_too_large", f"at most {limit} bytes are taken", headers=headers)
-    return b"".join(parts)
 
 
 async def _drained(receive: Receive) -> bool:

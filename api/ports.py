@@ -44,7 +44,11 @@ class Ids(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """The API's bounds, and whom it believes. Times in seconds, sizes in bytes."""
+    """The API's bounds, and whom it believes. Times in seconds, sizes in bytes.
+
+    `max_arriving` is how much all bodies that are on their way may hold together, `max_slow_bodies` how many of one address may
+    take longer than `slow_after_s`.
+    """
 
     outcome_wait_s: float = 5.0
     freshness_wait_s: float = 5.0
@@ -53,6 +57,9 @@ class ApiSettings:
     max_body: int = 1_048_576
     max_form: int = 65_536
     max_in_flight: int = 200
+    max_arriving: int = 134_217_728
+    max_slow_bodies: int = 50
+    slow_after_s: float = 1.0
     max_streams: int = 100
     max_streams_per_actor: int = 20
     heartbeat_s: float = 15.0

@@ -1,0 +1,120 @@
+"""Does whoever sends requests that never end hold up anybody else? On real sockets, and for the bounds one by one."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+
+from api.arriving import Arriving, refusal_of
+from infra.telemetry.bounded_http import BoundedHttp
+from infra.telemetry.serving import serve_until
+from tests.api.server import Server, serving
+from tests.support.eventually import eventually_async
+
+STALLED = b"POST /api/v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+
+
+@asynccontextmanager
+async def listening(server: Server, monkeypatch) -> AsyncIterator[int]:
+    """The whole API on a port of its own."""
+    stop, bound = asyncio.Event(), list[int]()
+    config = uvicorn.Config(server.app, host="127.0.0.1", port=0, http=BoundedHttp, ws="none", lifespan="off", log_config=None)
+    startup = uvicorn.Server.startup
+
+    async def noted(self, sockets=None):
+        await startup(self, sockets)
+        bound.append(self.servers[0].sockets[0].getsockname()[1])
+
+    monkeypatch.setattr(uvicorn.Server, "startup", noted)
+    running = asyncio.create_task(serve_until(config, stop))
+    try:
+        async with asyncio.timeout(5):
+            while not bound:
+                await asyncio.sleep(0.01)
+        yield bound[0]
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+
+
+async def ask(port: int, sent: bytes) -> tuple[int, bytes]:
+    """Status and body of one request's answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), body
+
+
+def whole(body: bytes) -> bytes:
+    head = b"POST /api/v1/auth/refresh HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def test_two_hundred_and_ten_requests_that_never_end_hold_up_nobody(tmp_path: Path, monkeypatch) -> None:
+    async with serving(tmp_path, slow_after_s=1.5, receive_s=3.0) as server, listening(server, monkeypatch) as port:
+
+        async def all_arriving() -> bool:
+            return server.app.arriving.count == 210
+
+        stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(210)]
+        for _, writer in stalled:
+            writer.write(STALLED)
+        await eventually_async(all_arriving, every=0.01)
+        for round_ in range(3):
+            got = f"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {server.token}\r\n\r\n"
+            assert (await ask(port, got.encode()))[0] == 200, round_
+            status, said = await ask(port, whole(b'{"refresh_token": "x"}'))
+            assert (status, json.loads(said)["code"]) == (401, "invalid_refresh_token"), "a body that comes at once is taken"
+        answers = await asyncio.gather(*(asyncio.wait_for(reader.read(), 10) for reader, _ in stalled))
+        codes = [int(answer.split()[1]) for answer in answers]
+        assert (codes.count(408), codes.count(429), len(codes)) == (50, 160, 210), "fifty of an address may be slow at once"
+        assert all(b"connection: close" in answer.lower() for answer in answers)
+        assert server.app.arriving.count == 0
+        for _, writer in stalled:
+            writer.close()
+
+
+async def test_two_hundred_who_send_at_once_from_one_address_are_all_looked_at(tmp_path: Path, monkeypatch) -> None:
+    async with serving(tmp_path, max_in_flight=1_000, slow_after_s=0.2) as server, listening(server, monkeypatch) as port:
+        answers = await asyncio.gather(*(ask(port, whole(b'{"refresh_token": "x"}')) for _ in range(200)))
+        assert [status for status, _ in answers] == [401] * 200
+
+
+async def waits(arriving: Arriving, address: str, *parts: bytes) -> str:
+    """Why a body of which no more than these parts come was given up."""
+    deadline = asyncio.timeout(1.0)
+    with arriving.from_address(address, deadline) as arrival:
+        try:
+            async with deadline:
+                for part in parts:
+                    arriving.took(arrival, part)
+                    await asyncio.sleep(0)
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return refusal_of(arrival).code
+    raise AssertionError
+
+
+async def test_slow_bodies_are_counted_by_address_and_a_network_of_version_six_is_one() -> None:
+    arriving = Arriving(1_000, 1, 0.1)
+    of_network = [asyncio.create_task(waits(arriving, f"2001:db8::{n}", b"x")) for n in (1, 2)]
+    other = asyncio.create_task(waits(arriving, "2001:db8:0:1::1", b"x"))
+    done, _ = await asyncio.wait(of_network, timeout=0.8, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result() for task in done] == ["rate_limited"] and not other.done()
+    assert sorted([await task for task in of_network]) == ["rate_limited", "receive_timeout"]
+    assert await other == "receive_timeout" and arriving.count == 0
+    assert await waits(arriving, "2001:db8::3", b"x") == "receive_timeout", "those that ended are not counted any more"
+
+
+async def test_of_all_that_arrives_together_the_oldest_goes_when_it_is_too_much() -> None:
+    arriving = Arriving(100, 50, 5.0)
+    first = asyncio.create_task(waits(arriving, "192.0.2.1", b"x" * 60))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(waits(arriving, "192.0.2.2", b"x" * 60))
+    done, _ = await asyncio.wait({first, second}, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {first} and first.result() == "receive_timeout"
+    assert await second == "receive_timeout" and arriving.count == 0

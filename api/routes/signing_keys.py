@@ -1,4 +1,8 @@
-"""What can be done with the keys that sign access tokens? Nobody ever sees their private parts."""
+"""What can be done with the keys that sign access tokens? Nobody ever sees their private parts.
+
+Whoever takes one away ends everybody's access tokens. So that is for administrators who signed in themselves: the permission to
+change users, which an API token may be issued for and a custom role may have, is not enough.
+"""
 
 import logging
 from datetime import UTC, datetime
@@ -7,11 +11,14 @@ from typing import Any
 from starlette.responses import Response
 
 from api import shapes, signing_keys
+from api.account import signed_in_person
 from api.call import Call, json_answer
+from api.problem_details import Problem
 from api.routes.route import Route
 from api.shapes import Shape
 from api.strict_json import optional_body_of
 from api.tokens import SigningKey
+from domain.access import ADMINISTRATOR
 from schemas.http import closed
 from schemas.http.auth import NewSigningKey
 from schemas.http.run import NoBody
@@ -25,14 +32,23 @@ def _shown(call: Call, key: SigningKey) -> dict[str, Any]:
     return {"kid": key.kid, "signs": call.given.tokens.signs_now(now) == key.kid, "signs_from": starts}
 
 
+def _require_administrator(call: Call) -> None:
+    """Raise `Problem` for whoever is no administrator, and for every API token."""
+    signed_in_person(call)
+    if ADMINISTRATOR not in call.signed_in.roles:
+        raise Problem("permission_denied", f"this takes the role {ADMINISTRATOR}")
+
+
 async def listed(call: Call) -> Response:
     """The keys in force, newest first."""
+    signed_in_person(call)
     await signing_keys.refresh(call.given.tokens, call.given.vault)
     return json_answer({"items": [_shown(call, key) for key in call.given.tokens.keys], "next_cursor": None})
 
 
 async def add(call: Call) -> Response:
     """Make a new key: it is published at once and signs ten minutes later, or at once, too, when the old one has to go."""
+    _require_administrator(call)
     body = await optional_body_of(call.request)
     asked = closed.read(NewSigningKey, body.raw, body.plain)
     given = call.given
@@ -44,6 +60,7 @@ async def add(call: Call) -> Response:
 
 async def retire(call: Call) -> Response:
     """Take a key away: access tokens that it signed are refused, here at once, by other API processes within five seconds."""
+    _require_administrator(call)
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     kid = call.path("kid")

@@ -6,6 +6,7 @@ import pytest
 
 from api.signing_keys import SIGNS_AFTER_S, add, load_signing_keys, refresh
 from api.tokens import Access, NotAuthentic, Tokens
+from tests.api.conftest import made
 from tests.api.server import PASSWORD, Server
 
 
@@ -86,10 +87,32 @@ async def test_two_who_make_a_key_at_once_and_a_vault_that_is_silent_change_noth
     assert (await server.get("/signing-keys")).status_code == 200
 
 
-async def test_only_who_may_change_users_may_change_signing_keys(server: Server) -> None:
-    assert (
-        await server.post("/users", {"name": "bob", "password": "a good long password", "roles": ["author"]})
-    ).status_code == 201
+async def test_keys_are_for_administrators_who_signed_in_and_for_nobody_who_may_only_change_users(server: Server) -> None:
+    at = (server.clock.now() + timedelta(hours=1)).isoformat()
+    issued = await server.post("/users/admin/tokens", {"title": "t", "permissions": ["users.write"], "expires_at": at})
+    assert issued.status_code == 201, issued.text
+    await made(server, "/roles", {"name": "changes-users", "permissions": ["users.write"]})
+    for name, role in (("bob", "author"), ("erin", "changes-users")):
+        await made(server, "/users", {"name": name, "password": "a good long password", "roles": [role]})
+    [before], administrator = await published(server), server.token
+    server.token = issued.json()["token"]
+    await refused(server, before)
+    assert (await server.get("/signing-keys")).status_code == 403, "no API token, though its owner may"
     assert (await server.sign_in("bob", "a good long password")).status_code == 200
-    for answer in (await server.get("/signing-keys"), await server.post("/signing-keys", {})):
-        assert answer.status_code == 403
+    await refused(server, before)
+    assert (await server.get("/signing-keys")).status_code == 403
+    assert (await server.sign_in("erin", "a good long password")).status_code == 200
+    await refused(server, before)
+    server.token = administrator
+    assert await published(server) == [before]
+    assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
+
+
+async def refused(server: Server, kid: str) -> None:
+    """Whoever is signed in now changes no key."""
+    for answer in (
+        await server.post("/signing-keys", {"signs_at_once": True}),
+        await server.send("DELETE", f"/signing-keys/{kid}"),
+        await server.send("DELETE", "/signing-keys/nobodys"),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied"), answer.text

@@ -94,6 +94,10 @@ class Transactions:
             self._decided(self._producer.commit_transaction)
         except KafkaException as failed:
             self._give_up(failed.args[0])
+        except SystemError as failed:  # a call of a producer that was fenced in its midst may fail without an error to tell
+            self._count_fencing()
+            self._throw_away()
+            raise OwnershipLost(str(failed)) from failed
         except (CommitAborted, BufferError) as failed:
             self._abort(str(failed))
         self._undecided = False

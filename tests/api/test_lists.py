@@ -140,6 +140,7 @@ async def test_users_are_shown_with_their_roles_and_never_with_a_password(server
         "title",
         "roles",
         "disabled",
+        "linked",
         "service",
         "last_sign_in_at",
         "created_at",

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.vaults.key_ring import KeyRing
 from infra.vaults.rotation import settle_keys
 from infra.vaults.sealed import MasterKeyAbsent, Sealed, opened, seal
-from infra.vaults.tables import hold_in_force, metadata, secrets
+from infra.vaults.tables import hold_in_force, metadata, notes, secrets, unnamed
 from infra.vaults.traces import Traces, zeroing
 from schemas.vault import SecretUnavailable, VaultError
 
@@ -45,10 +45,11 @@ class SqlVault:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATION_LOCK})
             metadata.create_all(connection)
+            notes.create_all(connection)
             settle_keys(connection, self._ring)
 
     async def seal(self, secret_id: str, bound_to: str, secret: bytes) -> None:
-        """Keep `secret` under `secret_id`; when there is one under this id already, it stays."""
+        """Keep `secret` under `secret_id`; when there is one under this id already, it stays, and is unnamed from now on only."""
         insert = postgres_insert if self._writer.dialect.name == "postgresql" else sqlite_insert
 
         def kept(connection: Connection) -> None:
@@ -57,6 +58,7 @@ class SqlVault:
                 raise MasterKeyAbsent("no master key is in force")
             new = seal(self._ring.holding(version), version, secret_id, bound_to, secret)
             row = {"secret_id": secret_id, "key_version": version, "wrapped": new.wrapped, "sealed": new.sealed}
+            connection.execute(delete(unnamed).where(unnamed.c.secret_id == secret_id))  # first: who sweeps holds it, too
             connection.execute(insert(secrets).values(row).on_conflict_do_nothing())
 
         await self._do(self._writer, kept)

@@ -5,16 +5,17 @@ event, for whoever looked up the secret's id just before, and not while a read m
 at once.
 
 Named by no event: sealed for a command that was rejected while we crashed, or that is not decided yet. A command can wait in its
-lane for as long as the lane keeps it; only after that, and when the events' index has seen the whole log, such a secret goes.
+lane for as long as the lane keeps it; only after that, and when the events' index has seen the whole log, such a secret goes. A
+command that is sent again seals again, and from then on it is counted anew.
 """
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
 from infra.vaults.references import references
-from infra.vaults.tables import secrets
+from infra.vaults.tables import secrets, unnamed
 from infra.vaults.traces import zeroing
 from projections.tables import credentials, stored_time, users
 from schemas.topics import BY_NAME, COMMANDS_PEOPLE
@@ -25,15 +26,6 @@ OUR_OWN = "api-"
 """What the ids of the API's own keys begin with; no event names them."""
 
 _AT_ONCE = 200
-
-notes = MetaData()
-unnamed = Table(
-    "vault_unnamed_secrets",
-    notes,
-    Column("secret_id", String(80), primary_key=True),
-    Column("since", String(40), nullable=False),
-)
-"""Since when a secret has been seen to be named by no event."""
 
 
 def over(connection: Connection, now: datetime) -> tuple[list[str], list[str]]:
@@ -79,10 +71,12 @@ def destroy(writer: Engine, idents: Collection[str]) -> None:
             connection.execute(delete(secrets).where(secrets.c.secret_id.in_(listed[begin : begin + _AT_ONCE])))
 
 
-def note_unnamed(writer: Engine, now: datetime) -> list[str]:
-    """Note which secrets no event names; those that have been noted for long enough. To be called when the index is complete."""
-    with writer.begin() as connection:
-        notes.create_all(connection)
+def sweep_unnamed(writer: Engine, now: datetime) -> list[str]:
+    """Note which secrets no event names, and destroy those whose note is old enough and still there; which these are.
+
+    To be called when the index is complete. Raises `SQLAlchemyError`.
+    """
+    with writer.begin() as connection, zeroing(connection):
         named = references(connection, runs=True)
         held = connection.execute(select(secrets.c.secret_id)).scalars()
         without = {ident for ident in held if ident not in named and not ident.startswith(OUR_OWN)}
@@ -92,5 +86,15 @@ def note_unnamed(writer: Engine, now: datetime) -> list[str]:
         fresh = [{"secret_id": ident, "since": stored_time(now)} for ident in without - noted.keys()]
         if fresh:
             connection.execute(insert(unnamed), fresh)
-    at_latest = stored_time(now - UNNAMED_FOR)
-    return [ident for ident, since in noted.items() if ident in without and since < at_latest]
+        at_latest = stored_time(now - UNNAMED_FOR)
+        due = [ident for ident, since in noted.items() if ident in without and since < at_latest]
+        return [ident for ident in due if _destroyed(connection, ident, at_latest)]
+
+
+def _destroyed(connection: Connection, ident: str, at_latest: str) -> bool:
+    """Destroy a secret unless it has been sealed again since it was looked at: then its note is gone, or a new one."""
+    old = delete(unnamed).where(unnamed.c.secret_id == ident, unnamed.c.since < at_latest)
+    if not connection.execute(old).rowcount:
+        return False
+    connection.execute(delete(secrets).where(secrets.c.secret_id == ident))
+    return True

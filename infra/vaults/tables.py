@@ -21,6 +21,19 @@ master_keys = Table(
 )
 """Every master key that was ever in force, and what tells it from another of its version. Secrets are sealed under the newest."""
 
+notes = MetaData()
+
+unnamed = Table(
+    "vault_unnamed_secrets",
+    notes,
+    Column("secret_id", String(80), primary_key=True),
+    Column("since", String(40), nullable=False),
+)
+"""Since when a secret has been seen to be named by no event, and has not been sealed again. Not backed up: it is noted anew.
+
+Whoever takes a note away holds its row until the end of the transaction: sealing again and destroying never both see it.
+"""
+
 SEALING_LOCK = 7_100_004
 """The Postgres advisory lock that who seals shares, and who brings a new master key into force has alone: a number of ours."""
 

@@ -38,8 +38,7 @@ async def keep_vault(house: House) -> None:
                 await sweep(house)
                 sweeps_at = monotonic() + SWEEPS_EVERY_S
             if monotonic() >= notes_at and await _index_is_complete(house):
-                unnamed = await asyncio.to_thread(sweeping.note_unnamed, house.writer, house.clock.now())
-                await asyncio.to_thread(sweeping.destroy, house.writer, unnamed)
+                await asyncio.to_thread(sweeping.sweep_unnamed, house.writer, house.clock.now())
                 notes_at = monotonic() + NOTES_EVERY_S
         except (SQLAlchemyError, VaultError, LogError) as error:
             # The database's own message may quote a statement's values.

@@ -12,7 +12,17 @@ from domain.user import SignInWithProvider
 from schemas.actor import Actor
 from schemas.command_envelope import CommandEnvelope
 from schemas.payload import to_json
-from tests.api import test_as_of, test_audit_trail, test_limits, test_lists, test_roles, test_runs, test_secrets, test_writes
+from tests.api import (
+    test_as_of,
+    test_audit_trail,
+    test_limits,
+    test_lists,
+    test_roles,
+    test_runs,
+    test_secrets,
+    test_sweeping,
+    test_writes,
+)
 from tests.api.conftest import job, made
 from tests.api.server import Server, serving
 
@@ -104,3 +114,15 @@ async def test_who_is_linked_is_found_alike(server):
     with server.given.engine.connect() as connection:
         assert users.name_of_linked(connection, "https://id.example.org", "c'1") == "carol"
         assert users.name_of_linked(connection, "https://id.example.org", "c'2") is None
+
+
+async def test_a_secret_sealed_again_while_it_is_swept_is_there_afterwards(server, monkeypatch):
+    assert await test_sweeping.sealed_again_in_the_midst(server, monkeypatch, before=True) == []
+
+
+async def test_whoever_seals_again_what_is_being_destroyed_waits_and_seals_anew(server, monkeypatch):
+    assert await test_sweeping.sealed_again_in_the_midst(server, monkeypatch, before=False) == ["sent twice"]
+
+
+async def test_sealed_again_it_is_counted_anew(server):
+    await test_sweeping.test_a_secret_that_is_sealed_again_is_counted_anew(server)

@@ -1,6 +1,11 @@
 """Does the vault let go of what the log says is over, and keep what may still be needed?"""
 
+import asyncio
+from concurrent.futures import Future, wait
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from infra.vaults import sweeping
 from infra.vaults.references import references
@@ -9,7 +14,7 @@ from tests.api.server import Server
 from tests.api.test_secrets import sealed
 
 CREDENTIAL = {"name": "tok", "kind": "token", "secret": {"token": "t0"}}
-MINUTE = timedelta(seconds=61)
+MINUTE, HOUR = timedelta(seconds=61), timedelta(hours=1)
 
 
 async def latest(server: Server, stream: str, version: int) -> None:
@@ -75,8 +80,48 @@ async def test_a_secret_that_no_event_names_stays_for_as_long_as_its_command_may
     await server.given.vault.seal("for a command that never came", "credential/x@1", b"secret")
     await latest(server, "credential/tok", 1)
     writer, now = server.given.vault._writer, server.clock.now()
-    assert sweeping.note_unnamed(writer, now) == []
-    assert sweeping.note_unnamed(writer, now + sweeping.UNNAMED_FOR - timedelta(hours=1)) == []
-    assert sweeping.note_unnamed(writer, now + sweeping.UNNAMED_FOR + timedelta(hours=1)) == ["for a command that never came"]
-    sweeping.destroy(writer, ["for a command that never came"])
-    assert sweeping.note_unnamed(writer, now + 3 * sweeping.UNNAMED_FOR) == [], "neither another nor our own keys"
+    assert sweeping.sweep_unnamed(writer, now) == []
+    assert sweeping.sweep_unnamed(writer, now + sweeping.UNNAMED_FOR - HOUR) == []
+    assert sweeping.sweep_unnamed(writer, now + sweeping.UNNAMED_FOR + HOUR) == ["for a command that never came"]
+    assert "for a command that never came" not in await sealed(server)
+    assert sweeping.sweep_unnamed(writer, now + 3 * sweeping.UNNAMED_FOR) == [], "neither another nor our own keys"
+
+
+async def test_a_secret_that_is_sealed_again_is_counted_anew(server: Server) -> None:
+    await made(server, "/credentials", CREDENTIAL)
+    await latest(server, "credential/tok", 1)
+    writer, now, vault = server.given.vault._writer, server.clock.now(), server.given.vault
+    await vault.seal("sent twice", "credential/x@1", b"secret")
+    assert sweeping.sweep_unnamed(writer, now) == []
+    await vault.seal("sent twice", "credential/x@1", b"secret")
+    again = now + sweeping.UNNAMED_FOR + HOUR
+    assert sweeping.sweep_unnamed(writer, again) == []
+    assert await vault.open("sent twice", "credential/x@1") == b"secret"
+    assert sweeping.sweep_unnamed(writer, again + sweeping.UNNAMED_FOR + HOUR) == ["sent twice"]
+
+
+async def sealed_again_in_the_midst(server: Server, monkeypatch: pytest.MonkeyPatch, *, before: bool) -> list[str]:
+    """What the sweep destroys while another process seals the secret once more: before or after the sweep took its note."""
+    await made(server, "/credentials", CREDENTIAL)
+    await latest(server, "credential/tok", 1)
+    vault, now, loop, destroyed = server.given.vault, server.clock.now(), asyncio.get_running_loop(), sweeping._destroyed
+    await vault.seal("sent twice", "credential/x@1", b"secret")
+    sweeping.sweep_unnamed(vault._writer, now)
+    sealing: list[Future[None]] = []
+
+    def again(within_s: float) -> bool:
+        sealing.append(asyncio.run_coroutine_threadsafe(vault.seal("sent twice", "credential/x@1", b"secret"), loop))
+        return bool(wait(sealing, within_s).done)
+
+    def in_the_midst(*given: Any) -> bool:
+        if before:
+            assert again(5.0)
+        gone = destroyed(*given)
+        assert before or not again(0.3), "it waits for the sweep"
+        return gone
+
+    monkeypatch.setattr(sweeping, "_destroyed", in_the_midst)
+    swept = await asyncio.to_thread(sweeping.sweep_unnamed, vault._writer, now + sweeping.UNNAMED_FOR + HOUR)
+    await asyncio.wrap_future(sealing[0])
+    assert await vault.open("sent twice", "credential/x@1") == b"secret", "whoever sealed it has it"
+    return swept

@@ -1,7 +1,8 @@
 """How soon may somebody try a password again?
 
-Failures are counted by account *and* address, and by address alone (spraying); never by account alone, so nobody can lock another
-one out. The first few are free, then each costs a delay twice as long as the one before, up to a minute.
+Failures are counted by account *and* address, and by address alone (spraying); never by account alone, so nobody can lock out
+somebody at another address. The first few are free, then each costs a delay twice as long as the one before, up to a minute.
+Whoever shares an address with a guesser that never rests is held up there: from outside the two look the same.
 """
 
 from typing import Protocol

@@ -60,6 +60,21 @@ async def test_a_token_loses_what_its_owner_loses_and_rests_while_the_owner_is_d
         assert (await server.get("/jobs")).status_code == status, patch
 
 
+async def test_a_new_password_ends_sessions_and_no_token_so_each_is_to_be_revoked(server):
+    await made(server)
+    async with acting(server) as session:
+        token = await issued(server)
+    mine = server.token
+    assert (await server.send("PUT", "/users/bob/password", {"password": "another good password"})).status_code == 200
+    for shown, status in ((session["access_token"], 401), (token["token"], 200)):
+        server.token = shown
+        assert (await server.get("/jobs")).status_code == status
+    server.token = mine
+    assert (await server.send("DELETE", f"/users/bob/tokens/{token['token_id']}")).status_code == 200
+    server.token = token["token"]
+    assert (await server.get("/jobs")).status_code == 401
+
+
 async def test_a_token_is_shown_once_and_kept_as_a_hash(server):
     await made(server)
     async with acting(server):

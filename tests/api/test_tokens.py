@@ -9,9 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from jose import jwt
 
+from api.caller_address import networks
 from api.sessions import SessionsUnavailable
 from api.tokens import ACCESS_S, KEY_BOUND_TO, KEY_ID, Access, NotAuthentic, Tokens, signing_key
-from tests.api.server import PASSWORD
+from tests.api.server import PASSWORD, serving
 
 
 def b64(value):
@@ -130,7 +131,7 @@ async def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(server):
         }
 
 
-async def test_attempts_cost_a_growing_delay_and_lock_nobody_out(server):
+async def test_attempts_cost_a_growing_delay_that_ends_and_holds_up_no_other_account(server):
     codes = [(await server.sign_in("admin", "wrong")).status_code for _ in range(8)]
     assert codes[:5] == [401] * 5 and codes[-1] == 429, codes
     refused = await server.sign_in("admin", PASSWORD)
@@ -140,6 +141,30 @@ async def test_attempts_cost_a_growing_delay_and_lock_nobody_out(server):
     assert (await server.sign_in("admin", PASSWORD)).status_code == 200
     server.clock.ahead = timedelta()
     assert (await server.sign_in("admin", PASSWORD)).status_code == 200, "and then all is forgotten"
+
+
+async def test_a_guesser_who_never_rests_holds_up_sign_ins_at_that_address_and_neither_those_elsewhere_nor_who_is_in(tmp_path):
+    async with serving(tmp_path, trusted_proxies=networks("127.0.0.0/8")) as server:
+        expires = (server.clock.now() + timedelta(days=1)).isoformat()
+        token = (await server.post("/users/admin/tokens", {"expires_at": expires})).json()["token"]
+        form = {"grant_type": "password", "username": "admin", "password": PASSWORD}
+
+        async def try_from(address, password=PASSWORD):
+            sent = {**form, "password": password}
+            return await server.post("/auth/token", data=sent, headers={"X-Forwarded-For": address})
+
+        inside = (await try_from("192.0.2.1")).json()
+        for _ in range(5):
+            assert (await try_from("192.0.2.1", "wrong")).status_code == 401
+        for _ in range(8):
+            held_up = await try_from("192.0.2.1")
+            assert held_up.status_code == 429, "the limit that the documents tell of"
+            assert (await try_from("192.0.2.2")).status_code == 200, "from elsewhere"
+            server.clock.ahead += timedelta(seconds=int(held_up.headers["retry-after"]))
+            assert (await try_from("192.0.2.1", "wrong")).status_code == 401, "the guesser is there first, each time"
+        assert await status_with(server, token) == 200, "API tokens go on"
+        renewed = await server.post("/auth/refresh", {"refresh_token": inside["refresh_token"]})
+        assert renewed.status_code == 200, "and so do sessions"
 
 
 async def test_refresh_tokens_rotate_and_one_used_again_ends_the_session(server):

@@ -1,7 +1,8 @@
 """May the caller give this away? Nobody gives, nor gets by way of somebody else's account, what they do not have themselves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -26,35 +27,52 @@ def check_gives(call: Call, permission: str, grants: Iterable[Grant]) -> None:
 
 
 async def check_gives_roles(call: Call, roles: Sequence[str]) -> None:
-    """Raise `Problem` unless the caller may give these roles, as far as they are there."""
+    """Raise `Problem` unless the caller may give these roles. One that is not there yet may come to be anything before it is
+    granted: only who has everything may name it, and is told by the decision that there is none.
+    """
     if len(roles) > MAX_ROLES:
         raise wrong("roles", f"are more than {MAX_ROLES}")
+    if _has_everything(call):
+        return
     custom = [role for role in roles if role not in ROLES and is_slug(role)]
-    known: tuple[Grant, ...] | None = ()
-    if custom:
 
-        def asked(connection: Connection) -> tuple[Grant, ...] | None:
-            granted = granted_in(connection, custom)
-            return granted if len(granted) == len(set(custom)) else None
+    def asked(connection: Connection) -> tuple[Grant, ...] | None:
+        granted = granted_in(connection, custom)
+        return granted if {grant.role for grant in granted} >= set(custom) else None
 
-        known = await found(call, ROLE, asked)
-        if known is None:
-            known = await call.models.ask(lambda connection: granted_in(connection, custom))
-    check_gives(call, "users.write", [*(built_in(role) for role in roles if role in ROLES), *(known or ())])
+    known = await found(call, ROLE, asked) if custom else ()
+    if known is None:
+        known = await call.models.ask(lambda connection: granted_in(connection, custom))
+    check_gives(call, "users.write", [*(built_in(role) for role in roles if role in ROLES), *known])
+    there = {grant.role for grant in known}
+    if absent_ones := [n for n, role in enumerate(roles) if role in custom and role not in there]:
+        raise wrong(f"roles.{absent_ones[0]}", "there is no such role")
+
+
+def _has_everything(call: Call) -> bool:
+    return first_beyond(call.signed_in.effective, built_in("administrator")) is None
 
 
 async def managed(write: Write) -> Write:
     """The write on a user's account, if the caller may manage it: that takes all that the user may do, or else whoever may
     manage users would have everybody's rights. It then counts for the user as seen only. Raises `Problem`.
     """
-    call = write.call
-    name = name_of(write.stream)
-    if first_beyond(call.signed_in.effective, built_in("administrator")) is None or name == call.signed_in.user:
+    user = await account_managed(write.call, name_of(write.stream))
+    if user is None:
         return write
+    if write.expected_version not in (None, user["version"]):
+        raise Problem("version_conflict", f"the stream is at version {user['version']}, not {write.expected_version}")
+    return replace(write, expected_version=user["version"])
+
+
+async def account_managed(call: Call, name: str) -> Mapping[str, Any] | None:
+    """The user whose account the caller manages, as judged; None for one's own and for who has everything. Raises `Problem`
+    unless the caller has all that the user may do.
+    """
+    if name == call.signed_in.user or _has_everything(call):
+        return None
     user = await found(call, USER, lambda connection: user_row(connection, name))
     if user is None:
         raise absent(USER)
     check_gives(call, "users.write", await call.models.ask(lambda connection: granted_in(connection, user["roles"])))
-    if write.expected_version not in (None, user["version"]):
-        raise Problem("version_conflict", f"the stream is at version {user['version']}, not {write.expected_version}")
-    return replace(write, expected_version=user["version"])
+    return user

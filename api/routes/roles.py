@@ -63,7 +63,7 @@ async def show(call: Call) -> Response:
 
 
 async def change(call: Call) -> Response:
-    """Change a role, for everybody who holds it, by a JSON merge patch. Whoever does must have all that it permits then."""
+    """Change a role for everybody who holds it, by a JSON merge patch. It takes all that the role permits, before and after."""
     name = _custom(call)
     body = await body_of(call.request)
     patch(body.raw, body.plain, Limits())  # what is wrong with it in itself
@@ -73,7 +73,7 @@ async def change(call: Call) -> Response:
         before = RoleState(row["name"], row["title"], tuple(row["permissions"]), Limits(**row["limits"]), row["removed"])
         command = patch(body.raw, body.plain, before.limits)
         after = fold(before, decide(command, before))
-        check_gives(call, "roles.write", [Grant(name, frozenset(after.permissions), after.limits)])
+        check_gives(call, "roles.write", [_granted(row), Grant(name, frozenset(after.permissions), after.limits)])
         return command
 
     answer = await judged(write, ChangeRole, lambda connection: roles.row_of(connection, name), judge, _said(name))
@@ -81,12 +81,23 @@ async def change(call: Call) -> Response:
 
 
 async def remove(call: Call) -> Response:
-    """Remove a role: it grants nothing any more, and its name stays taken."""
+    """Remove a role: it grants nothing any more, and its name stays taken. Whoever does must have all that it permits."""
     name = _custom(call)
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     write = write_of(call, stream_of(ROLE, name), body)
-    return await in_force(write, await submit(write, RemoveRole(), _said(name)))
+
+    async def judge(row: Mapping[str, Any]) -> RemoveRole:
+        if not row["removed"]:
+            check_gives(call, "roles.write", [_granted(row)])
+        return RemoveRole()
+
+    answer = await judged(write, RemoveRole, lambda connection: roles.row_of(connection, name), judge, _said(name))
+    return await in_force(write, answer)
+
+
+def _granted(row: Mapping[str, Any]) -> Grant:
+    return Grant(row["name"], frozenset(row["permissions"]), Limits(**row["limits"]))
 
 
 def _custom(call: Call) -> str:

@@ -9,7 +9,7 @@ from api import shapes
 from api.account import new_secret, signed_in_person
 from api.api_tokens import hashed, written
 from api.call import Call, json_answer
-from api.giving import managed
+from api.giving import account_managed, managed
 from api.in_force import in_force
 from api.permit import Denied
 from api.problem_details import wrong
@@ -70,6 +70,7 @@ def _with_token(answer: Response, token: str | None) -> Response:
 async def listed(call: Call) -> Response:
     """A user's API tokens, never their secrets."""
     name = _account(call)
+    await account_managed(call, name)
     tokens = await found(call, USER, lambda connection: users.tokens_of(connection, name))
     if tokens is None:
         raise absent(USER)
@@ -82,7 +83,7 @@ async def revoke(call: Call) -> Response:
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     said = Said(f"/users/{name}/tokens", {"name": name})
-    write = write_of(call, stream_of(USER, name), body)
+    write = await managed(write_of(call, stream_of(USER, name), body))
     return await in_force(write, await submit(write, RevokeToken(call.path("token")), said))
 
 

@@ -103,6 +103,7 @@ async def test_nobody_gives_more_than_they_have_themselves(server: Server):
     await made(server, "/roles", {"name": "hr", "permissions": managing})
     await made(server, "/roles", WEB)
     dora = await somebody(server, "dora", "hr")
+    token = (await made(server, "/users/admin/tokens", {"expires_at": "2030-01-01T00:00:00Z"}))["token_id"]
     await somebody(server, "alice", "web-op")
     with acting_as(server, dora):
         assert told(await server.post("/roles", {"name": "all", "permissions": ["audit.read"]})) == DENIED
@@ -110,7 +111,13 @@ async def test_nobody_gives_more_than_they_have_themselves(server: Server):
         assert told(await server.send("PATCH", "/roles/web-op", {"limits": None})) == DENIED, "runs.start is not hers to give"
         assert told(await server.send("PATCH", "/users/dora", {"roles": ["administrator"]})) == DENIED
         assert told(await server.send("PATCH", "/users/dora", {"roles": ["hr", "web-op"]})) == DENIED
+        assert told(await server.send("PATCH", "/roles/web-op", {"permissions": ["jobs.read"]})) == DENIED, "nor to take away"
+        assert told(await server.send("DELETE", "/roles/web-op")) == DENIED
+        unknown = await server.send("PATCH", "/users/dora", {"roles": ["hr", "web-on"]})
+        assert told(unknown) == (422, "validation_failed", "roles.1") and "there is no such role" in unknown.text
         for path, method, body in (
+            ("/users/admin/tokens", "GET", None),
+            (f"/users/admin/tokens/{token}", "DELETE", None),
             ("/users/admin/password", "PUT", {"password": "staple-battery-correct"}),
             ("/users/admin/tokens", "POST", {"expires_at": "2030-01-01T00:00:00Z"}),
             ("/users/admin", "PATCH", {"disabled": True}),

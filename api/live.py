@@ -24,8 +24,8 @@ from api.problem_details import Problem
 from api.queries import event_stream, run_output, runs
 from api.queries.event_stream import Place
 from api.queries.seen import events_seen, output_seen
-from domain.access import JobObject
-from domain.identity import RUN, job_of, stream_of
+from api.sight import sees_run
+from domain.identity import RUN, stream_of
 from domain.run.state import FINAL
 from projections.position import has_reached
 from schemas.wakeups import RECENT_EVENTS
@@ -56,7 +56,7 @@ def follow_run(call: Call, run: str, filters: Mapping[str, str]) -> Response:
 
     def following(connection: Connection, caller: Caller) -> Pieces | None:
         nonlocal offset
-        if not caller.decide("runs.read", JobObject(job_of(run))).allowed:
+        if not sees_run(connection, caller, run):
             return None
         is_over = _is_complete(connection, call, run)  # asked first, so that nothing can slip in between
         found = run_output.after(connection, (run, filters, output_seen(caller, run)), offset, _AT_ONCE)

@@ -7,11 +7,11 @@ from sqlalchemy import Connection, literal, select
 from api.call import Call, Caller
 from api.permit import can
 from api.queries import targets
-from api.queries.seen import run_seen_whole
+from api.queries.seen import run_seen, run_seen_whole
 from api.references import found
 from api.routes.names import absent
 from domain.access import CredentialObject, JobObject, Object
-from domain.identity import CREDENTIAL, JOB, RUN, TARGET, job_of, kind_of, name_of
+from domain.identity import CREDENTIAL, JOB, RUN, TARGET, kind_of, name_of
 
 
 async def must_see(call: Call, kind: str, name: str) -> None:
@@ -19,12 +19,23 @@ async def must_see(call: Call, kind: str, name: str) -> None:
     permission = f"{kind}s.read"
     if call.signed_in.is_unlimited(permission):
         return
+    if kind == RUN:
+        if await found(call, RUN, lambda connection: sees_run(connection, call.signed_in, name) or None, "runs", "run_steps"):
+            return
+        raise absent(RUN)
     if kind == TARGET:
         thing: Object | None = await found(call, TARGET, lambda connection: targets.as_object(connection, name))
     else:
         thing = _named(kind, name)
     if thing is None or not can(call, permission, thing):
         raise absent(kind)
+
+
+def sees_run(connection: Connection, caller: Caller, run: str, permission: str = "runs.read") -> bool:
+    """Whether the caller has the permission on a part of the run."""
+    if caller.is_unlimited(permission):
+        return True
+    return bool(connection.execute(select(run_seen(caller, permission, literal(run)))).scalar())
 
 
 async def must_see_history(call: Call, kind: str, name: str) -> None:
@@ -56,6 +67,8 @@ def _reaches_all(caller: Caller, kind: str) -> bool:
 
 def _reaches(connection: Connection, caller: Caller, stream: str) -> bool:
     kind, name = kind_of(stream), name_of(stream)
+    if kind == RUN:
+        return any(sees_run(connection, caller, name, permission) for permission in _permissions(caller, RUN))
     thing = _named(kind, name) if kind != TARGET else targets.as_object(connection, name)
     return thing is not None and any(caller.decide(each, thing).allowed for each in _permissions(caller, kind))
 
@@ -63,7 +76,7 @@ def _reaches(connection: Connection, caller: Caller, stream: str) -> bool:
 def _named(kind: str, name: str) -> Object:
     if kind == CREDENTIAL:
         return CredentialObject(name)
-    return JobObject(job_of(name) if kind == RUN else name)
+    return JobObject(name)
 
 
 def _permissions(caller: Caller, kind: str) -> list[str]:

@@ -188,14 +188,16 @@ def _lack(grant: Grant, permission: str, thing: Object | None) -> tuple[Limit | 
     limits = grant.limits.on(permission)
     match thing:
         case TargetObject() if "targets" in limits:
-            return _beyond_selector(limits["targets"], (thing,))
+            return _beyond_selector(limits["targets"], (thing,), f"{thing.name} is not one of")
         case JobObject(name) if "jobs" in limits:
             return _beyond_pattern("jobs", limits["jobs"], name)
         case CredentialObject(name) if "credentials" in limits:
             return _beyond_pattern("credentials", limits["credentials"], name)
         case RunObject(job, targets):
             found = _beyond_pattern("jobs", limits["jobs"], job) if "jobs" in limits else (None, None)
-            return _beyond_selector(limits["targets"], targets) if found[1] is None and "targets" in limits else found
+            if found[1] is None and "targets" in limits:  # whoever is told may not be somebody who may read all of them
+                return _beyond_selector(limits["targets"], targets, "not all of its targets are among")
+            return found
     return None, None
 
 
@@ -205,12 +207,11 @@ def _beyond_pattern(limit: Limit, pattern: str, name: str) -> tuple[Limit | None
     return limit, f"is limited to {limit} {pattern}, which {name} is not one of"
 
 
-def _beyond_selector(text: str, targets: Sequence[TargetObject]) -> tuple[Limit | None, str | None]:
+def _beyond_selector(text: str, targets: Sequence[TargetObject], why: str) -> tuple[Limit | None, str | None]:
     selector = selector_of(text)
-    for target in targets:
-        if not matches(selector, target.name, target.labels):
-            return "targets", f"is limited to targets {text}, which {target.name} is not one of"
-    return None, None
+    if all(matches(selector, target.name, target.labels) for target in targets):
+        return None, None
+    return "targets", f"is limited to targets {text}, which {why}"
 
 
 @lru_cache(maxsize=4_096)

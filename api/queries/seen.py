@@ -7,16 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, select, true
 
 from api.call import Caller
 from api.queries.targets import label_condition
 from domain.access import Grant, Limits, selector_of
 from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, job_of
 from domain.name_pattern import matches_pattern
-from projections.tables import events, run_output, run_steps
+from projections.tables import events, run_output, run_steps, runs
 
 Column = ColumnElement[Any]
+
+_run, _other_steps = runs.alias(), run_steps.alias()  # a query that is asked of runs or steps keeps its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,19 @@ def events_seen(caller: Caller) -> list[ColumnElement[bool]]:
     return [or_(*(_events_of(caller, kind) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)))]
 
 
+def run_seen(caller: Caller, permission: str, run: Column) -> ColumnElement[bool]:
+    """Whether the caller has `permission` on a part of a run: on one of its targets at least, or the caller asked for the run.
+
+    Under a limit on targets nobody else's run is seen before it is planned.
+    """
+    return _any(_part_of_run(caller, grant, permission, run) for grant in caller.grants(permission))
+
+
 def run_seen_whole(caller: Caller, permission: str, run: Column) -> ColumnElement[bool]:
-    """Whether the caller has `permission` on a run and on each of its targets: what is told of a run names them."""
+    """Whether the caller has `permission` on a run and on each of its targets: what is told of a run names them.
+
+    Under a limit on targets that is not known, and so not the case, before its plan is there to the last target.
+    """
     return _any(_whole_run(grant, permission, run) for grant in caller.grants(permission))
 
 
@@ -70,8 +83,24 @@ def _whole_run(grant: Grant, permission: str, run: Column) -> ColumnElement[bool
     within = _within(grant.limits, permission, Columns(run=run))
     if "targets" not in limits:
         return within
-    beyond = exists().where(run_steps.c.run == run, not_(_selected(limits["targets"], run_steps.c.target)))
-    return and_(within, not_(beyond))
+    beyond = exists().where(_other_steps.c.run == run, not_(_selected(limits["targets"], _other_steps.c.target)))
+    return and_(within, _has_its_plan(run), not_(beyond))
+
+
+def _part_of_run(caller: Caller, grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
+    limits = grant.limits.on(permission)
+    within = _within(grant.limits, permission, Columns(run=run))
+    if "targets" not in limits:
+        return within
+    own = exists().where(_run.c.id == run, _run.c.requested_by == caller.user)
+    touched = exists().where(_other_steps.c.run == run, _selected(limits["targets"], _other_steps.c.target))
+    return and_(within, or_(own, touched))
+
+
+def _has_its_plan(run: Column) -> ColumnElement[bool]:
+    """Whether the steps on all its targets are in the read model, which may be behind the one that shows the run, or ahead."""
+    there = select(func.count(_other_steps.c.target.distinct())).where(_other_steps.c.run == run).scalar_subquery()
+    return exists().where(_run.c.id == run, _run.c.state != "requested", _run.c.total > 0, _run.c.total == there)
 
 
 def _within(limits: Limits, permission: str, of: Columns) -> ColumnElement[bool]:

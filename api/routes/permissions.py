@@ -111,6 +111,8 @@ def _thing(connection: Connection, permission: str, kind: str, name: str) -> Obj
         return None
     if permission != "runs.start":
         return JobObject(name)
+    if job[2].concurrency != "replace":
+        return JobObject(name)  # the run is narrowed to what is within the limit
     return RunObject(name, objects_matching(connection, parse_selector(job[2].targets)))
 
 

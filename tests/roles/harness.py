@@ -163,9 +163,13 @@ class Installation:
             engine.dispose()
 
     def log_in(self) -> None:
-        """Sign the command line in."""
+        """Sign the command line in; once more while the shard that all users live in has no owner, as after a kill."""
+        eventually(self._logs_in, within=START_WITHIN_S, every=1.0)
+
+    def _logs_in(self) -> bool:
         done = self.command("login", "--user", "admin", "--password-file", str(self.home / "admin-password"))
         assert done.returncode == 0, done.stderr
+        return True
 
     def command(self, *words: str, within_s: float = 120, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line against this installation."""

@@ -17,7 +17,7 @@ from api import conditions, contract, problem_details, sight
 from api.awaited import Awaited
 from api.call import Call, Caller, Services
 from api.caller_address import counted_as
-from api.denied_commands import DeniedCommands
+from api.counted import Counted, denied_commands, sign_in_failures
 from api.edge import Edge
 from api.freshness import Freshness
 from api.identity import caller_of
@@ -31,7 +31,6 @@ from api.rate_limit import Kind
 from api.read_models import ReadModels
 from api.routes.all import TABLE
 from api.routes.route import Route
-from api.sign_in_failures import SignInFailures
 from api.streams import StreamCount
 from domain.rejection import FieldError
 
@@ -49,7 +48,8 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
-    failures, denied = SignInFailures(settings.sign_in_window_s), DeniedCommands(settings.sign_in_window_s)
+    failures = Counted(settings.audit_window_s, sign_in_failures)
+    denied = Counted(settings.audit_window_s, denied_commands)
     services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.awaited import Awaited
-from api.denied_commands import DeniedCommands
+from api.counted import Counted
 from api.freshness import Freshness
 from api.log_check import LogCheck
 from api.metrics import Metrics
@@ -18,7 +18,6 @@ from api.paging import Order, Page, page_of
 from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
-from api.sign_in_failures import SignInFailures
 from api.streams import StreamCount
 from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
@@ -37,8 +36,8 @@ class Services:
     awaited: Awaited
     log_check: LogCheck
     hashing: asyncio.Semaphore
-    sign_in_failures: SignInFailures
-    denied_commands: DeniedCommands
+    sign_in_failures: Counted
+    denied_commands: Counted
 
 
 @dataclass(frozen=True, slots=True)

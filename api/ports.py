@@ -64,7 +64,7 @@ class ApiSettings:
     max_streams_per_actor: int = 20
     heartbeat_s: float = 15.0
     poll_s: float = 0.5
-    sign_in_window_s: float = 60.0
+    audit_window_s: float = 60.0
     trusted_proxies: tuple[Network, ...] = ()
     cors_origins: frozenset[str] = frozenset()
 

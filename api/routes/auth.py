@@ -81,7 +81,7 @@ async def _proved(call: Call, name: str, password: str) -> str | None:
     user = await call.models.ask(lambda connection: user_row(connection, known))
     right = await is_password_of(call, user, known, password)
     if user is not None and not right:
-        call.services.sign_in_failures.note(known, call.given.clock.now(), lambda told: record(call, known, told, ANONYMOUS))
+        call.services.sign_in_failures.note(known, "", call.given.clock.now(), lambda told: record(call, known, told, ANONYMOUS))
     return user["password"] if right and user is not None and not user["disabled"] else None
 
 

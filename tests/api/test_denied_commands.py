@@ -9,7 +9,7 @@ from tests.support.eventually import eventually_async
 
 
 async def test_denied_writes_are_told_of_once_a_window_with_their_numbers(tmp_path: Path):
-    async with serving(tmp_path, sign_in_window_s=0.5) as server:
+    async with serving(tmp_path, audit_window_s=0.5) as server:
         alice = await two_halves(server, ("jobs.read", "targets.read", "targets.write"), {"targets": "env=staging"})
         with acting_as(server, alice):
             for _ in range(3):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api.account import is_password_of
-from api.sign_in_failures import SignInFailures
+from api.counted import Counted, sign_in_failures
 from api.submit import Rejection
 from tests.api.conftest import job
 from tests.api.server import PASSWORD, serving
@@ -202,7 +202,7 @@ async def test_a_service_account_has_no_password_and_signs_in_nowhere(server):
 
 
 async def test_failed_sign_ins_are_one_event_a_window_by_nobody_and_none_for_unknown_names(tmp_path):
-    async with serving(tmp_path, sign_in_window_s=4) as server:
+    async with serving(tmp_path, audit_window_s=4) as server:
         await made(server)
         for name in ("bob", "bob", "nobody"):
             assert (await server.sign_in(name, "wrong-password")).status_code == 401
@@ -271,7 +271,7 @@ async def test_who_does_not_want_to_wait_signs_in_and_out_all_the_same(server):
 
 
 async def test_failed_sign_ins_are_told_once_whatever_the_caller_prefers_and_however_far_the_read_model_is(tmp_path):
-    async with serving(tmp_path, sign_in_window_s=0.2, freshness_wait_s=0.1) as server:
+    async with serving(tmp_path, audit_window_s=0.2, freshness_wait_s=0.1) as server:
         await made(server)
         form = {"grant_type": "password", "username": "bob", "password": "wrong-password"}
         await server.post("/auth/token", data=form, headers={"Prefer": "respond-async"})
@@ -400,14 +400,14 @@ async def test_who_has_no_role_may_still_look_after_the_own_account(server):
 
 
 async def test_a_failed_sign_in_that_comes_while_others_are_told_of_is_told_of_next():
-    told, failures, noon = [], SignInFailures(0.01), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    told, failures, noon = [], Counted(0.01, sign_in_failures), datetime(2026, 1, 1, 12, tzinfo=UTC)
 
     async def tell(command):
         told.append(command)
         if len(told) == 1:
-            failures.note("bob", noon + timedelta(seconds=1), tell)
+            failures.note("bob", "", noon + timedelta(seconds=1), tell)
 
-    failures.note("bob", noon, tell)
+    failures.note("bob", "", noon, tell)
     await eventually_async(lambda: asyncio.sleep(0, len(told) == 2), 5)
     assert [command.count for command in told] == [1, 1]
     assert (told[1].since, told[1].until) == (noon, noon + timedelta(seconds=1))

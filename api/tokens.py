@@ -75,12 +75,17 @@ class Tokens:
     """Signs access tokens with the newest key that signs already, and takes those signed with any key of the table."""
 
     def __init__(self, newest: SigningKey, *older: SigningKey) -> None:
+        self.keys: tuple[SigningKey, ...] = ()
         self.take([newest, *older])
+
+    @staticmethod
+    def _said(keys: Sequence[SigningKey]) -> list[tuple[str, int]]:
+        return [(key.kid, key.signs_from) for key in keys]
 
     def take(self, keys: Sequence[SigningKey]) -> None:
         """From now on these are the keys, newest first; what was signed with any other is refused."""
-        if getattr(self, "keys", None) == tuple(keys):
-            return
+        if self._said(keys) == self._said(self.keys):
+            return  # what is remembered of their signatures still holds
         self.keys = tuple(keys)
         self._by_kid = {key.kid: key for key in keys}
         self._signed_claims = lru_cache(maxsize=MOST_KNOWN)(self._claims_of)

@@ -1,8 +1,8 @@
 """How is an OpenID Connect provider asked? Discovery, token endpoint, keys and UserInfo, each bounded in time and size.
 
 What was set up is the issuer alone; everything else comes from its discovery document (OpenID Connect Discovery 1.0), which must
-name the same issuer. Only https is spoken, plain http with a provider on this machine alone; redirects are not followed and the
-environment names no proxy (HAZARDS R60).
+name the same issuer. Only https is spoken, plain http only where the issuer itself is on this machine; redirects are not followed
+and the environment names no proxy (HAZARDS R60).
 """
 
 import asyncio
@@ -94,16 +94,16 @@ class OidcProvider:
             if found.get("issuer") != self._rules.issuer:
                 raise ProviderUnavailable("the discovery document names another issuer")
             for name in _ENDPOINTS:
-                _check_url(name, found.get(name))
+                self._check_url(name, found.get(name))
             if "userinfo_endpoint" in found:
-                _check_url("userinfo_endpoint", found["userinfo_endpoint"])
+                self._check_url("userinfo_endpoint", found["userinfo_endpoint"])
             if "S256" not in found.get("code_challenge_methods_supported", ["S256"]):
                 raise ProviderUnavailable("the provider does not take an S256 challenge")
             self._discovered = (now, found)
         return self._discovered[1]
 
     async def _answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Mapping[str, Any]:
-        _check_url("address", url)
+        self._check_url("address", url)
         sent = {"Accept": "application/json", **headers}
         if body is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
@@ -123,6 +123,15 @@ class OidcProvider:
             raise ProviderUnavailable(f"{urlsplit(url).path} answered {response.status_code}")
         return said
 
+    def _check_url(self, name: str, url: object) -> None:
+        if not may_be_asked(url, self._rules.issuer):
+            raise ProviderUnavailable(f"the {name} is no https address")
+
+
+def may_be_asked(url: object, issuer: str) -> bool:
+    """Whether a provider's address is one that we ask: one elsewhere does not lead us to this machine's ports in the clear."""
+    return isinstance(url, str) and (urlsplit(url).scheme == "https" or (_is_here(url) and _is_here(issuer)))
+
 
 def _parsed(raw: bytes) -> Mapping[str, Any]:
     try:
@@ -132,7 +141,7 @@ def _parsed(raw: bytes) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _check_url(name: str, url: object) -> None:
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
-        raise ProviderUnavailable(f"the {name} is no https address")
+def _is_here(url: str) -> bool:
+    """Whether it is plain http on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in _LOOPBACK

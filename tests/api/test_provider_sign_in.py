@@ -19,7 +19,7 @@ from api.app import create_app
 from api.identity_provider import ProviderRules
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
-from infra.oidc.provider import OidcProvider
+from infra.oidc.provider import OidcProvider, may_be_asked
 from tests.api.server import Server, serving
 from tests.support.provider import CLIENT, SECRET, Provider, running_provider
 
@@ -321,6 +321,13 @@ async def test_a_provider_that_does_not_answer_is_told_and_our_own_users_sign_in
             assert (answer.status_code, answer.json()["code"]) == (503, "identity_provider_unavailable")
             assert (await house.server.sign_in()).status_code == 200
         await provider.close()
+
+
+def test_a_provider_elsewhere_does_not_lead_us_to_this_machine_s_ports():
+    there, here = "https://id.example.org", "http://127.0.0.1:9400"
+    assert may_be_asked("https://keys.example.org/jwks", there) and may_be_asked(f"{here}/token", here)
+    for url in (f"{here}/token", "http://id.example.org/token", "file:///etc/passwd", "//id.example.org", None, 7):
+        assert not may_be_asked(url, there), url
 
 
 async def test_a_provider_under_another_name_is_none(house: House):

@@ -44,13 +44,17 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "roles.read": _ADMINISTRATORS,
     "roles.write": _ADMINISTRATORS,
     "commands.read": _ALL,
+    "signing_keys.read": frozenset({"auditor", "administrator"}),
+    "signing_keys.write": _ADMINISTRATORS,
     "audit.read": frozenset({"auditor", "administrator"}),
     "projections.read": frozenset({"operator", "auditor", "administrator"}),
     "projections.rebuild": _ADMINISTRATORS,
 }
 """Every permission there is, and the built-in roles that carry it. `self.*` concerns one's own account alone."""
 
-WHOLE_ONLY: frozenset[str] = frozenset({"users.read", "users.write", "roles.read", "roles.write", "projections.rebuild"})
+WHOLE_ONLY: frozenset[str] = frozenset(
+    {"users.read", "users.write", "roles.read", "roles.write", "signing_keys.write", "projections.rebuild"}
+)
 """What only an administrator has and no limit could apply to: a role that is limited cannot carry it."""
 
 MAX_LIMIT_SELECTOR = 500

@@ -1,7 +1,7 @@
 """What can be done with the keys that sign access tokens? Nobody ever sees their private parts.
 
-Whoever takes one away ends everybody's access tokens. So that is for administrators who signed in themselves: the permission to
-change users, which an API token may be issued for and a custom role may have, is not enough.
+Whoever takes one away ends everybody's access tokens. So that has a permission of its own, and takes a sign-in: an API token
+cannot do it.
 """
 
 import logging
@@ -13,12 +13,10 @@ from starlette.responses import Response
 from api import shapes, signing_keys
 from api.account import signed_in_person
 from api.call import Call, json_answer
-from api.problem_details import Problem
 from api.routes.route import Route
 from api.shapes import Shape
 from api.strict_json import optional_body_of
 from api.tokens import SigningKey
-from domain.access import ADMINISTRATOR
 from schemas.http import closed
 from schemas.http.auth import NewSigningKey
 from schemas.http.run import NoBody
@@ -32,23 +30,15 @@ def _shown(call: Call, key: SigningKey) -> dict[str, Any]:
     return {"kid": key.kid, "signs": call.given.tokens.signs_now(now) == key.kid, "signs_from": starts}
 
 
-def _require_administrator(call: Call) -> None:
-    """Raise `Problem` for whoever is no administrator, and for every API token."""
-    signed_in_person(call)
-    if ADMINISTRATOR not in call.signed_in.roles:
-        raise Problem("permission_denied", f"this takes the role {ADMINISTRATOR}")
-
-
 async def listed(call: Call) -> Response:
     """The keys in force, newest first."""
-    signed_in_person(call)
     await signing_keys.refresh(call.given.tokens, call.given.vault)
     return json_answer({"items": [_shown(call, key) for key in call.given.tokens.keys], "next_cursor": None})
 
 
 async def add(call: Call) -> Response:
     """Make a new key: it is published at once and signs ten minutes later, or at once, too, when the old one has to go."""
-    _require_administrator(call)
+    signed_in_person(call)
     body = await optional_body_of(call.request)
     asked = closed.read(NewSigningKey, body.raw, body.plain)
     given = call.given
@@ -60,7 +50,7 @@ async def add(call: Call) -> Response:
 
 async def retire(call: Call) -> Response:
     """Take a key away: access tokens that it signed are refused, here at once, by other API processes within five seconds."""
-    _require_administrator(call)
+    signed_in_person(call)
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     kid = call.path("kid")
@@ -78,7 +68,7 @@ ROUTES = (
         path="/api/v1/signing-keys",
         gives=shapes.listed(_KEY),
         answer=listed,
-        permission="users.write",
+        permission="signing_keys.read",
         summary="List the keys that sign access tokens",
     ),
     Route(
@@ -86,7 +76,7 @@ ROUTES = (
         path="/api/v1/signing-keys",
         gives=_KEY,
         answer=add,
-        permission="users.write",
+        permission="signing_keys.write",
         status=201,
         summary="Make a new signing key",
         takes=NewSigningKey,
@@ -97,7 +87,7 @@ ROUTES = (
         path="/api/v1/signing-keys/{kid}",
         gives=Shape("RetiredKey", {"kid": "kJ3sQ2b1vXw0aBcD", "retired": True}),
         answer=retire,
-        permission="users.write",
+        permission="signing_keys.write",
         summary="Retire a signing key",
     ),
 )

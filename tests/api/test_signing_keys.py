@@ -89,7 +89,8 @@ async def test_two_who_make_a_key_at_once_and_a_vault_that_is_silent_change_noth
 
 async def test_keys_are_for_administrators_who_signed_in_and_for_nobody_who_may_only_change_users(server: Server) -> None:
     at = (server.clock.now() + timedelta(hours=1)).isoformat()
-    issued = await server.post("/users/admin/tokens", {"title": "t", "permissions": ["users.write"], "expires_at": at})
+    token = {"title": "t", "permissions": ["signing_keys.write", "users.write"], "expires_at": at}
+    issued = await server.post("/users/admin/tokens", token)
     assert issued.status_code == 201, issued.text
     await made(server, "/roles", {"name": "changes-users", "permissions": ["users.write"]})
     for name, role in (("bob", "author"), ("erin", "changes-users")):
@@ -97,7 +98,7 @@ async def test_keys_are_for_administrators_who_signed_in_and_for_nobody_who_may_
     [before], administrator = await published(server), server.token
     server.token = issued.json()["token"]
     await refused(server, before)
-    assert (await server.get("/signing-keys")).status_code == 403, "no API token, though its owner may"
+    assert (await server.get("/signing-keys")).status_code == 403, "nothing that it was issued for"
     assert (await server.sign_in("bob", "a good long password")).status_code == 200
     await refused(server, before)
     assert (await server.get("/signing-keys")).status_code == 403

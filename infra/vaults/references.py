@@ -17,16 +17,10 @@ from schemas.vault import (
     bound_to_user,
 )
 
-_TYPES = (
-    "CredentialCreated",
-    "CredentialRotated",
-    "CredentialRevoked",
-    "CredentialShredded",
-    "UserCreated",
-    "PasswordChanged",
-    "TokenIssued",
-    "TokenRevoked",
-)
+ENDING = ("CredentialRotated", "CredentialRevoked", "CredentialShredded", "PasswordChanged", "TokenRevoked")
+"""The events after which a secret opens nothing any more."""
+
+_TYPES = ("CredentialCreated", "UserCreated", "TokenIssued", *ENDING)
 
 
 @dataclass(slots=True)

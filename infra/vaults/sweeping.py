@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
-from infra.vaults.references import references
+from infra.vaults.references import ENDING, references
 from infra.vaults.tables import secrets, unnamed
 from infra.vaults.traces import zeroing
-from projections.tables import credentials, stored_time, users
+from projections.tables import credentials, events, stored_time, users
 from schemas.topics import BY_NAME, COMMANDS_PEOPLE
 
 LOOKED_UP_WITHIN = timedelta(minutes=1)
@@ -45,6 +45,12 @@ def over_in_log(connection: Connection, now: datetime) -> tuple[list[str], list[
         if each.over_since is not None and not each.shredded and each.over_since < at_latest and ident not in in_use
     ]
     return shredded, ended
+
+
+def ended_since(connection: Connection, then: datetime) -> bool:
+    """Whether the log tells of a secret's end at or after `then`."""
+    told = select(events.c.event_id).where(events.c.type.in_(ENDING), events.c.time >= stored_time(then)).limit(1)
+    return connection.execute(told).first() is not None
 
 
 def _in_use(connection: Connection) -> set[str]:

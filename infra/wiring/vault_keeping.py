@@ -7,6 +7,7 @@ force here, too. With several processes `opsconductor vault rotate-master-key` d
 
 import asyncio
 import logging
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +24,8 @@ from schemas.vault import VaultError
 log = logging.getLogger(__name__)
 
 LOOKS_EVERY_S, SWEEPS_EVERY_S, NOTES_EVERY_S = 2.0, 30.0, 3600.0
+RECENTLY = timedelta(minutes=10)
+"""For how long after a secret came to its end it is swept for again and again; after that with every look for unnamed ones."""
 
 
 async def keep_vault(house: House) -> None:
@@ -30,20 +33,26 @@ async def keep_vault(house: House) -> None:
     if house.ring is None:
         await _keep_external(house)
     monotonic = house.clock.monotonic
-    sweeps_at, notes_at = monotonic(), monotonic() + SWEEPS_EVERY_S
+    sweeps_at, notes_at, begun = monotonic(), monotonic() + SWEEPS_EVERY_S, True
     while True:
         try:
             await asyncio.to_thread(go_on_with_rotation, house)
-            if monotonic() >= sweeps_at:
+            if monotonic() >= sweeps_at and (begun or await asyncio.to_thread(_something_ended, house)):
                 await sweep(house)
-                sweeps_at = monotonic() + SWEEPS_EVERY_S
+                sweeps_at, begun = monotonic() + SWEEPS_EVERY_S, False
             if monotonic() >= notes_at and await _index_is_complete(house):
                 await asyncio.to_thread(sweeping.sweep_unnamed, house.writer, house.clock.now())
-                notes_at = monotonic() + NOTES_EVERY_S
+                notes_at, begun = monotonic() + NOTES_EVERY_S, True
         except (SQLAlchemyError, VaultError, LogError) as error:
             # The database's own message may quote a statement's values.
             log.warning("the vault could not be looked after", extra={"error": type(error).__name__})
         await asyncio.sleep(LOOKS_EVERY_S)
+
+
+def _something_ended(house: House) -> bool:
+    """Whether a secret may have come to its end since the last sweeps: what they read grows with the history. Blocks."""
+    with house.reader.begin() as connection:
+        return sweeping.ended_since(connection, house.clock.now() - RECENTLY)
 
 
 async def sweep(house: House) -> None:

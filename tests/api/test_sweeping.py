@@ -40,6 +40,19 @@ async def test_a_rotated_secret_is_over_after_a_minute_and_the_new_one_is_not(se
     assert len(over(server, MINUTE)[1]) == 2
 
 
+async def test_it_is_swept_for_a_while_after_something_ended_and_not_for_what_began(server: Server) -> None:
+    def ended_since(then: timedelta) -> bool:
+        with server.given.engine.begin() as connection:
+            return sweeping.ended_since(connection, server.clock.now() + then)
+
+    await made(server, "/credentials", CREDENTIAL)
+    await latest(server, "credential/tok", 1)
+    assert not ended_since(-HOUR), "a secret began, none ended"
+    assert (await server.send("PUT", "/credentials/tok/secret", {"secret": {"token": "t1"}})).status_code == 200
+    await latest(server, "credential/tok", 2)
+    assert ended_since(-HOUR) and not ended_since(HOUR)
+
+
 async def test_a_replaced_password_and_a_revoked_token_are_over_and_those_in_use_are_not(server: Server) -> None:
     await made(server, "/users", {"name": "bob", "password": "a first good password", "roles": ["viewer"]})
     body = {"password": "a second good password"}

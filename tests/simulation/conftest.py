@@ -14,7 +14,7 @@ import pytest
 from infra.deploy.services.native_process import tied_to_us
 
 TOP = Path(__file__).parent.parent.parent
-_SEEDS = "1000"
+_SEEDS, _WITHIN_S = "1000", 500
 _BEGUN = pytest.StashKey[tuple[subprocess.Popen[bytes], IO[bytes]]]()
 
 
@@ -43,6 +43,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def thousand_seeds(pytestconfig: pytest.Config) -> tuple[int, str]:
     """How the simulation of a thousand seeds ended: its status, and what it said."""
     running, said = pytestconfig.stash[_BEGUN]
-    status = running.wait()
+    status = running.wait(timeout=_WITHIN_S)
     said.seek(0)
     return status, said.read().decode()

@@ -233,6 +233,7 @@ class _Run:
             told=list(_told(self._history, self._log)),
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
+            commands=self._log.taken,
             starts=starts(witness, _decided(self._log)),
             still_running=marks_alive(),
             live=self._live,

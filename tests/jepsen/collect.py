@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope, RecordedEvent
+from schemas.log import TakenCommand
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, OUTCOMES
@@ -36,6 +37,11 @@ class WholeLog:
     events: list[RecordedEvent] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
     read_to: dict[Partition, int] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> list[TakenCommand]:
+        """The commands as an owner takes them."""
+        return [TakenCommand(at.position, at.body) for at in self.commands]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from schemas.outcome import Accepted, Outcome, Rejected
 from schemas.wire import topic_of
 from tests.jepsen.collect import At, WholeLog, in_order
 from tests.jepsen.history import History, Read, Said, Write
-from tests.support.checker import misplaced, not_decided_once
+from tests.support.checker import misplaced
 from tests.support.shown import SHOWN, Shown
 
 Broken = Iterator[str]
@@ -103,16 +103,6 @@ def _done_again(
         yield f"{at.position}: {outcome.type} to {outcome.stream} came to {outcome.result}, in order to {settled.outcome.result}"
     elif not settled.repeated and list(settled.events) != there.get(outcome.command_id, []):
         yield f"{at.position}: {outcome.type} to {outcome.stream} has other events in the log than in order"
-
-
-def every_command_is_decided_once(case: Case) -> Broken:
-    """Whatever came into a lane has an outcome, as often as it came: consumed positions move with what was decided."""
-    came, decided = (((at.body.command_id, _when(at)) for at in records) for records in (case.log.commands, case.log.outcomes))
-    yield from not_decided_once(came, decided)
-
-
-def _when(at: At) -> str:
-    return f"{at.position} ({at.time:.2f})"
 
 
 def if_match_is_kept(case: Case) -> Broken:
@@ -265,7 +255,6 @@ QUESTIONS: Mapping[str, Callable[[Case], Broken]] = {
     question.__name__: question
     for question in (
         decided_one_by_one,
-        every_command_is_decided_once,
         if_match_is_kept,
         real_time_is_kept,
         answers_are_in_the_log,

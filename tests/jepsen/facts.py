@@ -41,7 +41,7 @@ Count = Callable[[Case, Evidence], int]
 
 COUNTS: Mapping[str, Count] = {
     "decided_one_by_one": lambda case, _: len(case.log.outcomes),
-    "every_command_is_decided_once": lambda case, _: len(case.log.commands),
+    "every_command_is_decided_once": lambda _, evidence: len(evidence.commands or ()),
     "if_match_is_kept": lambda case, _: _size(write for write in case.history.writes if write.expected is not None),
     "real_time_is_kept": lambda case, _: _size(
         {write.command_id for write in case.history.writes} & {at.body.command_id for at in case.log.outcomes}

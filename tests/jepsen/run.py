@@ -249,6 +249,7 @@ class _Run:
             told=list(_told(self._history, self._log)),
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
+            commands=self._log.taken,
             starts=(),
             still_running=(),
             live=self._rows[0],

@@ -107,11 +107,6 @@ def an_event_of_no_decision(case: Case) -> None:
     case.log.events[1] = RecordedEvent(replace(event.event, payload=b'{"title": "other"}'), event.position)
 
 
-def decided_again(case: Case) -> None:
-    at = case.log.outcomes[1]
-    case.log.outcomes.append(replace(at, position=Position(OUTCOMES, 0, 9)))
-
-
 def the_version_a_client_saw_got_lost(case: Case) -> None:
     """It made its change depend on a version, and neither the command nor whoever decided it knows of that."""
     log = log_of([replace(one, expected_version=None) for one in SENT])
@@ -180,7 +175,6 @@ def forgotten_by_the_server(case: Case) -> None:
 BREAKS: dict[Callable[[Case], None], str] = {
     decided_on_stale_state: "decided_one_by_one",
     an_event_of_no_decision: "decided_one_by_one",
-    decided_again: "every_command_is_decided_once",
     the_version_a_client_saw_got_lost: "if_match_is_kept",
     a_conflict_with_nobody: "if_match_is_kept",
     later_before_earlier: "real_time_is_kept",

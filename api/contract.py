@@ -1,6 +1,7 @@
 """What does the OpenAPI document say? It is made from the table of routes; bodies come from the domain's own dataclasses."""
 
 import re
+from functools import cache
 from typing import Any
 
 from api import shapes
@@ -42,8 +43,9 @@ _PROBLEMS = {
 }
 
 
+@cache
 def openapi() -> dict[str, Any]:
-    """The document."""
+    """The document; the same for every app of the process, so not to be changed."""
     schemas: dict[str, Any] = {"Problem": _problem()}
     paths: dict[str, dict[str, Any]] = {}
     for route in TABLE:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx2
+from argon2 import PasswordHasher
 from uuid_utils.compat import uuid7
 
 from api.app import create_app
@@ -156,6 +158,11 @@ def scope_of(method: str, path: str, headers: dict[str, str], query: str = "") -
     }
 
 
+def cheaply_hashed(password: str, salt: bytes) -> bytes:
+    """As the real ones, with the least cost: each test makes an administrator and signs in. Those whom a test makes cost all."""
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password, salt=salt).encode()
+
+
 @asynccontextmanager
 async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = None, **settings: Any) -> AsyncIterator[Server]:
     """A server with its first administrator, signed in; its read models are on SQLite unless `url` says otherwise."""
@@ -193,7 +200,8 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
     transport = httpx2.ASGITransport(app=app)
     try:
         async with running(log, MemoryStateStores()), httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
-            assert await make_first_administrator(first_start(given), "admin", PASSWORD)
+            with mock.patch("api.first_start.hashed", cheaply_hashed):
+                assert await make_first_administrator(first_start(given), "admin", PASSWORD)
             server = Server(app, given, log, clock, http, database)
             assert (await server.sign_in()).status_code == 200, "at once, however far the read models are"
             yield server

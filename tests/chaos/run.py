@@ -255,7 +255,7 @@ class _Run:
         yield f"steps: {len(steps)} attempts: {_counted(step['state'] for step in steps)}"
         yield f"witness: {len(witness.begun)} attempts began on {len({line.target for line in witness.lines})} targets"
         yield f"log: {len(self._log.events)} events, {len(self._log.outcomes)} outcomes, {len(self._log.commands)} commands"
-        (told, _), begun = self._history.longest_stall, longest_stall(witness.lines)
+        (told, _), begun = self._history.stalls[0], longest_stall(witness.lines)
         yield f"longest stall: {told:.1f} s without an answered command, {begun:.1f} s without a step's begin"
         yield f"all runs had ended {self._settled_s:.1f} s after all was up"
 

@@ -95,8 +95,8 @@ class History:
     unforeseen: list[str] = field(default_factory=list)
 
     @property
-    def longest_stall(self) -> tuple[float, float]:
-        """The longest time without an answered write, in seconds, and when it began."""
+    def stalls(self) -> list[tuple[float, float]]:
+        """The times without an answered write, in seconds, and when each began; the longest first."""
         answered = sorted({one.ended for write in self.writes for one in write.tries if one.said in (Said.OK, Said.REJECTED)})
         gaps = ((after - before, before) for before, after in pairwise(answered))
-        return max(gaps, default=(0.0, 0.0))
+        return sorted(gaps, reverse=True) or [(0.0, 0.0)]

@@ -36,7 +36,7 @@ CLIENTS = 8
 UP_WITHIN_S = 60.0
 SETTLED_WITHIN_S = 150.0
 COLLECTED_WITHIN_S, READ_WITHIN_S = 60.0, 60.0
-SHOWN = 8
+SHOWN, STALLS = 8, 3
 
 LEAST_A_MINUTE = {
     "writes that were acknowledged": 20,
@@ -111,7 +111,7 @@ def jepsen(asked: Asked, say: Callable[[str], None] = print) -> Report:
         f"seed {asked.seed}: {asked.brokers} broker(s), {asked.minutes:g} min{f', planted: {asked.plant}' if asked.plant else ''}"
     )
     with scratch_folder() as folder, world(folder, asked.brokers, asked.plant, asked.services) as there:
-        run = _Run(asked, there, told)
+        run = _Run(asked, there, told, began)
         try:
             run.work()
             run.settle()
@@ -124,8 +124,8 @@ def jepsen(asked: Asked, say: Callable[[str], None] = print) -> Report:
 
 
 class _Run:
-    def __init__(self, asked: Asked, there: World, say: Callable[[str], None]) -> None:
-        self._asked, self._there, self._say = asked, there, say
+    def __init__(self, asked: Asked, there: World, say: Callable[[str], None], began: float) -> None:
+        self._asked, self._there, self._say, self._began = asked, there, say, began
         self._history = History()
         self._report = Report()
         self._stop = threading.Event()
@@ -266,7 +266,6 @@ class _Run:
         tries = Counter(one.how for write in writes for one in write.tries)
         doubted = [w for w in writes if any(t.said is Said.UNKNOWN and not t.asked for t in w.tries)]
         resolved = Counter(write.said.value if write.definite else "never came" for write in doubted)
-        stall, _ = self._history.longest_stall
         yield "faults: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.met.items()))
         if trouble.met_nothing:
             yield "nothing met: " + ", ".join(f"{n} {kind}" for kind, n in sorted(trouble.met_nothing.items()))
@@ -280,7 +279,8 @@ class _Run:
         yield "answers: " + ", ".join(f"{n} × {how}" for how, n in tries.most_common())
         yield f"reads: {len(self._history.reads)}, refused {self._history.refused_reads}"
         yield f"log: {len(self._log.events)} events, {len(self._log.outcomes)} outcomes, {len(self._log.commands)} commands"
-        yield f"longest stall: {stall:.1f} s without an answered write"
+        stalls = [f"{lasted:.1f} s from {at - self._began:.1f} s on" for lasted, at in self._history.stalls[:STALLS]]
+        yield f"longest stalls: without an answered write {', '.join(stalls)}"
 
     def end(self) -> None:
         """Stop what this started itself."""

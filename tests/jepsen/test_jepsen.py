@@ -6,8 +6,12 @@ from random import Random
 import pytest
 
 from infra.deploy.services.native_process import ServiceUnavailable
+from tests.contracts.kafka import test_fencing
+from tests.jepsen import test_late_end_txn
 from tests.jepsen.armed import POINTS
+from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
 from tests.jepsen.faults import KINDS, drawn
+from tests.jepsen.planted import PLANTED, owner_replays_to_what_is_decided, owner_uses_its_producer_again
 from tests.jepsen.run import SHOWN, Asked, Report, jepsen
 from tests.support.services import missing
 
@@ -23,8 +27,18 @@ FOUND_BY = {
     "owner_forgets_outcomes": {"decided_one_by_one"},
     "owner_does_not_replay": {"decided_one_by_one"},
     "owner_commits_no_offsets": {"every_command_is_decided_once"},
+    "owner_ignores_the_group": {"every_command_is_decided_once"},
+    "owner_forgets_nothing_when_fenced": {NO_ROLE_ENDS_BY_ITSELF},  # whoever takes over next finds versions that do not follow
 }
 """What each planted bug must violate, whatever else it breaks."""
+
+FOUND_ON_PURPOSE = {
+    owner_uses_its_producer_again: test_late_end_txn.test_it_would_if_the_producer_were_used_again,
+    owner_replays_to_what_is_decided: (
+        test_fencing.test_an_heir_that_reads_to_what_is_decided_would_miss_what_is_committed_later
+    ),
+}
+"""What needs moments that minutes of chance do not bring, and the test that brings them."""
 
 
 def lived_through(asked: Asked) -> Report:
@@ -54,6 +68,10 @@ def test_some_minutes_of_faults_on_one_broker_break_nothing(postgres_url: str, r
 def test_a_planted_bug_is_found(plant: str, postgres_url: str, redis_url: str) -> None:
     report = lived_through(Asked(minutes=2, seed="planted", plant=plant, services=(postgres_url, redis_url)))
     assert FOUND_BY[plant] <= report.violated
+
+
+def test_every_planted_bug_is_found_by_some_test() -> None:
+    assert {*FOUND_BY, *(bug.__name__ for bug in FOUND_ON_PURPOSE)} == set(PLANTED)
 
 
 def test_a_seed_draws_the_same_faults_again_and_every_kind_early() -> None:

@@ -99,7 +99,7 @@ def _part_of_run(caller: Caller, grant: Grant, permission: str, run: Column) -> 
 
 def _has_its_plan(run: Column) -> ColumnElement[bool]:
     """Whether the steps on all its targets are in the read model, which may be behind the one that shows the run, or ahead."""
-    there = select(func.count(_other_steps.c.target.distinct())).where(_other_steps.c.run == run).scalar_subquery()
+    there = select(func.count(_other_steps.c.target.distinct())).where(_other_steps.c.run == _run.c.id).scalar_subquery()
     return exists().where(_run.c.id == run, _run.c.state != "requested", _run.c.total > 0, _run.c.total == there)
 
 

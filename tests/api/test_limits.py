@@ -186,12 +186,14 @@ async def test_the_audit_trail_shows_the_streams_that_may_be_read(server: Server
     alice = await two_halves(server)
     run = (await made(server, "/jobs/db-deploy/runs", {}))["run_id"]
     mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
-    early = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
-    await claimed_and_planned(server, mine, PLANNED[1:])
-    assert (await server.get(f"/runs/{mine}/steps", headers={"Ops-Min-Version": f"run/{mine}@3"})).status_code == 200
-    fresh = {"Ops-Min-Version": f"run/{run}@1,run/{mine}@3,run/{early}@1"}
+    early, both = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
+    for planned, on in ((mine, PLANNED[1:]), (both, PLANNED)):
+        await claimed_and_planned(server, planned, on)
+        assert (await server.get(f"/runs/{planned}/steps", headers={"Ops-Min-Version": f"run/{planned}@3"})).status_code == 200
+    hidden = {"user/alice", "role/web-op", "target/db-01", f"run/{run}", f"run/{early}", f"run/{both}"}
+    fresh = {"Ops-Min-Version": f"run/{run}@1,run/{mine}@3,run/{early}@1,run/{both}@3"}
     every = (await server.get("/audit/events?limit=1000", headers=fresh)).json()["items"]
-    assert {"user/alice", "role/web-op", "target/db-01", f"run/{run}", f"run/{early}"} <= {item["stream"] for item in every}
+    assert hidden <= {item["stream"] for item in every}
     with acting_as(server, alice):
         seen = {"target/web-01", "job/web-all", "job/web-deploy", f"run/{mine}"}
         assert set(await names(server, "/audit/events?limit=1000")) == seen

@@ -15,7 +15,7 @@ from api.live import follow_run
 from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import run_output, runs
-from api.queries.seen import output_seen, run_seen, steps_seen
+from api.queries.seen import list_of_runs_seen, output_seen, steps_seen
 from api.queries.targets import objects_matching, objects_of_run
 from api.references import found
 from api.routes.history import history_of
@@ -29,7 +29,6 @@ from domain.identity import RUN, job_of, stream_of
 from domain.run.messages import CancelRun
 from domain.run.state import FINAL
 from domain.selector import parse_selector
-from projections.tables import runs as table
 from schemas.http import closed
 
 _STEP_FILTERS = ("target", "step", "state")
@@ -43,7 +42,7 @@ async def listed(call: Call) -> Response:
     """Runs, newest first."""
     page, filters = call.page(runs.ORDERS, "-requested_at"), chosen(call.query, runs.FILTERS)
     one_of(filters, "state", STATES)
-    is_seen = run_seen(call.signed_in, "runs.read", table.c.id)
+    is_seen = list_of_runs_seen(call.signed_in)
     if (time := time_of_list(call)) is not None:
         then = runs.then(filters, time, is_seen)
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))

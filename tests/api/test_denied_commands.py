@@ -78,15 +78,16 @@ async def test_what_is_said_of_a_run_is_what_is_decided_of_it(server: Server):
     both, prod = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
     once = (await made(server, "/jobs/web-once/runs", {}))["run_id"]
     with acting_as(server, alice):
-        own = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
+        own, moved = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
         again = await server.post("/jobs/web-once/runs", {})
         assert told(again) == (409, "job_is_running") and once not in again.text, "a run that is hidden is not named"
     beyond = "web-op is limited to targets env=staging, which not all of its targets are among"
     assert await why(server, "alice", "runs.cancel", f"run/{both}") == (False, beyond), "by the targets that it would have"
     await claimed_and_planned(server, both, PLANNED)
-    await claimed_and_planned(server, prod, PLANNED[:1])
-    assert (await server.get(f"/runs/{prod}/steps", headers={"Ops-Min-Version": f"run/{prod}@3"})).status_code == 200
-    for run, sees, cancels in ((both, True, False), (prod, False, False), (own, True, True)):
+    for run in (prod, moved):
+        await claimed_and_planned(server, run, PLANNED[:1])
+        assert (await server.get(f"/runs/{run}/steps", headers={"Ops-Min-Version": f"run/{run}@3"})).status_code == 200
+    for run, sees, cancels in ((both, True, False), (prod, False, False), (moved, True, False), (own, True, True)):
         with acting_as(server, alice):
             assert (await server.get(f"/runs/{run}")).status_code == (200 if sees else 404)
             assert (await server.post(f"/runs/{run}/cancel", {})).is_success is cancels

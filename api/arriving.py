@@ -2,8 +2,8 @@
 never end; but they take memory, and so there are bounds of their own.
 
 Whoever sends as one does is done long before `slow_after_s`. From then on a body counts for its caller's address, and what is
-beyond `max_slow` there is refused: that address alone is cut. When all together hold more than `max_bytes`, the one that has been
-arriving for the longest time goes, whoever sends it.
+beyond `max_slow` there is refused: that address alone is cut. When all together hold more than `max_bytes`, of those of the
+address that holds most the one goes that has been arriving for the longest time: who sends much pushes out nobody else.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ class Arriving:
         self._bytes = 0
         self._all: dict[Arrival, None] = {}
         self._slow: dict[str, int] = {}
+        self._held: dict[str, int] = {}
 
     @property
     def count(self) -> int:
@@ -56,9 +57,16 @@ class Arriving:
         """A part of it has arrived."""
         arrival.body += part
         if arrival in self._all:
-            self._bytes += len(part)
+            self._hold(arrival.address, len(part))
         while self._bytes > self._max_bytes:
-            self._cut(next(iter(self._all)))
+            most = max(self._held, key=self._held.__getitem__)
+            self._cut(next(each for each in self._all if each.address == most and each.body))
+
+    def _hold(self, address: str, more: int) -> None:
+        self._bytes += more
+        self._held[address] = self._held.get(address, 0) + more
+        if not self._held[address]:
+            del self._held[address]
 
     def _late(self, arrival: Arrival) -> None:
         """What came while this process was busy itself is taken first: that is not the caller's slowness."""
@@ -83,7 +91,7 @@ class Arriving:
         if arrival not in self._all:
             return
         del self._all[arrival]
-        self._bytes -= len(arrival.body)
+        self._hold(arrival.address, -len(arrival.body))
         if arrival.is_slow:
             self._slow[arrival.address] -= 1
             if not self._slow[arrival.address]:

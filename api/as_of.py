@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select
 from api.call import Call
 from api.filters import moment
 from api.freshness import MAIN
-from api.paging import Page
+from api.paging import ALL, Page, Seen
 from api.problem_details import Problem, wrong
 from api.references import found
 from domain.identity import stream_of
@@ -45,12 +45,15 @@ async def row_then(call: Call, kind: str, name: str) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Then:
-    """A list as it was: of the things that `query` finds, by `key`, those that `keeps` holds for as they were at that time."""
+    """A list as it was: of the things that `query` finds and that are seen, by `key`, those that `keeps` holds for as they were
+    at that time.
+    """
 
     kind: str
     key: str
     query: Select[Any]
     keeps: Callable[[Row], bool]
+    seen: Seen = ALL
 
 
 def time_of_list(call: Call) -> str | None:
@@ -62,7 +65,7 @@ def listed_then(connection: Connection, page: Page, then: Then, time: str) -> tu
     """One page of the list; with more to look at than is looked at for one page, it is shorter than its limit."""
     until, kept, place = up_to_time(time), list[tuple[Row, Row]](), replace(page, limit=_AT_ONCE)
     for _ in range(_MOST // _AT_ONCE):
-        rows, cursor = place.rows(connection, then.query)
+        rows, cursor = place.rows_seen(connection, then.query, then.seen)
         kept += _as_they_were(connection, then, rows, until)
         if len(kept) > page.limit:
             return [was for _, was in kept[: page.limit]], page.cursor_after(kept[page.limit - 1][0])

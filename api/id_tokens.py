@@ -98,8 +98,13 @@ def _check(claims: Mapping[str, Any], expected: Expected, now: int) -> None:
         raise NotTheAnswer("it is of another issuer or for somebody else")
     if not hmac.compare_digest(str(claims.get("nonce")).encode(), expected.nonce.encode()):
         raise NotTheAnswer("it answers another sign-in")
-    if not isinstance(claims.get("sub"), str) or not 0 < len(claims["sub"]) <= 255:
+    if not _is_subject(claims.get("sub")):
         raise NotTheAnswer("it names nobody")
     issued, ends = claims.get("iat"), claims.get("exp")
     if type(issued) is not int or type(ends) is not int or not issued - LEEWAY_S <= now < ends + LEEWAY_S:
         raise NotTheAnswer("it is over, or of another time")
+
+
+def _is_subject(claimed: object) -> bool:
+    """OpenID Connect Core 1.0 §2: at most 255 ASCII characters. What is no text at all would fit into no table either."""
+    return isinstance(claimed, str) and 0 < len(claimed) <= 255 and claimed.isascii() and claimed.isprintable()

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from api.problem_details import Problem
 from domain.identity import is_slug
 from domain.title import check_title
 
@@ -21,7 +20,9 @@ class ProviderRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the provider names, as our user: the name, and the roles that its groups give."""
+    """Whom the provider names, as our user: the name, empty when it is none that a user can have here, and the roles that its
+    groups give.
+    """
 
     name: str
     title: str
@@ -42,18 +43,15 @@ class ProviderRules:
     roles: Mapping[str, tuple[str, ...]]
 
     def identity_of(self, claims: Mapping[str, Any]) -> Identity:
-        """Whom `claims` name. Raises `Problem` for whoever has no name that can be one here, or no group that gives a role."""
+        """Whom `claims` name."""
         name = claims.get(self.name_claim)
-        if not isinstance(name, str) or not is_slug(name.lower()):
-            raise Problem("identity_refused", f"the claim {self.name_claim} is no name that a user can have here")
+        named = isinstance(name, str) and is_slug(name.lower())
         groups = claims.get(self.groups_claim, [])
         held = groups[:_MOST_GROUPS] if isinstance(groups, list) else [groups]
         roles = sorted({role for group in held if isinstance(group, str) for role in self.roles.get(group, ())})
-        if not roles:
-            raise Problem("identity_refused", "none of the groups of this user gives a role here")
         title = claims.get("name")
         fits = isinstance(title, str) and not check_title(title)
-        return Identity(name.lower(), str(title) if fits else "", str(claims["sub"]), tuple(roles))
+        return Identity(str(name).lower() if named else "", str(title) if fits else "", str(claims["sub"]), tuple(roles))
 
 
 class IdentityProvider(Protocol):

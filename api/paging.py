@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, literal, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Tuple, literal, true, tuple_
 
 from api.problem_details import Problem, wrong
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 1_000
 _MAX_CURSOR = 4_096
+_NEAR = 1_000
+"""How many rows are asked one after the other whether they are seen, before all that are seen are looked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,19 @@ class Order:
 
     columns: tuple[ColumnElement[Any], ...]
     descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Which rows of a list may be seen: as a condition to be asked of each row, and where that takes long, as one that finds all
+    rows that are seen, however many others there are. They mean the same.
+    """
+
+    each: ColumnElement[bool]
+    at_once: ColumnElement[bool] | None = None
+
+
+ALL = Seen(true())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +57,49 @@ class Page:
         heaviest: int = 1,
     ) -> tuple[list[Mapping[str, Any]], str | None]:
         """The page's rows and the cursor of the next page, None on the last; it ends early once it weighs `heaviest`."""
-        columns = self.order.columns
-        if self.after is not None:
-            there = tuple_(*(literal(value, column.type) for value, column in zip(self.after, columns, strict=True)))
-            query = query.where(tuple_(*columns) < there if self.order.descending else tuple_(*columns) > there)
-        ordered = query.order_by(*((c.desc() if self.order.descending else c.asc()) for c in columns))
         rows, total = list[Mapping[str, Any]](), 0
-        for row in connection.execute(ordered.limit(self.limit + 1)).mappings():
+        for row in connection.execute(self._from_here(query).limit(self.limit + 1)).mappings():
             if len(rows) == self.limit or total >= heaviest:
                 return rows, self.cursor_after(rows[-1])
             rows.append(dict(row))
             total += weight(rows[-1])
         return rows, None
+
+    def rows_seen(
+        self,
+        connection: Connection,
+        query: Select[Any],
+        seen: Seen,
+        weight: Callable[[Mapping[str, Any]], int] = lambda row: 0,
+        heaviest: int = 1,
+    ) -> tuple[list[Mapping[str, Any]], str | None]:
+        """The same, of those rows that are seen. Who sees many of them finds a page's among the next ones; who does not would
+        ask nearly all rows of the list in vain.
+        """
+        if seen.at_once is None or (end := self._near_end(connection, query)) is None:
+            return self.rows(connection, query.where(seen.each), weight, heaviest)
+        rows, cursor = self.rows(connection, query.where(seen.each, self._is_before(end)), weight, heaviest)
+        return (rows, cursor) if cursor else self.rows(connection, query.where(seen.at_once), weight, heaviest)
+
+    def _near_end(self, connection: Connection, query: Select[Any]) -> tuple[Any, ...] | None:
+        """The place of the row before which the near ones are; None when there are no more."""
+        places = self._from_here(query.with_only_columns(*self.order.columns)).limit(1).offset(_NEAR)
+        found = connection.execute(places).one_or_none()
+        return None if found is None else tuple(found)
+
+    def _from_here(self, query: Select[Any]) -> Select[Any]:
+        columns = self.order.columns
+        if self.after is not None:
+            there = self._as_place(self.after)
+            query = query.where(tuple_(*columns) < there if self.order.descending else tuple_(*columns) > there)
+        return query.order_by(*((c.desc() if self.order.descending else c.asc()) for c in columns))
+
+    def _is_before(self, end: tuple[Any, ...]) -> ColumnElement[bool]:
+        columns = tuple_(*self.order.columns)
+        return columns > self._as_place(end) if self.order.descending else columns < self._as_place(end)
+
+    def _as_place(self, values: tuple[Any, ...]) -> Tuple:
+        return tuple_(*(literal(value, column.type) for value, column in zip(values, self.order.columns, strict=True)))
 
     def place_of(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """Where in the order a row stands."""

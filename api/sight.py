@@ -15,7 +15,7 @@ from domain.identity import CREDENTIAL, JOB, RUN, TARGET, kind_of, name_of
 
 
 async def must_see(call: Call, kind: str, name: str) -> None:
-    """Raise `Problem` (404) unless the caller may read the thing."""
+    """Raise `Problem` (404) unless the caller may read the thing. What is hidden is looked for as long as what is absent."""
     permission = f"{kind}s.read"
     if call.signed_in.is_unlimited(permission):
         return
@@ -24,10 +24,14 @@ async def must_see(call: Call, kind: str, name: str) -> None:
             return
         raise absent(RUN)
     if kind == TARGET:
-        thing: Object | None = await found(call, TARGET, lambda connection: targets.as_object(connection, name))
-    else:
-        thing = _named(kind, name)
-    if thing is None or not can(call, permission, thing):
+
+        def seen(connection: Connection) -> Object | None:
+            thing = targets.as_object(connection, name)
+            return thing if thing is not None and can(call, permission, thing) else None
+
+        if await found(call, TARGET, seen) is None:
+            raise absent(TARGET)
+    elif not can(call, permission, _named(kind, name)):
         raise absent(kind)
 
 

@@ -75,7 +75,9 @@ class RecordSignIn:
 
 @dataclass(frozen=True, slots=True)
 class SignInWithProvider:
-    """An identity provider says who this is: `session` begins, with the roles that it gives. Who is new here is made."""
+    """An identity provider says who this is: `session` begins, with the roles that it gives. Who is new here is made. Who is
+    given no role any more loses those of before, and no session begins.
+    """
 
     name: str
     title: str
@@ -431,12 +433,14 @@ def _sign_in_with_provider(command: SignInWithProvider, state: UserState, compan
     check_slug(command.name)
     if errors := [*check_title(command.title), *_role_errors(command.roles, state.roles, companion)]:
         raise Invalid(*errors)
+    if not command.roles and not state.name:
+        raise Invalid(FieldError("roles", "are none"))
     events: list[Event] = [] if state.name else [UserCreated(command.name, None, command.title), UserLinked(*who)]
     if state.name and command.title != state.title:
         events.append(UserRetitled(command.title))
     events += [RoleGranted(role) for role in command.roles if role not in state.roles]
     events += [RoleRevoked(role) for role in state.roles if role not in command.roles]
-    return [*events, *_begin(command.session, state)]
+    return [*events, *_begin(command.session, state)] if command.roles else events
 
 
 def _linked_entry(who: tuple[str, str], name: str = "") -> str:

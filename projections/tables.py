@@ -178,6 +178,7 @@ run_steps = Table(
     Column("started_at", _TIME),
     Column("finished_at", _TIME),
     PrimaryKeyConstraint("run", "target", "step_index", "attempt"),
+    Index("run_steps_by_target", "target", "run"),
 )
 
 run_output = Table(

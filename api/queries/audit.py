@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, literal, or_, select, tuple_
 
-from api.paging import Order, Page
+from api.paging import ALL, Order, Page, Seen
 from projections.tables import events
 
 _at = events.c
@@ -31,11 +31,11 @@ EXACT: Mapping[str, ColumnElement[Any]] = {
 
 
 def listed(
-    connection: Connection, page: Page, exact: Mapping[str, str], conditions: list[ColumnElement[bool]]
+    connection: Connection, page: Page, exact: Mapping[str, str], conditions: list[ColumnElement[bool]], seen: Seen = ALL
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of events."""
+    """One page of the events that are seen."""
     query = select(events).where(*(EXACT[name] == value for name, value in exact.items()), *conditions)
-    rows, cursor = page.rows(connection, query, weight=lambda row: len(row["payload"]), heaviest=4_000_000)
+    rows, cursor = page.rows_seen(connection, query, seen, lambda row: len(row["payload"]), 4_000_000)
     return [shown(row) for row in rows], cursor
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from api.as_of import Then
-from api.paging import Order, Page
+from api.paging import Order, Page, Seen
 from domain.identity import RUN, stream_of
 from domain.run.state import FINAL
 from projections.tables import run_steps, runs
@@ -38,18 +38,19 @@ _ONE = select(runs).where(runs.c.id == bindparam("run"))
 """Asked again and again by whoever waits for a run, and made once."""
 
 
-def then(filters: Mapping[str, str], time: str, seen: ColumnElement[bool]) -> Then:
+def then(filters: Mapping[str, str], time: str, seen: Seen) -> Then:
     """The runs that were like this then, of those that are seen."""
     kept = (runs.c[name] == value for name, value in filters.items() if name != "state")
-    query = select(runs.c.id, runs.c.requested_at).where(runs.c.requested_at <= time, seen, *kept)
-    return Then(RUN, "id", query, lambda row: filters.get("state", row["state"]) == row["state"])
+    query = select(runs.c.id, runs.c.requested_at).where(runs.c.requested_at <= time, *kept)
+    return Then(RUN, "id", query, lambda row: filters.get("state", row["state"]) == row["state"], seen)
 
 
 def listed(
-    connection: Connection, page: Page, filters: Mapping[str, str], seen: ColumnElement[bool]
+    connection: Connection, page: Page, filters: Mapping[str, str], seen: Seen
 ) -> tuple[list[Mapping[str, Any]], str | None]:
     """The rows of one page of the runs that are seen."""
-    return page.rows(connection, select(runs).where(seen, *(runs.c[name] == value for name, value in filters.items())))
+    query = select(runs).where(*(runs.c[name] == value for name, value in filters.items()))
+    return page.rows_seen(connection, query, seen)
 
 
 def row_of(connection: Connection, run: str) -> Mapping[str, Any] | None:

@@ -1,24 +1,31 @@
 """Which rows may the caller see? Conditions in SQL, so that lists are filtered before they are paged.
 
 A row is seen when one of the caller's roles allows it: what `domain.access` decides of one thing, said of many.
+
+Where it depends on the targets of a run there are two ways to ask (`api.paging.Seen`): of a run, whether one of its targets is
+within the limit; of the targets within the limit, which runs they were in.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, not_, or_, select, true
 
 from api.call import Caller
+from api.paging import Seen
 from api.queries.targets import label_condition
 from domain.access import Grant, Limits, selector_of
 from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, job_of
 from domain.name_pattern import matches_pattern
-from projections.tables import events, run_output, run_steps, runs
+from projections.tables import events, run_output, run_steps, runs, targets
 
 Column = ColumnElement[Any]
+Whole = Callable[[Grant, str, Column], ColumnElement[bool]]
+"""Whether a grant gives a permission on a run and on each of its targets."""
 
-_run, _other_steps = runs.alias(), run_steps.alias()  # a query that is asked of runs or steps keeps its own
+# A query that is asked of runs or steps keeps its own.
+_run, _those, _other_steps = runs.alias(), runs.alias(), run_steps.alias()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,24 @@ def output_seen(caller: Caller, run: str) -> ColumnElement[bool]:
 
 def events_seen(caller: Caller) -> list[ColumnElement[bool]]:
     """Which events the caller may see: all with an unlimited `audit.read`, else those of streams that may be read, too."""
+    return [] if caller.is_unlimited("audit.read") else [_events_seen(caller, _whole_run)]
+
+
+def list_of_events_seen(caller: Caller) -> Seen:
+    """The same for a list."""
     if caller.is_unlimited("audit.read"):
-        return []
-    return [or_(*(_events_of(caller, kind) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)))]
+        return Seen(true())
+    at_once = _events_seen(caller, _whole_at_once) if _limits_targets(caller, "audit.read", "runs.read") else None
+    return Seen(_events_seen(caller, _whole_run), at_once)
+
+
+def list_of_runs_seen(caller: Caller) -> Seen:
+    """What `run_seen` says, for the list of runs."""
+    permission, run = "runs.read", runs.c.id
+    if not _limits_targets(caller, permission):
+        return Seen(run_seen(caller, permission, run))
+    at_once = _any(_part_at_once(caller, grant, permission, run) for grant in caller.grants(permission))
+    return Seen(run_seen(caller, permission, run), at_once)
 
 
 def run_seen(caller: Caller, permission: str, run: Column) -> ColumnElement[bool]:
@@ -69,13 +91,21 @@ def run_seen_whole(caller: Caller, permission: str, run: Column) -> ColumnElemen
     return _any(_whole_run(grant, permission, run) for grant in caller.grants(permission))
 
 
-def _events_of(caller: Caller, kind: str) -> ColumnElement[bool]:
+def _limits_targets(caller: Caller, *permissions: str) -> bool:
+    return any("targets" in grant.limits.on(permission) for permission in permissions for grant in caller.grants(permission))
+
+
+def _events_seen(caller: Caller, whole: Whole) -> ColumnElement[bool]:
+    return or_(*(_events_of(caller, kind, whole) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)))
+
+
+def _events_of(caller: Caller, kind: str, whole: Whole) -> ColumnElement[bool]:
     name = func.substr(events.c.stream, len(kind) + 2)
-    is_one, permission = events.c.stream.startswith(f"{kind}/", autoescape=True), f"{kind}s.read"
+    is_one, both = events.c.stream.startswith(f"{kind}/", autoescape=True), ("audit.read", f"{kind}s.read")
     if kind == RUN:
-        return and_(is_one, run_seen_whole(caller, "audit.read", name), run_seen_whole(caller, permission, name))
+        return and_(is_one, *(_any(whole(grant, each, name) for grant in caller.grants(each)) for each in both))
     of = Columns(**{kind: name}) if kind in (TARGET, JOB, CREDENTIAL) else Columns()
-    return and_(is_one, seen(caller, "audit.read", of), seen(caller, permission, of))
+    return and_(is_one, *(seen(caller, each, of) for each in both))
 
 
 def _whole_run(grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
@@ -84,7 +114,14 @@ def _whole_run(grant: Grant, permission: str, run: Column) -> ColumnElement[bool
     if "targets" not in limits:
         return within
     beyond = exists().where(_other_steps.c.run == run, not_(_selected(limits["targets"], _other_steps.c.target)))
-    return and_(within, _has_its_plan(run), not_(beyond))
+    return and_(within, not_(beyond), _has_its_plan(run))
+
+
+def _whole_at_once(grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
+    if "targets" not in (limits := grant.limits.on(permission)):
+        return _whole_run(grant, permission, run)
+    those = select(_those.c.id).where(_those.c.id.in_(_touching(limits["targets"])), _whole_run(grant, permission, _those.c.id))
+    return run.in_(those)
 
 
 def _part_of_run(caller: Caller, grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
@@ -97,9 +134,23 @@ def _part_of_run(caller: Caller, grant: Grant, permission: str, run: Column) -> 
     return and_(within, or_(own, touched))
 
 
+def _part_at_once(caller: Caller, grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
+    if "targets" not in (limits := grant.limits.on(permission)):
+        return _part_of_run(caller, grant, permission, run)
+    own = select(_run.c.id).where(_run.c.requested_by == caller.user)
+    within = _within(grant.limits, permission, Columns(run=run))
+    return and_(within, or_(run.in_(own), run.in_(_touching(limits["targets"]))))
+
+
+def _touching(selector: str) -> Select[Any]:
+    """The runs that touched one of the targets at least."""
+    selected = select(targets.c.name).where(_selected(selector, targets.c.name))
+    return select(_other_steps.c.run).where(_other_steps.c.target.in_(selected))
+
+
 def _has_its_plan(run: Column) -> ColumnElement[bool]:
     """Whether the steps on all its targets are in the read model, which may be behind the one that shows the run, or ahead."""
-    there = select(func.count(_other_steps.c.target.distinct())).where(_other_steps.c.run == run).scalar_subquery()
+    there = select(func.count(_other_steps.c.target.distinct())).where(_other_steps.c.run == _run.c.id).scalar_subquery()
     return exists().where(_run.c.id == run, _run.c.state != "requested", _run.c.total > 0, _run.c.total == there)
 
 

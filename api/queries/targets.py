@@ -9,7 +9,7 @@ from api.as_of import Then
 from api.paging import Order, Page
 from domain.access import TargetObject
 from domain.identity import TARGET
-from domain.selector import NAME_KEY, Requirement, Selector, matches
+from domain.selector import NAME_KEY, Requirement, Selector, matches, parse_selector
 from projections.tables import run_steps, target_labels, targets
 
 _SHOWN = (
@@ -75,6 +75,13 @@ def objects_of_run(connection: Connection, run: str) -> list[TargetObject]:
     planned = select(run_steps.c.target).where(run_steps.c.run == run).distinct()
     query = select(targets.c.name, targets.c.labels).where(targets.c.name.in_(planned))
     return [TargetObject(row.name, row.labels) for row in connection.execute(query)]
+
+
+def objects_touched(connection: Connection, run: Mapping[str, Any]) -> list[TargetObject]:
+    """The targets of a run, or while it has no plan those that it would have."""
+    if run["state"] == "requested":
+        return objects_matching(connection, parse_selector(run["selector"]))
+    return objects_of_run(connection, run["id"])
 
 
 def _condition(requirement: Requirement) -> ColumnElement[bool]:

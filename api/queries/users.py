@@ -36,7 +36,7 @@ def one(connection: Connection, name: str) -> dict[str, Any] | None:
 def name_of_linked(connection: Connection, issuer: str, subject: str) -> str | None:
     """What the user is called here whom this identity provider calls `subject`."""
     is_it = (users.c.linked["issuer"].as_string() == issuer) & (users.c.linked["subject"].as_string() == subject)
-    return connection.execute(select(users.c.name).where(is_it)).scalar_one_or_none()
+    return connection.execute(select(users.c.name).where(is_it).order_by(users.c.created_at).limit(1)).scalar_one_or_none()
 
 
 def tokens_of(connection: Connection, name: str) -> list[dict[str, Any]] | None:

@@ -15,7 +15,7 @@ from api.live import LongAnswer, follow_events
 from api.permit import Denied
 from api.problem_details import Problem
 from api.queries import audit
-from api.queries.seen import events_seen
+from api.queries.seen import events_seen, list_of_events_seen
 from api.routes.route import PAGED, Route
 from api.strict_json import optional_body_of
 from projections.tables import events, stored_time
@@ -31,7 +31,8 @@ async def listed(call: Call) -> Response:
     """Events of all streams, filtered."""
     exact, conditions = _asked(call)
     page = call.page(audit.STREAM_ORDERS, "version") if "stream" in exact else call.page(audit.ORDERS, "time")
-    return list_answer(*await call.models.ask(lambda connection: audit.listed(connection, page, exact, conditions)))
+    seen = list_of_events_seen(call.signed_in)
+    return list_answer(*await call.models.ask(lambda connection: audit.listed(connection, page, exact, conditions, seen)))
 
 
 def _asked(call: Call) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
@@ -43,12 +44,13 @@ def _asked(call: Call) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
         conditions.append(events.c.time < end)
     if words := chosen(call.query, ("q",)):
         conditions.append(audit.containing(words["q"]))
-    return exact, conditions + events_seen(call.signed_in)
+    return exact, conditions
 
 
 async def export(call: Call) -> Response:
     """Every event there is now and that passes the filters, by time, one JSON object a line."""
     exact, conditions = _asked(call)
+    conditions += events_seen(call.signed_in)
     call.services.streams.check(call.signed_in.user)
     await call.services.freshness.log_end(MAIN, ("events",))
     conditions.append(events.c.time <= stored_time(call.given.clock.now()))

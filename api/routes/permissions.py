@@ -13,7 +13,7 @@ from api.identity import user_row
 from api.permit import Denied
 from api.problem_details import wrong
 from api.queries import jobs, runs
-from api.queries.targets import as_object, objects_matching, objects_of_run
+from api.queries.targets import as_object, objects_matching, objects_touched
 from api.references import found
 from api.routes.names import absent, slug
 from api.routes.route import Route
@@ -21,6 +21,7 @@ from api.sight import must_see
 from domain.access import (
     PERMISSIONS,
     CredentialObject,
+    Decision,
     Grant,
     JobObject,
     Object,
@@ -29,6 +30,9 @@ from domain.access import (
 )
 from domain.identity import CREDENTIAL, JOB, RUN, TARGET, USER, is_run_id, is_slug, kind_of, name_of
 from domain.selector import parse_selector
+
+Things = Sequence[Object | None]
+"""The thing that is asked about, as it is decided on; of several it is enough to be allowed one. None: anything at all."""
 
 _OBJECTS = {
     "targets": (TARGET,),
@@ -49,7 +53,7 @@ async def explain(call: Call) -> Response:
     permission, stream = asked.get("permission", ""), asked.get("object")
     if permission not in PERMISSIONS:
         raise wrong("permission", "there is no such permission" if permission else "is required")
-    thing = await _object(call, permission, stream) if stream is not None else None
+    things = await _objects(call, permission, stream, name) if stream is not None else (None,)
 
     def roles_of(connection: Connection) -> tuple[Sequence[str], bool, tuple[Grant, ...]] | None:
         user = user_row(connection, name)
@@ -59,18 +63,23 @@ async def explain(call: Call) -> Response:
     if user is None:
         raise absent(USER)
     held, disabled, granted = user
-    roles = [_said(role, granted, permission, thing) for role in held]
-    allowed = not disabled and decide(granted, permission, thing).allowed
+    roles = [_said(role, granted, permission, things) for role in held]
+    allowed = not disabled and _decided(granted, permission, things).allowed
     why = "the user is disabled" if disabled else _why(permission, allowed, roles)
     said = {"user": name, "permission": permission, "object": stream, "allowed": allowed, "why": why, "roles": roles}
     return json_answer(said)
 
 
-def _said(role: str, granted: Sequence[Grant], permission: str, thing: Object | None) -> dict[str, object]:
+def _decided(granted: Sequence[Grant], permission: str, things: Things) -> Decision:
+    decisions = [decide(granted, permission, thing) for thing in things]
+    return next((each for each in decisions if each.allowed), decisions[0])
+
+
+def _said(role: str, granted: Sequence[Grant], permission: str, things: Things) -> dict[str, object]:
     grants = [grant for grant in granted if grant.role == role]
     if not grants:
         return {"role": role, "allows": False, "why": "was removed and grants nothing"}
-    found = decide(grants, permission, thing)
+    found = _decided(grants, permission, things)
     within = ", ".join(f"{name} {limit}" for name, limit in grants[0].limits.on(permission).items())
     allows = f"has {permission}" + (f" within {within}" if within else "")
     return {"role": role, "allows": found.allowed, "why": allows if found.allowed else found.lacks[0][1]}
@@ -83,18 +92,37 @@ def _why(permission: str, allowed: bool, roles: Sequence[dict[str, object]]) -> 
     return (telling[0] if allowed else "; ".join(telling)) if telling else "the user has no role"
 
 
-async def _object(call: Call, permission: str, stream: str) -> Object:
-    """The thing as it is decided on. Raises `Problem`, also when the one who asks may not read it."""
+async def _objects(call: Call, permission: str, stream: str, user: str) -> Things:
+    """The thing as it is decided on for this user. Raises `Problem`, also when the one who asks may not read it."""
     kind, name = kind_of(stream), name_of(stream)
     if kind not in _OBJECTS.get(permission.partition(".")[0], ()):
         raise wrong("object", f"{permission} is not had on a thing of this kind")
     if not (is_run_id(name) if kind == RUN else is_slug(name)):
         raise absent(kind)
     await must_see(call, kind, name)
-    thing: Object | None = await found(call, kind, lambda connection: _thing(connection, permission, kind, name))
-    if thing is None:
+
+    def asked(connection: Connection) -> Things | None:
+        if kind == RUN:
+            return _run(connection, permission, name, user)
+        thing = _thing(connection, permission, kind, name)
+        return None if thing is None else (thing,)
+
+    things = await found(call, kind, asked)
+    if things is None:
         raise absent(kind)
-    return thing
+    return things
+
+
+def _run(connection: Connection, permission: str, name: str, user: str) -> Things | None:
+    row = runs.row_of(connection, name)
+    if row is None:
+        return None
+    job, touched = row["job"], objects_touched(connection, row)
+    if permission != "runs.read" or not touched:
+        return (RunObject(job, touched),)
+    if row["requested_by"] == user:
+        return (RunObject(job),)
+    return tuple(RunObject(job, (target,)) for target in touched)  # one of them is enough
 
 
 def _thing(connection: Connection, permission: str, kind: str, name: str) -> Object | None:
@@ -103,9 +131,6 @@ def _thing(connection: Connection, permission: str, kind: str, name: str) -> Obj
             return as_object(connection, name)
         case "credential":
             return CredentialObject(name)
-        case "run":
-            row = runs.row_of(connection, name)
-            return None if row is None else RunObject(row["job"], objects_of_run(connection, name))
     job = jobs.current(connection, name)
     if job is None:
         return None

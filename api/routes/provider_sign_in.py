@@ -164,11 +164,21 @@ async def _claims(call: Call, provider: IdentityProvider, asked: Begun, answered
 
 
 async def _known_as(call: Call, provider: IdentityProvider, who: Identity) -> Identity:
-    """The same under the name that this subject has here, whatever the provider calls it by now."""
+    """The same under the name that this subject has here, whatever the provider calls it by now. Raises `Problem` for whoever is
+    new and has no name that can be one here, or no group that gives a role.
+    """
     await call.services.freshness.log_end([USER])
     issuer = provider.rules.issuer
-    name = await call.models.ask(lambda connection: users.name_of_linked(connection, issuer, who.subject))
-    return replace(who, name=name or who.name)
+    known = await call.models.ask(lambda connection: users.name_of_linked(connection, issuer, who.subject))
+    if known is None and not who.name:
+        raise Problem("identity_refused", f"the claim {provider.rules.name_claim} is no name that a user can have here")
+    if known is None and not who.roles:
+        raise _without_roles()
+    return replace(who, name=known or who.name)
+
+
+def _without_roles() -> Problem:
+    return Problem("identity_refused", "none of the groups of this user gives a role here")
 
 
 async def _signed_in(call: Call, provider: IdentityProvider, who: Identity) -> str:
@@ -179,6 +189,8 @@ async def _signed_in(call: Call, provider: IdentityProvider, who: Identity) -> s
     except Rejection as refused:
         detail = "the name is another user's here" if refused.code == "user_not_linked" else "the user may not sign in"
         raise Problem("identity_refused", detail) from None
+    if not who.roles:
+        raise _without_roles()  # and from now on none is left of those that they had
     return session
 
 

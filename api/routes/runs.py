@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.responses import Response
 
 from api import shapes
@@ -15,8 +14,8 @@ from api.live import follow_run
 from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import run_output, runs
-from api.queries.seen import output_seen, run_seen, steps_seen
-from api.queries.targets import objects_matching, objects_of_run
+from api.queries.seen import list_of_runs_seen, output_seen, steps_seen
+from api.queries.targets import objects_touched
 from api.references import found
 from api.routes.history import history_of
 from api.routes.names import absent, run_of
@@ -24,12 +23,10 @@ from api.routes.route import PAGED, Route
 from api.sight import must_see
 from api.strict_json import optional_body_of
 from api.submit import Said, submit, write_of
-from domain.access import JobObject, RunObject, TargetObject
+from domain.access import JobObject, RunObject
 from domain.identity import RUN, job_of, stream_of
 from domain.run.messages import CancelRun
 from domain.run.state import FINAL
-from domain.selector import parse_selector
-from projections.tables import runs as table
 from schemas.http import closed
 
 _STEP_FILTERS = ("target", "step", "state")
@@ -43,7 +40,7 @@ async def listed(call: Call) -> Response:
     """Runs, newest first."""
     page, filters = call.page(runs.ORDERS, "-requested_at"), chosen(call.query, runs.FILTERS)
     one_of(filters, "state", STATES)
-    is_seen = run_seen(call.signed_in, "runs.read", table.c.id)
+    is_seen = list_of_runs_seen(call.signed_in)
     if (time := time_of_list(call)) is not None:
         then = runs.then(filters, time, is_seen)
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
@@ -108,13 +105,8 @@ async def cancel(call: Call) -> Response:
 
 async def _check_targets(call: Call, row: Mapping[str, Any]) -> None:
     """Raise `Denied` unless the caller may cancel on every target of the run, or that it would have."""
-
-    def asked(connection: Connection) -> list[TargetObject]:
-        if row["state"] == "requested":
-            return objects_matching(connection, parse_selector(row["selector"]))
-        return objects_of_run(connection, row["id"])
-
-    require(call, "runs.cancel", RunObject(row["job"], await call.models.ask(asked)))
+    touched = await call.models.ask(lambda connection: objects_touched(connection, row))
+    require(call, "runs.cancel", RunObject(row["job"], touched))
 
 
 async def _row(call: Call) -> Mapping[str, Any]:

@@ -78,12 +78,17 @@ async def listed(call: Call) -> Response:
 async def show(call: Call) -> Response:
     """One target."""
     name = slug(call, TARGET)
+
+    def seen(row: dict[str, Any] | None) -> dict[str, Any] | None:
+        return row if row is not None and can(call, "targets.read", _object(row)) else None
+
+    target: dict[str, Any] | None
     if PARAMETER in call.query:
         await must_see(call, TARGET, name)
-        target = targets.shown(await row_then(call, TARGET, name))
-    else:
-        target = await found(call, TARGET, lambda connection: targets.one(connection, name)) or {}
-    if not target or not can(call, "targets.read", _object(target)):
+        target = seen(targets.shown(await row_then(call, TARGET, name)))
+    else:  # a hidden one is looked for as long as one that is not there
+        target = await found(call, TARGET, lambda connection: seen(targets.one(connection, name)))
+    if target is None:
         raise absent(TARGET)
     return versioned(target)
 

@@ -136,7 +136,7 @@ def _overlap(job: JobDefinition, unfinished: tuple[str, ...]) -> tuple[tuple[str
             return (), False
         case "forbid":
             if unfinished:
-                raise Conflict("job_is_running", f"the job forbids overlapping runs and {unfinished[0]} is not finished")
+                raise Conflict("job_is_running", "the job forbids overlapping runs and one of them is not finished")
             return (), False
         case "queue" | "replace":
             if len(unfinished) >= MAX_WAITING:

@@ -94,10 +94,8 @@ class Transactions:
             self._decided(self._producer.commit_transaction)
         except KafkaException as failed:
             self._give_up(failed.args[0])
-        except SystemError as failed:  # a call of a producer that was fenced in its midst may fail without an error to tell
-            self._count_fencing()
-            self._throw_away()
-            raise OwnershipLost(str(failed)) from failed
+        except SystemError as failed:
+            self._lost(str(failed), failed)
         except (CommitAborted, BufferError) as failed:
             self._abort(str(failed))
         self._undecided = False
@@ -126,6 +124,9 @@ class Transactions:
             _LOG.warning("no transactions yet: %s", error)
             if verdict_of(error) is not Verdict.RETRY:
                 self._throw_away()
+        except SystemError as failed:
+            _LOG.warning("no transactions yet: %s", failed)
+            self._throw_away()
 
     def _joined(self, membership: Membership) -> object:
         """The group may have expelled us since the transaction began; then its end is ours to say, and it is: abort."""
@@ -171,9 +172,7 @@ class Transactions:
         if verdict_of(error) is Verdict.ABORT:
             self._abort(error.str())
         self._fenced = self._fenced or is_fenced(error)
-        self._count_fencing()
-        self._throw_away()
-        raise OwnershipLost(error.str())
+        self._lost(error.str(), KafkaException(error))
 
     def _abort(self, why: str) -> NoReturn:
         assert self._producer is not None
@@ -181,13 +180,19 @@ class Transactions:
             self._decided(self._producer.abort_transaction)
         except KafkaException as failed:
             self._fenced = self._fenced or is_fenced(failed.args[0])
-            self._count_fencing()
-            self._throw_away()
-            raise OwnershipLost(f"{why}; the abort failed: {failed.args[0]}") from failed
+            self._lost(f"{why}; the abort failed: {failed.args[0]}", failed)
+        except SystemError as failed:
+            self._lost(f"{why}; the abort failed: {failed}", failed)
         self._undecided = False
         if self._doubtful:
             self._throw_away()
         raise CommitAborted(why)
+
+    def _lost(self, why: str, failed: Exception) -> NoReturn:
+        """`SystemError` among what failed: a call of a producer that is fenced in its midst may fail without an error to tell."""
+        self._count_fencing()
+        self._throw_away()
+        raise OwnershipLost(why) from failed
 
     def _count_fencing(self) -> None:
         """Being fenced once happens; twice within a minute means that another process lives under our name (HAZARDS R10).

@@ -87,14 +87,14 @@ def sweep_unnamed(writer: Engine, now: datetime) -> list[str]:
         held = connection.execute(select(secrets.c.secret_id)).scalars()
         without = {ident for ident in held if ident not in named and not ident.startswith(OUR_OWN)}
         noted = {row.secret_id: row.since for row in connection.execute(select(unnamed))}
-        for gone in noted.keys() - without:
+        for gone in sorted(noted.keys() - without):  # in one order, whoever else sweeps or wraps rows anew
             connection.execute(delete(unnamed).where(unnamed.c.secret_id == gone))
-        fresh = [{"secret_id": ident, "since": stored_time(now)} for ident in without - noted.keys()]
+        fresh = [{"secret_id": ident, "since": stored_time(now)} for ident in sorted(without - noted.keys())]
         if fresh:
             connection.execute(insert(unnamed), fresh)
         at_latest = stored_time(now - UNNAMED_FOR)
         due = [ident for ident, since in noted.items() if ident in without and since < at_latest]
-        return [ident for ident in due if _destroyed(connection, ident, at_latest)]
+        return [ident for ident in sorted(due) if _destroyed(connection, ident, at_latest)]
 
 
 def _destroyed(connection: Connection, ident: str, at_latest: str) -> bool:

@@ -110,6 +110,18 @@ async def test_slow_bodies_are_counted_by_address_and_a_network_of_version_six_i
     assert await waits(arriving, "2001:db8::3", b"x") == "receive_timeout", "those that ended are not counted any more"
 
 
+async def test_who_sends_much_pushes_out_the_oldest_of_their_own_and_nobody_else_s() -> None:
+    arriving = Arriving(100, 50, 5.0)
+    good = asyncio.create_task(waits(arriving, "192.0.2.9", b"x" * 20))
+    await asyncio.sleep(0)
+    empty, *many = [asyncio.create_task(waits(arriving, f"2001:db8::{n}", b"x" * 30 * bool(n))) for n in range(5)]
+    await asyncio.wait({good, empty, *many}, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(0)
+    assert {task for task in (good, empty, *many) if task.done()} == set(many[:2]), "what holds nothing makes no room either"
+    assert all([await task == "receive_timeout" for task in (good, empty, *many)]) and arriving.count == 0
+    assert not arriving._held and not arriving._bytes
+
+
 async def test_of_all_that_arrives_together_the_oldest_goes_when_it_is_too_much() -> None:
     arriving = Arriving(100, 50, 5.0)
     first = asyncio.create_task(waits(arriving, "192.0.2.1", b"x" * 60))

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.api.conftest import job, made
-from tests.api.limited import ABSENT_TARGET, DENIED, acting_as, somebody, told, two_halves
-from tests.api.server import Server, serving
+from tests.api.limited import ABSENT_TARGET, DENIED, PLANNED, acting_as, somebody, told, two_halves
+from tests.api.server import Server, claimed_and_planned, serving
 from tests.support.eventually import eventually_async
 
 
@@ -70,6 +70,29 @@ async def test_why_somebody_may_or_may_not_do_something_is_said_in_words(server:
     await made(server, "/users", {"name": "ci", "roles": ["operator"]})
     await server.send("DELETE", "/users/ci")
     assert await why(server, "ci", "jobs.read") == (False, "the user is disabled")
+
+
+async def test_what_is_said_of_a_run_is_what_is_decided_of_it(server: Server):
+    alice = await two_halves(server)
+    await made(server, "/jobs", job("web-once", targets="env", concurrency="forbid"))
+    both, prod = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
+    once = (await made(server, "/jobs/web-once/runs", {}))["run_id"]
+    with acting_as(server, alice):
+        own, moved = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
+        again = await server.post("/jobs/web-once/runs", {})
+        assert told(again) == (409, "job_is_running") and once not in again.text, "a run that is hidden is not named"
+    beyond = "web-op is limited to targets env=staging, which not all of its targets are among"
+    assert await why(server, "alice", "runs.cancel", f"run/{both}") == (False, beyond), "by the targets that it would have"
+    await claimed_and_planned(server, both, PLANNED)
+    for run in (prod, moved):
+        await claimed_and_planned(server, run, PLANNED[:1])
+        assert (await server.get(f"/runs/{run}/steps", headers={"Ops-Min-Version": f"run/{run}@3"})).status_code == 200
+    for run, sees, cancels in ((both, True, False), (prod, False, False), (moved, True, False), (own, True, True)):
+        with acting_as(server, alice):
+            assert (await server.get(f"/runs/{run}")).status_code == (200 if sees else 404)
+            assert (await server.post(f"/runs/{run}/cancel", {})).is_success is cancels
+        for permission, allowed in (("runs.read", sees), ("runs.cancel", cancels)):
+            assert (await why(server, "alice", permission, f"run/{run}"))[0] is allowed, (permission, run)
 
 
 async def test_a_question_that_makes_no_sense_is_refused(server: Server):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.freshness import Freshness
 from domain.run.messages import StepEnd, StepStart
 from tests.api.conftest import job, made, target
 from tests.api.limited import ABSENT_JOB, ABSENT_TARGET, DENIED, PLANNED, acting_as, somebody, told, two_halves
@@ -58,6 +59,32 @@ async def test_what_is_beyond_a_limit_is_not_told_from_what_does_not_exist(serve
             answers = [told(await server.send(method, path % name, body)) for name in ("db-deploy", "db-99")]
             assert answers == [ABSENT_JOB] * 2, (method, path)
         assert told(await server.post(f"/runs/{run}/cancel", {})) == (404, "run_not_found")
+
+
+async def test_what_is_hidden_is_looked_for_as_long_as_what_does_not_exist(server: Server, monkeypatch):
+    alice = await two_halves(server)
+    run = (await made(server, "/jobs/db-deploy/runs", {}))["run_id"]
+    waited, log_end = list[int](), Freshness.log_end
+
+    async def counted(self, kinds, projections=()):
+        waited[-1] += 1
+        await log_end(self, kinds, projections)
+
+    monkeypatch.setattr(Freshness, "log_end", counted)
+    pairs = (("/targets/db-01", "/targets/db-99"), (f"/runs/{run}", f"/runs/{run.replace('db-deploy.0', 'db-deploy.f')}"))
+    with acting_as(server, alice):
+        for hidden, absent in pairs:
+            for method, path, body in (
+                ("GET", "", None),
+                ("GET", "/history", None),
+                ("GET", "?as_of=1", None),
+                ("PATCH", "", {}),
+            ):
+                waited.clear()
+                for each in (hidden, absent):
+                    waited.append(0)
+                    await server.send(method, each + path, body)
+                assert waited[0] == waited[1], (method, hidden, path, "whether it is there could be told by the time it takes")
 
 
 async def test_how_it_was_is_shown_of_what_is_seen_now_and_would_have_been_seen_then(server: Server):
@@ -186,12 +213,14 @@ async def test_the_audit_trail_shows_the_streams_that_may_be_read(server: Server
     alice = await two_halves(server)
     run = (await made(server, "/jobs/db-deploy/runs", {}))["run_id"]
     mine = (await made(server, "/jobs/web-deploy/runs", {}))["run_id"]
-    early = (await made(server, "/jobs/web-all/runs", {}))["run_id"]
-    await claimed_and_planned(server, mine, PLANNED[1:])
-    assert (await server.get(f"/runs/{mine}/steps", headers={"Ops-Min-Version": f"run/{mine}@3"})).status_code == 200
-    fresh = {"Ops-Min-Version": f"run/{run}@1,run/{mine}@3,run/{early}@1"}
+    early, both = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
+    for planned, on in ((mine, PLANNED[1:]), (both, PLANNED)):
+        await claimed_and_planned(server, planned, on)
+        assert (await server.get(f"/runs/{planned}/steps", headers={"Ops-Min-Version": f"run/{planned}@3"})).status_code == 200
+    hidden = {"user/alice", "role/web-op", "target/db-01", f"run/{run}", f"run/{early}", f"run/{both}"}
+    fresh = {"Ops-Min-Version": f"run/{run}@1,run/{mine}@3,run/{early}@1,run/{both}@3"}
     every = (await server.get("/audit/events?limit=1000", headers=fresh)).json()["items"]
-    assert {"user/alice", "role/web-op", "target/db-01", f"run/{run}", f"run/{early}"} <= {item["stream"] for item in every}
+    assert hidden <= {item["stream"] for item in every}
     with acting_as(server, alice):
         seen = {"target/web-01", "job/web-all", "job/web-deploy", f"run/{mine}"}
         assert set(await names(server, "/audit/events?limit=1000")) == seen

@@ -109,6 +109,29 @@ async def test_without_a_group_that_gives_a_role_nobody_is_made(house: House):
     assert (await house.server.get("/users/carol")).status_code == 404
 
 
+async def test_who_has_no_group_any_more_that_gives_a_role_is_refused_and_keeps_none(house: House):
+    before = (await house.sign_in()).json()["access_token"]
+    body = {"title": "CI", "expires_at": "2999-01-01T00:00:00Z"}
+    signed_in = {"Authorization": f"Bearer {before}"}
+    issued = (await house.http.post("/api/v1/users/carol/tokens", json=body, headers=signed_in)).json()["token"]
+    with_token = {"Authorization": f"Bearer {issued}"}
+    assert (await house.http.get("/api/v1/jobs", headers=with_token)).status_code == 200
+    house.idp.becomes(groups=["everybody"])
+    for _ in range(2):
+        answer = await house.sign_in()
+        assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused")
+    assert (await house.http.get("/api/v1/jobs", headers=with_token)).status_code == 403, "nor by an API token of before"
+    assert (await house.me(before))["roles"] == []
+    house.idp.becomes(groups=["ops"])
+    assert (await house.me((await house.sign_in()).json()["access_token"]))["roles"] == ["operator"]
+
+
+async def test_who_is_known_signs_in_also_when_the_provider_has_no_name_for_them_that_could_be_one_here(house: House):
+    await house.sign_in()
+    house.idp.becomes(preferred_username="Carol Müller")
+    assert (await house.me((await house.sign_in()).json()["access_token"]))["name"] == "carol"
+
+
 async def test_a_name_that_no_user_can_have_is_refused(house: House):
     for name in ("a/b", "", "-x", "ä", 7, None, "x" * 64):
         house.idp.becomes(preferred_username=name)
@@ -178,6 +201,9 @@ TWISTED = {
     "that never ends": {"without": ["exp"]},
     "that ends at no number": {"claims": {"exp": "4000000000"}},
     "of nobody": {"claims": {"sub": ""}},
+    "of somebody whom no table takes": {"claims": {"sub": "c-1\0"}},
+    "of somebody beyond ASCII": {"claims": {"sub": "c-ä"}},
+    "of somebody longer than anybody may be": {"claims": {"sub": "c" * 256}},
     "as long as a book": {"claims": {"groups": ["x" * 20_000]}},
 }
 

@@ -243,6 +243,12 @@ def test_at_every_sign_in_the_provider_says_which_roles_and_title_it_is():
     given(CAROL, [*LINKED, SignedIn("s1")]).when(by_provider("s1")).then_nothing()
 
 
+def test_whom_the_provider_gives_no_role_any_more_loses_all_and_does_not_sign_in():
+    given(CAROL, LINKED).when(by_provider("s2", ())).then([RoleRevoked("operator")])
+    given(CAROL, [*LINKED, RoleRevoked("operator")]).when(by_provider("s2", ())).then_nothing()
+    given(CAROL, []).when(by_provider(roles=())).then_rejected("validation_failed", "roles")
+
+
 @pytest.mark.parametrize("other", [by_provider(subject="c-2"), by_provider(issuer="https://evil.example.org")])
 def test_a_name_is_not_given_to_another_user_of_a_provider(other):
     given(CAROL, LINKED).when(other).then_rejected("user_not_linked")

@@ -5,7 +5,7 @@ import re
 from starlette.datastructures import Headers
 
 from api.problem_details import Problem
-from domain.identity import CREDENTIAL, JOB, RUN, TARGET, USER, is_run_id, is_slug
+from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, is_run_id, is_slug
 from schemas.position import Position, parse_position
 from schemas.topics import BY_NAME
 
@@ -73,7 +73,7 @@ def _listed(text: str | None, code: str) -> list[str]:
 def _stream_at(part: str) -> tuple[str, int]:
     stream, _, version = part.partition("@")
     kind, _, name = stream.partition("/")
-    named = is_run_id(name) if kind == RUN else kind in (TARGET, CREDENTIAL, USER, JOB) and is_slug(name)
+    named = is_run_id(name) if kind == RUN else kind in (TARGET, CREDENTIAL, USER, ROLE, JOB) and is_slug(name)
     if not named or not _VERSION.fullmatch(version):
         raise Problem("malformed_min_version", "write it as target/web-01@7, several separated by commas")
     return stream, int(version)

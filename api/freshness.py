@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from api.problem_details import Problem
 from api.read_models import ReadModels
-from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, kind_of
+from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER, kind_of
 from projections.all import BY_NAME
 from projections.position import has_reached, version_applied
 from schemas.log import EventReader
@@ -16,9 +16,9 @@ from schemas.topics import EVENT_TOPIC
 from schemas.wakeups import RECENT_EVENTS, Wakeups
 
 MAIN: Mapping[str, str] = {
-    TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "roles", JOB: "jobs", RUN: "runs",
+    TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "roles", JOB: "jobs", RUN: "runs", KEY: "events",
 }  # fmt: skip
-"""The projection that shows each aggregate type itself."""
+"""The projection that shows each aggregate type itself; of keys, what happened to them."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
 

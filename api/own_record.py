@@ -13,13 +13,18 @@ from schemas.actor import Actor
 
 
 async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> int:
-    """Append what `command` causes to the user's stream, by the user unless said: the stream's version then.
+    """Append what `command` causes to the user's stream, by the user unless said: the stream's version then. See `recorded`."""
+    return await recorded(call, stream_of(USER, user), command, Caller(actor or Actor("user", user), user))
+
+
+async def recorded(call: Call, stream: str, command: Any, by: Caller) -> int:
+    """Append what `command` causes to the stream: its version then.
 
     Raises `Rejection` when it is none of that, or another `Problem` when it is not known to be recorded in time.
     """
-    key, stream = str(call.given.ids.new_id()), stream_of(USER, user)
+    key = str(call.given.ids.new_id())
     said = hmac.new(call.given.keys.fingerprints, f"{stream}\0{key}".encode(), hashlib.sha256).hexdigest()
-    asking = replace(call, caller=Caller(actor or Actor("user", user), user))
+    asking = replace(call, caller=by)
     try:
         return (await outcome_of(Write(asking, stream, key, False, said, None), command)).version
     except Pending:

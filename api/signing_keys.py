@@ -88,22 +88,42 @@ async def refresh(tokens: Tokens, vault: Vault) -> None:
         tokens.take([each.key for each in reversed(found)])
 
 
-async def add(vault: Vault, randomness: Randomness, now: datetime, *, at_once: bool) -> SigningKey:
-    """Make a key that is published now and signs later, or `at_once`. Raises `VaultError`, `Problem`."""
-    _, free = await _read(vault)
+@dataclass(frozen=True, slots=True, repr=False)
+class NewKey:
+    """A key that nobody has seen yet, as the vault is to keep it."""
+
+    key: SigningKey
+    kept: bytes
+
+
+def made(randomness: Randomness, now: datetime, *, at_once: bool) -> NewKey:
+    """A key that signs some time after it is published, or `at_once`."""
     signs_from = now if at_once else now + timedelta(seconds=SIGNS_AFTER_S)
-    kept = {"pem": new_key(randomness).decode(), "signs_from": int(signs_from.timestamp())}
-    await vault.seal(*_place(free), orjson.dumps(kept))
-    return _key(await vault.open(*_place(free)))
+    kept = orjson.dumps({"pem": new_key(randomness).decode(), "signs_from": int(signs_from.timestamp())})
+    return NewKey(_key(kept), kept)
 
 
-async def retire(vault: Vault, kid: str, now: datetime) -> None:
-    """Take a key away: what it signed is refused. Raises `VaultError`, and `Problem` when it is the only one that signs."""
+async def publish(vault: Vault, new: NewKey) -> None:
+    """Put a key into force: at the first place that nobody else takes at this moment. Raises `VaultError`, `Problem`."""
+    while True:
+        _, free = await _read(vault)
+        await vault.seal(*_place(free), new.kept)
+        if await _opened(vault, *_place(free)) == new.kept:
+            return
+
+
+async def retirable(vault: Vault, kid: str, now: datetime) -> Numbered:
+    """The key, when it may go. Raises `VaultError`, and `Problem` when it is the only one that signs, or not there."""
     found, _ = await _read(vault)
     gone = next((each for each in found if each.key.kid == kid), None)
     if gone is None:
         raise Problem("signing_key_not_found")
     if not any(each.key.signs_from <= now.timestamp() for each in found if each is not gone):
         raise Problem("only_signing_key")
+    return gone
+
+
+async def retire(vault: Vault, gone: Numbered) -> None:
+    """Take a key away: what it signed is refused. Raises `VaultError`."""
     await vault.seal(*_mark(gone.number), b"retired")
     await vault.shred([_place(gone.number)[0]])

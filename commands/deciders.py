@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from domain import credential, role, target, user
+from domain import credential, key, role, target, user
 from domain.decider import Decider
-from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER
+from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER
 from domain.job import decide as job
 from domain.run import decide as run
 from domain.run import state as run_state
@@ -22,6 +22,7 @@ class Aggregate:
 TABLE: dict[str, Aggregate] = {
     USER: Aggregate(user.DECIDER, user.UserState),
     ROLE: Aggregate(role.DECIDER, role.RoleState),
+    KEY: Aggregate(key.DECIDER, key.KeysState),
     CREDENTIAL: Aggregate(credential.DECIDER, credential.CredentialState),
     TARGET: Aggregate(target.DECIDER, target.TargetState),
     JOB: Aggregate(job.DECIDER, job.JobState),

@@ -14,10 +14,14 @@ from domain.rejection import FieldError, Invalid
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 SLUG_RULE = "1 to 63 lower-case letters, digits and hyphens, beginning and ending with a letter or digit"
 
-TARGET, CREDENTIAL, USER, ROLE, JOB, RUN = "target", "credential", "user", "role", "job", "run"
+TARGET, CREDENTIAL, USER, ROLE, JOB, RUN, KEY = "target", "credential", "user", "role", "job", "run", "key"
 
 USERS = "user/admin"
 """What all users and roles live with: the stream of the first administrator, who is in every installation."""
+
+
+KEYS = "key/installation"
+"""The one stream that tells of the installation's keys."""
 
 
 def is_slug(name: str) -> bool:

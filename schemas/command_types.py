@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from domain import credential, role, target, user
-from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER
+from domain import credential, key, role, target, user
+from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER
 from domain.job import decide as job
 from domain.run import messages as run
 
@@ -37,6 +37,10 @@ TABLE: dict[str, CommandType] = {
         CommandType(role.DefineRole, ROLE, "people"),
         CommandType(role.ChangeRole, ROLE, "people"),
         CommandType(role.RemoveRole, ROLE, "people"),
+        CommandType(key.AddSigningKey, KEY, "people"),
+        CommandType(key.RetireSigningKey, KEY, "people"),
+        CommandType(key.RecordMasterKey, KEY, "system"),
+        CommandType(key.RecordSecretsWrapped, KEY, "system"),
         CommandType(credential.CreateCredential, CREDENTIAL, "people"),
         CommandType(credential.RotateCredential, CREDENTIAL, "people"),
         CommandType(credential.RevokeCredential, CREDENTIAL, "people"),

@@ -7,7 +7,7 @@ domain checks what it sees against it.
 from dataclasses import dataclass
 from typing import Any
 
-from domain import credential, role, target, user
+from domain import credential, key, role, target, user
 from domain.job import decide as job
 from domain.run import messages as run
 
@@ -58,6 +58,10 @@ TABLE: dict[type[Any], Consequences] = {
     role.DefineRole: Consequences((role.RoleDefined,), ("role_exists", "too_many_roles", _INVALID)),
     role.ChangeRole: Consequences((role.RoleChanged,), (*_NO_ROLE, _INVALID)),
     role.RemoveRole: Consequences((role.RoleRemoved,), _NO_ROLE),
+    key.AddSigningKey: Consequences((key.SigningKeyAdded,), ()),
+    key.RetireSigningKey: Consequences((key.SigningKeyRetired,), ()),
+    key.RecordMasterKey: Consequences((key.MasterKeyChanged,), ()),
+    key.RecordSecretsWrapped: Consequences((key.SecretsWrapped,), ()),
     credential.CreateCredential: Consequences((credential.CredentialCreated,), ("credential_exists", _INVALID)),
     credential.RotateCredential: Consequences(
         (credential.CredentialRotated,), (*_NO_CREDENTIAL, "credential_kind_differs", "credential_rotated_meanwhile")

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain import credential, role, target, user
+from domain import credential, key, role, target, user
 from domain.job import decide as job
 from domain.run import messages as run
 from schemas.event_envelope import EventEnvelope
@@ -34,6 +34,10 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         role.RoleDefined,
         role.RoleChanged,
         role.RoleRemoved,
+        key.SigningKeyAdded,
+        key.SigningKeyRetired,
+        key.MasterKeyChanged,
+        key.SecretsWrapped,
         credential.CredentialCreated,
         credential.CredentialRotated,
         credential.CredentialRevoked,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER
+from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER
 
 Holds = Literal["commands", "outcomes", "events", "output", "heartbeats"]
 
@@ -48,8 +48,8 @@ TABLE: tuple[Topic, ...] = (
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TABLE}
 
 EVENT_TOPIC: dict[str, str] = {
-    TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "users", JOB: "jobs", RUN: "runs",
+    TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "users", KEY: "users", JOB: "jobs", RUN: "runs",
 }  # fmt: skip
-"""The event topic of each aggregate type. Roles share that of users: who holds which is one story, in one order."""
+"""The event topic of each aggregate type. Roles share that of users: who holds which is one story, in one order; so do keys."""
 
 EVENT_TOPICS: tuple[str, ...] = tuple(dict.fromkeys(EVENT_TOPIC.values()))

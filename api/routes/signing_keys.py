@@ -1,10 +1,9 @@
 """What can be done with the keys that sign access tokens? Nobody ever sees their private parts.
 
 Whoever takes one away ends everybody's access tokens. So that has a permission of its own, and takes a sign-in: an API token
-cannot do it.
+cannot do it. What is done stands in the log, before it is done: when the vault then fails, asking again makes it good.
 """
 
-import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,15 +12,16 @@ from starlette.responses import Response
 from api import shapes, signing_keys
 from api.account import signed_in_person
 from api.call import Call, json_answer
+from api.own_record import recorded
 from api.routes.route import Route
 from api.shapes import Shape
 from api.strict_json import optional_body_of
 from api.tokens import SigningKey
+from domain.identity import KEYS
+from domain.key import AddSigningKey, RetireSigningKey
 from schemas.http import closed
 from schemas.http.auth import NewSigningKey
 from schemas.http.run import NoBody
-
-log = logging.getLogger(__name__)
 
 
 def _shown(call: Call, key: SigningKey) -> dict[str, Any]:
@@ -42,10 +42,12 @@ async def add(call: Call) -> Response:
     body = await optional_body_of(call.request)
     asked = closed.read(NewSigningKey, body.raw, body.plain)
     given = call.given
-    key = await signing_keys.add(given.vault, given.ids, given.clock.now(), at_once=asked.signs_at_once)
+    new = signing_keys.made(given.ids, given.clock.now(), at_once=asked.signs_at_once)
+    signs_from = datetime.fromtimestamp(new.key.signs_from, UTC)
+    await recorded(call, KEYS, AddSigningKey(new.key.kid, signs_from), call.signed_in)
+    await signing_keys.publish(given.vault, new)
     await signing_keys.refresh(given.tokens, given.vault)
-    log.warning("a signing key was made", extra={"kid": key.kid, "by": call.signed_in.actor.name})
-    return json_answer(_shown(call, key), 201)
+    return json_answer(_shown(call, new.key), 201)
 
 
 async def retire(call: Call) -> Response:
@@ -53,10 +55,11 @@ async def retire(call: Call) -> Response:
     signed_in_person(call)
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
-    kid = call.path("kid")
-    await signing_keys.retire(call.given.vault, kid, call.given.clock.now())
-    await signing_keys.refresh(call.given.tokens, call.given.vault)
-    log.warning("a signing key was retired", extra={"kid": kid, "by": call.signed_in.actor.name})
+    kid, given = call.path("kid"), call.given
+    gone = await signing_keys.retirable(given.vault, kid, given.clock.now())
+    await recorded(call, KEYS, RetireSigningKey(kid), call.signed_in)
+    await signing_keys.retire(given.vault, gone)
+    await signing_keys.refresh(given.tokens, given.vault)
     return json_answer({"kid": kid, "retired": True})
 
 

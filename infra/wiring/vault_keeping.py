@@ -12,16 +12,23 @@ from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from domain.identity import KEYS
+from domain.key import RecordMasterKey, RecordSecretsWrapped
 from infra.vaults import rotation, sweeping
 from infra.vaults.references import purposes
 from infra.wiring.composition import House
+from processors.processor import Cause, system_command
 from projections.position import has_reached
+from schemas.command_envelope import system_command_id
 from schemas.log import LogError
 from schemas.position import Partition
 from schemas.topics import EVENT_TOPICS
 from schemas.vault import VaultError
 
 log = logging.getLogger(__name__)
+
+ROLE = "vault"
+"""Who tells of master keys in the log."""
 
 LOOKS_EVERY_S, SWEEPS_EVERY_S, NOTES_EVERY_S = 2.0, 30.0, 3600.0
 RECENTLY = timedelta(minutes=10)
@@ -34,9 +41,11 @@ async def keep_vault(house: House) -> None:
         await _keep_external(house)
     monotonic = house.clock.monotonic
     sweeps_at, notes_at, begun = monotonic(), monotonic() + SWEEPS_EVERY_S, True
+    told: set[object] = set()
     while True:
         try:
             await asyncio.to_thread(go_on_with_rotation, house)
+            await tell_of_master_keys(house, told)
             if monotonic() >= sweeps_at and (begun or await asyncio.to_thread(_something_ended, house)):
                 await sweep(house)
                 sweeps_at, begun = monotonic() + SWEEPS_EVERY_S, False
@@ -116,3 +125,27 @@ def go_on_with_rotation(house: House) -> None:
         left = rotation.rows_of(connection).left
     if left:
         rotation.wrap_all(house.writer, ring, partial(purposes, house.reader))
+
+
+async def tell_of_master_keys(house: House, told: set[object]) -> None:
+    """Have the audit trail say which master key is in force, and when no older one is needed any more; not what is in `told`.
+
+    That it was an operator's doing is all that is known: keys come by a file or a setting. Under ids of their own these commands
+    may be sent by every process, again and again. Raises `LogError`, `SQLAlchemyError`.
+    """
+
+    def now() -> list[RecordMasterKey | RecordSecretsWrapped]:
+        with house.reader.begin() as connection:
+            rows = rotation.rows_of(connection)
+        if rows.in_force is None:
+            return []
+        wrapped = [] if rows.left else [RecordSecretsWrapped(rows.in_force)]
+        return [RecordMasterKey(rows.in_force), *wrapped]
+
+    for command in await asyncio.to_thread(now):
+        if command not in told:
+            command_id = system_command_id(ROLE, f"master key {command.version}", type(command).__name__)
+            nothing_known = Cause(str(command_id), None, None)
+            time = house.clock.now()
+            await house.log.sender.send(system_command(ROLE, KEYS, command, command_id, nothing_known, time))
+            told.add(command)

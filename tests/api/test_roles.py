@@ -22,6 +22,7 @@ async def test_a_role_is_defined_shown_changed_and_removed(server: Server):
     assert (await server.get("/roles/web-op")).json()["limits"]["jobs"] is None
     await server.send("PATCH", "/roles/web-op", {"limits": None})
     assert (await server.get("/roles/web-op")).json()["limits"]["targets"] is None
+    assert (await server.get("/roles/web-op", headers={"Ops-Min-Version": "role/web-op@4"})).status_code == 200
     assert (await server.get("/roles/web-op?as_of=1")).json()["title"] == "Web"
     assert (await server.send("DELETE", "/roles/web-op")).status_code == 200
     assert told(await server.send("DELETE", "/roles/web-op")) == (409, "role_removed")

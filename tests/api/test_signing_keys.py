@@ -1,13 +1,16 @@
 """Can the keys that sign access tokens be changed so that nobody notices, and taken away so that everybody does?"""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from api.signing_keys import SIGNS_AFTER_S, add, load_signing_keys, refresh
+from api.signing_keys import SIGNS_AFTER_S, load_signing_keys, publish, refresh
+from api.signing_keys import made as made_key
 from api.tokens import Access, NotAuthentic, Tokens
 from tests.api.conftest import made
 from tests.api.server import PASSWORD, Server
+from tests.support.eventually import eventually_async
 
 
 async def keys(server: Server) -> list[dict[str, object]]:
@@ -20,6 +23,18 @@ async def published(server: Server) -> list[str]:
     shown = (await server.get("/.well-known/jwks.json")).json()["keys"]
     assert all(set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"} for key in shown), "public parts only"
     return [key["kid"] for key in shown]
+
+
+async def told(server: Server, count: int) -> list[dict[str, Any]]:
+    """What the audit trail says of keys once it says so much."""
+    items: list[dict[str, Any]] = []
+
+    async def there() -> None:
+        items[:] = (await server.get("/audit/events?stream=key/installation")).json()["items"]
+        assert len(items) >= count, items
+
+    await eventually_async(there, 5)
+    return items
 
 
 async def another_process(server: Server) -> Tokens:
@@ -73,10 +88,11 @@ async def test_two_who_make_a_key_at_once_and_a_vault_that_is_silent_change_noth
     from schemas.vault import VaultError
 
     given = server.given
-    await asyncio.gather(*(add(given.vault, given.ids, given.clock.now(), at_once=False) for _ in range(4)))
+    new = [made_key(given.ids, given.clock.now(), at_once=False) for _ in range(4)]
+    await asyncio.gather(*(publish(given.vault, each) for each in new))
     await refresh(given.tokens, given.vault)
     in_force = given.tokens.keys
-    assert len(in_force) >= 2
+    assert {each.key.kid for each in new} < {key.kid for key in in_force}
 
     async def down(*asked: object) -> bytes:
         raise VaultError("no answer")
@@ -117,3 +133,34 @@ async def refused(server: Server, kid: str) -> None:
         await server.send("DELETE", "/signing-keys/nobodys"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied"), answer.text
+
+
+async def test_who_made_a_key_and_who_took_it_away_stands_in_the_audit_trail(server: Server) -> None:
+    [old] = await published(server)
+    new = (await server.post("/signing-keys", {"signs_at_once": True})).json()
+    assert (await server.send("DELETE", f"/signing-keys/{old}")).status_code == 200
+    assert (await server.sign_in()).status_code == 200
+    assert (await server.send("DELETE", "/signing-keys/nobodys")).status_code == 404
+    events = await told(server, 2)
+    said = sorted((event["version"], event["type"], event["payload"]["kid"], event["actor"]["name"]) for event in events)
+    assert said == [(1, "SigningKeyAdded", new["kid"], "admin"), (2, "SigningKeyRetired", old, "admin")]
+
+
+async def test_a_key_that_the_vault_did_not_take_away_is_told_of_once_and_goes_when_asked_again(server: Server) -> None:
+    from schemas.vault import VaultError
+
+    [old] = await published(server)
+    assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
+    seal = server.given.vault.seal
+
+    async def down(*given: object) -> None:
+        raise VaultError("no answer")
+
+    server.given.vault.seal = down  # type: ignore[method-assign]
+    failed = await server.send("DELETE", f"/signing-keys/{old}")
+    assert (failed.status_code, failed.json()["code"]) == (503, "vault_unavailable") and old in await published(server)
+    server.given.vault.seal = seal  # type: ignore[method-assign]
+    assert (await server.send("DELETE", f"/signing-keys/{old}")).status_code == 200
+    assert (await server.sign_in()).status_code == 200 and old not in await published(server)
+    events = await told(server, 2)
+    assert [event["type"] for event in events].count("SigningKeyRetired") == 1

@@ -6,7 +6,7 @@ import typing
 import pytest
 
 from commands.deciders import TABLE as DECIDERS
-from domain import credential, role, target, user
+from domain import credential, key, role, target, user
 from domain.job import decide as job
 from domain.run import messages as run
 from infra.cli.main import app
@@ -21,7 +21,7 @@ from schemas.topics import BY_NAME, EVENT_TOPIC
 from schemas.topics import TABLE as TOPICS
 from tests.house.files import TOP, named, product
 
-MODULES = {"user": user, "role": role, "credential": credential, "target": target, "job": job, "run": run}
+MODULES = {"user": user, "role": role, "key": key, "credential": credential, "target": target, "job": job, "run": run}
 
 
 def members(union):

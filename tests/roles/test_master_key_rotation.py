@@ -98,6 +98,12 @@ def run_is_fine(rest: Rest, fleet: Fleet) -> None:
     eventually(lambda: rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")["state"] == "succeeded", within=60, every=0.2)
 
 
+def keys_told(rest: Rest) -> list[tuple[str, int]]:
+    """What the audit trail says of master keys."""
+    events = sorted(rest.get("/audit/events?stream=key/installation")["items"], key=lambda event: event["version"])
+    return [(event["type"], event["payload"]["version"]) for event in events]
+
+
 def test_the_master_key_of_a_server_at_work_is_changed_though_it_and_the_command_are_killed(
     tmp_path: Path, fleet_servers: list[FleetServer]
 ) -> None:
@@ -135,6 +141,8 @@ def test_the_master_key_of_a_server_at_work_is_changed_though_it_and_the_command
         assert not_opening(installation) == {}
         again = rest.ask("POST", "/credentials", body, Idempotency_Key="one")
         assert (again.status_code, again.json()) == (first.status_code, first.json()), "also when the old key is gone"
+        told = [("MasterKeyChanged", 1), ("MasterKeyChanged", 2), ("SecretsWrapped", 2)]
+        eventually(lambda: keys_told(rest) == told, within=30)
         rest.close()
 
 

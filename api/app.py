@@ -32,6 +32,7 @@ from api.read_models import ReadModels
 from api.routes.all import TABLE
 from api.routes.route import Route
 from api.streams import StreamCount
+from api.titles import Titles
 from domain.rejection import FieldError
 
 _HASHES_AT_ONCE = 2
@@ -50,7 +51,8 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
     failures = Counted(settings.audit_window_s, sign_in_failures)
     denied = Counted(settings.audit_window_s, denied_commands)
-    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied)
+    titles = Titles(given.vault)
+    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied, titles)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()

@@ -19,6 +19,7 @@ from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
 from api.streams import StreamCount
+from api.titles import Titles
 from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
@@ -38,6 +39,7 @@ class Services:
     hashing: asyncio.Semaphore
     sign_in_failures: Counted
     denied_commands: Counted
+    titles: Titles
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Which users are there, and in which roles? Never their passwords."""
+"""Which users are there, and in which roles? Never their passwords; titles are opened in the vault (`api.titles`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -10,7 +10,7 @@ from api.paging import Order, Page
 from domain.identity import USER
 from projections.tables import users
 
-_SHOWN = ("name", "title", "roles", "disabled", "linked", "last_sign_in_at", "created_at", "updated_at", "version")
+_SHOWN = ("sealed_title", "roles", "disabled", "erased", "linked", "last_sign_in_at", "created_at", "updated_at", "version")
 _TOKEN_SHOWN = ("token", "title", "permissions", "issued_at", "expires_at")
 
 ORDERS: dict[str, Order] = {"name": Order((users.c.name,)), "-name": Order((users.c.name,), descending=True)}
@@ -21,16 +21,9 @@ def then(time: str) -> Then:
     return Then(USER, "name", select(users.c.name).where(users.c.created_at <= time), lambda row: True)
 
 
-def listed(connection: Connection, page: Page) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of users."""
-    rows, cursor = page.rows(connection, select(users))
-    return [shown(row) for row in rows], cursor
-
-
-def one(connection: Connection, name: str) -> dict[str, Any] | None:
-    """One user."""
-    row = connection.execute(select(users).where(users.c.name == name)).mappings().one_or_none()
-    return shown(row) if row else None
+def listed(connection: Connection, page: Page) -> tuple[Sequence[Mapping[Any, Any]], str | None]:
+    """The rows of one page of users."""
+    return page.rows(connection, select(users))
 
 
 def name_of_linked(connection: Connection, issuer: str, subject: str) -> str | None:
@@ -45,6 +38,9 @@ def tokens_of(connection: Connection, name: str) -> list[dict[str, Any]] | None:
     return None if row is None else [{key: issued[key] for key in _TOKEN_SHOWN} for issued in row.tokens]
 
 
-def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A user as an administrator sees it."""
-    return {**{name: row[name] for name in _SHOWN}, "service": row["password"] is None and row["linked"] is None}
+def shown(row: Mapping[Any, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+    """A user as an administrator sees it; a title in the vault that is not among `titles` is null."""
+    sealed = row["sealed_title"]
+    title = row["title"] if sealed is None else titles.get(sealed)
+    service = row["password"] is None and row["linked"] is None and not row["erased"]
+    return {"name": row["name"], "title": title, **{name: row[name] for name in _SHOWN}, "service": service}

@@ -6,6 +6,7 @@
 3. the tokens are the answer; or, for a program that listens on the browser's machine, a grant, which it trades at `tokens`
 """
 
+import asyncio
 import hmac
 import logging
 import re
@@ -21,18 +22,22 @@ from api.account import new_secret
 from api.call import Call
 from api.id_tokens import Expected, NotTheAnswer, UnknownKey, claims_of
 from api.identity_provider import Identity, IdentityProvider, ProviderRefused, ProviderUnavailable
-from api.own_record import record_in_force
+from api.own_record import in_force_once_recorded, own_write
 from api.problem_details import Problem, wrong
 from api.queries import users
+from api.retitling import sealed_title, unless_it_is_so
 from api.routes.auth import begin_session
 from api.routes.route import Route
+from api.sealing import Sealer, sealing
 from api.sign_in_flow import BEGUN_S, GRANT_S, Begun, Grant
 from api.strict_json import body_of
 from api.submit import PREFIX, Rejection
+from api.titles import WITHIN_S
 from domain.identity import USER
 from domain.user import SignInWithProvider
 from schemas.http.auth import GrantBody
 from schemas.http.closed import read
+from schemas.vault import VaultError
 
 log = logging.getLogger(__name__)
 
@@ -183,15 +188,28 @@ def _without_roles() -> Problem:
 
 async def _signed_in(call: Call, provider: IdentityProvider, who: Identity) -> str:
     session = sign_in_flow.session_of(call.given.ids.new_id())
-    issuer = provider.rules.issuer
+    issuer, write = provider.rules.issuer, own_write(call, who.name)
     try:
-        await record_in_force(call, who.name, SignInWithProvider(who.name, who.title, issuer, who.subject, who.roles, session))
+        async with sealing(call.given.vault, write) as sealer:
+            title = await _title(sealer, who)
+            signs_in = SignInWithProvider(who.name, issuer, who.subject, who.roles, session, title)
+            await in_force_once_recorded(write, signs_in)
     except Rejection as refused:
         detail = "the name is another user's here" if refused.code == "user_not_linked" else "the user may not sign in"
         raise Problem("identity_refused", detail) from None
     if not who.roles:
         raise _without_roles()  # and from now on none is left of those that they had
     return session
+
+
+async def _title(sealer: Sealer, who: Identity) -> str | None:
+    """The title that the provider says, sealed; nobody is kept from signing in by a vault that does not answer."""
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await sealed_title(sealer, await unless_it_is_so(sealer.write.call, who.name, who.title))
+    except (VaultError, TimeoutError) as error:
+        log.warning("a title is left as it is: the vault does not answer", extra={"error": type(error).__name__})
+        return None
 
 
 def _set_cookie(answer: Response, value: str, lasts_s: int, provider: IdentityProvider) -> None:

@@ -98,7 +98,7 @@ async def test_the_audit_trail_is_exported_alike(server, monkeypatch):
 
 
 async def test_who_is_linked_is_found_alike(server):
-    who = SignInWithProvider("carol", "", "https://id.example.org", "c'1", ("viewer",), "idp-session")
+    who = SignInWithProvider("carol", "https://id.example.org", "c'1", ("viewer",), "idp-session")
     envelope = CommandEnvelope(
         command_id=uuid.uuid4(),
         type="SignInWithProvider",

@@ -20,6 +20,7 @@ from api.identity_provider import ProviderRules
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
 from infra.oidc.provider import OidcProvider, may_be_asked
+from schemas.vault import VaultError
 from tests.api.server import Server, serving
 from tests.support.provider import CLIENT, SECRET, Provider, running_provider
 
@@ -93,7 +94,7 @@ async def test_who_signs_in_first_becomes_a_user_with_the_roles_of_their_groups(
     assert shown["title"] == "Carol C." and shown["service"] is False
     assert shown["linked"] == {"issuer": house.idp.url, "subject": "c-1"}
     types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
-    assert types == ["UserCreated", "UserLinked", "RoleGranted", "SignedIn"]
+    assert types == ["UserCreated", "UserLinked", "TitleChanged", "RoleGranted", "SignedIn"]
 
 
 async def test_at_the_next_sign_in_the_roles_are_those_of_the_groups_then(house: House):
@@ -179,6 +180,45 @@ async def test_a_disabled_user_does_not_sign_in_and_nobody_gets_a_password_for_t
     assert (reset.status_code, reset.json()["code"]) == (409, "user_linked")
     assert (await house.server.send("DELETE", "/users/carol")).status_code == 200
     assert (await house.sign_in()).json()["code"] == "identity_refused"
+
+
+async def test_the_title_that_the_provider_says_is_sealed_once_and_stands_nowhere_in_clear(house: House):
+    house.idp.becomes(name="Carola Canary")
+    await house.sign_in()
+    first = (await house.server.get("/users/carol")).json()
+    await house.sign_in()
+    assert first["title"] == "Carola Canary" and (await house.server.get("/users/carol")).json()["title"] == "Carola Canary"
+    house.idp.becomes(name="Carola Canary-Else")
+    await house.sign_in()
+    assert (await house.server.get("/users/carol")).json()["title"] == "Carola Canary-Else"
+    types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
+    assert types.count("TitleChanged") == 2
+    assert b"Carola" not in house.server.everything_stored()
+
+
+async def test_a_vault_that_does_not_answer_keeps_nobody_from_signing_in(house: House, monkeypatch: pytest.MonkeyPatch):
+    async def down(*given: object) -> None:
+        raise VaultError("no answer")
+
+    with monkeypatch.context() as silent:
+        silent.setattr(house.server.given.vault, "seal", down)
+        assert (await house.sign_in()).status_code == 200
+    assert (await house.server.get("/users/carol")).json()["title"] == ""
+    await house.sign_in()
+    assert (await house.server.get("/users/carol")).json()["title"] == "Carol C."
+
+
+async def test_an_erased_user_does_not_sign_in_and_the_name_is_given_to_nobody(house: House):
+    tokens = (await house.sign_in()).json()
+    assert (await house.server.send("DELETE", "/users/carol/personal-data")).status_code == 200
+    signed_in = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert (await house.http.get("/api/v1/me", headers=signed_in)).status_code == 401
+    answer = await house.sign_in()
+    assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused")
+    house.idp.becomes(sub="c-2")
+    assert (await house.sign_in()).json()["code"] == "identity_refused"
+    shown = (await house.server.get("/users/carol")).json()
+    assert (shown["linked"], shown["title"], shown["erased"]) == (None, "", True)
 
 
 TWISTED = {

@@ -15,11 +15,11 @@ from api.freshness import Freshness
 from api.log_check import LogCheck
 from api.metrics import Metrics
 from api.paging import Order, Page, page_of
+from api.personal_data import PersonalData
 from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
 from api.streams import StreamCount
-from api.titles import Titles
 from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
@@ -39,7 +39,7 @@ class Services:
     hashing: asyncio.Semaphore
     sign_in_failures: Counted
     denied_commands: Counted
-    titles: Titles
+    personal_data: PersonalData
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,5 +35,5 @@ async def unless_it_is_so(call: Call, user: str, title: str | None) -> str | Non
         return title  # what it is now cannot be told: then it is sealed anew
     if row is None:
         return title
-    now = row["title"] if row["sealed_title"] is None else (await call.services.titles.of([row])).get(row["sealed_title"])
+    now = row["title"] if row["sealed_title"] is None else (await call.services.personal_data.of([row])).get(row["sealed_title"])
     return None if now == title else title

@@ -16,6 +16,7 @@ _NAMED_BY = {
     "UserCreated": "password",
     "PasswordChanged": "password",
     "TitleChanged": "secret",
+    "IdentityLinked": "secret",
     "TokenIssued": "secret",
 }
 """Which events name a secret's id, and where."""
@@ -27,7 +28,7 @@ async def destroyed(write: Write, answer: Response) -> Response:
         call, version = write.call, int(answer.headers["etag"].strip('"'))
         await call.services.freshness.versions([(write.stream, version)], ("events",))
         secrets = await call.models.ask(lambda connection: _secrets_of(connection, write.stream))
-        call.services.titles.forget(secrets)
+        call.services.personal_data.forget(secrets)
         await call.given.vault.shred(secrets)
     return answer
 

@@ -2,8 +2,9 @@
 
 All users live in one shard, so that the rule "the last administrator stays" is exact: whoever decides sees who else is one. Roles
 live there, too: one that is granted is there at that moment.
-Passwords and tokens are never here: the vault keeps their hashes, under ids that may be seen. Nor are titles, which say who a
-person is: the vault keeps them, so that they can be erased. (Events from before hold titles in clear.)
+Passwords and tokens are never here: the vault keeps their hashes, under ids that may be seen. Nor is what says who a person is,
+so that it can be erased: the vault keeps titles, and whom an identity provider names; of that a keyed digest is here, too.
+(Events from before hold both in clear.)
 
 Commands, events, state, fold and decide, in that order. Event names and fields are stored for ever.
 """
@@ -84,15 +85,18 @@ class SignInWithProvider:
     """An identity provider says who this is: `session` begins, with the roles that it gives. Who is new here is made. Who is
     given no role any more loses those of before, and no session begins.
 
-    `sealed_title` is as in `ChangeUser`: None where the provider says the title that there is.
+    `identity` is the keyed digest of issuer and subject; the vault has them in clear under `sealed_identity`. `linked_before` is
+    what `digest_before` makes of the same where an event from before holds them. `sealed_title` is as in `ChangeUser`: None
+    where the provider says the title that there is.
     """
 
     name: str
-    issuer: str
-    subject: str
+    identity: str
     roles: tuple[str, ...]
     session: str
+    sealed_identity: str | None = None
     sealed_title: str | None = None
+    linked_before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +180,20 @@ class UserCreated:
 
 @dataclass(frozen=True, slots=True)
 class UserLinked:
-    """The user is the one whom this identity provider calls `subject`, and signs in through it alone."""
+    """The user is the one whom this identity provider calls `subject`, and signs in through it alone: in events from before."""
 
     issuer: str
     subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityLinked:
+    """The user is the one of an identity provider of whom this is the keyed digest, and signs in through it alone; who that is
+    is in the vault under `secret`, unless it did not answer then.
+    """
+
+    identity: str
+    secret: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +302,7 @@ class UserErased:
 Event = (
     UserCreated
     | UserLinked
+    | IdentityLinked
     | UserRetitled
     | TitleChanged
     | RoleGranted
@@ -317,9 +332,15 @@ class UserState:
     sessions: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     linked: tuple[str, str] | None = None
-    """Issuer and subject of the identity provider's user."""
+    """Issuer and subject of the identity provider's user, from an event from before."""
     sealed_title: str | None = None
     erased: bool = False
+    identity: str | None = None
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether an identity provider says who this is."""
+        return self.linked is not None or self.identity is not None
 
     @property
     def administers(self) -> bool:
@@ -340,6 +361,8 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
             return UserState(name, title, password=password)
         case UserLinked(issuer, subject):
             return replace(state, linked=(issuer, subject))
+        case IdentityLinked(identity):
+            return replace(state, linked=None, identity=identity)
         case UserRetitled(title):
             return replace(state, title=title, sealed_title=None)
         case TitleChanged(secret):
@@ -427,7 +450,7 @@ def _titled(sealed_title: str | None, state: UserState) -> list[Event]:
 
 
 def _change(command: ChangeUser, state: UserState, companion: Companion | None) -> Sequence[Event]:
-    if command.roles is not None and state.linked is not None and set(command.roles) != set(state.roles):
+    if command.roles is not None and state.is_linked and set(command.roles) != set(state.roles):
         raise Conflict("user_linked", f"the identity provider says which roles user {state.name} has")
     wanted = command.roles if command.roles is not None else state.roles
     if errors := _role_errors(command.roles or (), state.roles, companion):
@@ -457,7 +480,7 @@ def _check_one_stays(before: UserState, after: UserState, companion: Companion |
 
 def _open(command: ChangePassword | RecordSignIn | IssueToken, state: UserState) -> Sequence[Event]:
     """What a disabled user cannot have, except another password from an administrator."""
-    if isinstance(command, ChangePassword) and state.linked is not None:
+    if isinstance(command, ChangePassword) and state.is_linked:
         raise Conflict("user_linked", f"user {state.name} signs in through the identity provider alone")
     if isinstance(command, ChangePassword) and command.proved is None:
         return [PasswordChanged(command.password, True)]
@@ -485,13 +508,13 @@ def _sign_in_with_provider(command: SignInWithProvider, state: UserState, compan
     """A user of one's own is nobody else's: a name that is taken here is not given to whoever has it elsewhere, and who has a
     name here gets no second one, or what is taken from the one would stay with the other.
     """
-    who = (command.issuer, command.subject)
-    here = _linked_entry(who, command.name)
-    if companion and any(entry.startswith(_linked_entry(who)) and entry != here for entry in companion.unfinished):
+    who = f"linked/{command.identity}/"
+    if companion and any(entry.startswith(who) and entry != f"{who}{command.name}" for entry in companion.unfinished):
         raise Conflict("identity_linked", "this user of the identity provider has another name here")
     if state.erased:
         raise Conflict("user_erased", f"user {state.name} is erased")
-    if state.name and state.linked != who:
+    is_before = state.linked is not None and digest_before(*state.linked) == command.linked_before
+    if state.name and not is_before and state.identity != command.identity:
         raise Conflict("user_not_linked", f"user {state.name} does not sign in as this user of the identity provider")
     if state.disabled:
         raise Conflict("user_disabled", f"user {state.name} is disabled")
@@ -502,17 +525,25 @@ def _sign_in_with_provider(command: SignInWithProvider, state: UserState, compan
         raise Invalid(*errors)
     if not command.roles and not state.name:
         raise Invalid(FieldError("roles", "are none"))
-    events: list[Event] = [] if state.name else [UserCreated(command.name, None), UserLinked(*who)]
+    events: list[Event] = [] if state.name else [UserCreated(command.name, None)]
+    if state.identity != command.identity:
+        events.append(IdentityLinked(command.identity, command.sealed_identity))
     events += _titled(command.sealed_title, state)
     events += [RoleGranted(role) for role in command.roles if role not in state.roles]
     events += [RoleRevoked(role) for role in state.roles if role not in command.roles]
     return [*events, *_begin(command.session, state)] if command.roles else events
 
 
-def _linked_entry(who: tuple[str, str], name: str = "") -> str:
-    """What a linked user is called among those that live with the users."""
-    digest = hashlib.sha256("\0".join(who).encode(errors="surrogatepass")).hexdigest()
-    return f"linked/{digest}/{name}"
+def digest_before(issuer: str, subject: str) -> str:
+    """What stands for an identity provider's user whom an event from before names in clear."""
+    return hashlib.sha256(f"{issuer}\0{subject}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _listed_as(state: UserState, name: str) -> str:
+    """What a user is called among those that live with the users."""
+    if not state.is_linked:
+        return name
+    return f"linked/{digest_before(*state.linked) if state.linked else state.identity}/{name}"
 
 
 def _check_proof(password: str | None, state: UserState) -> None:
@@ -559,6 +590,6 @@ DECIDER: Decider[Command, UserState, Event] = Decider(
     decide,
     fold,
     companion=lambda command: USERS,
-    is_finished=lambda state: not state.administers and state.linked is None,
-    listed_as=lambda state, name: name if state.linked is None else _linked_entry(state.linked, name),
+    is_finished=lambda state: not state.administers and not state.is_linked,
+    listed_as=_listed_as,
 )

@@ -83,7 +83,9 @@ users = Table(
     Column("version", BigInteger, nullable=False),
     Column("offset", BigInteger, nullable=False),
 )
-"""`title` is one in clear, of an event from before; others lie in the vault under `sealed_title`."""
+"""`title` is one in clear, of an event from before; others lie in the vault under `sealed_title`. `linked` is a keyed digest
+(`identity`) and the vault's id of whom it stands for (`secret`); or, from before, `issuer` and `subject` in clear.
+"""
 
 roles = Table(
     "roles",

@@ -6,6 +6,7 @@ from typing import Any
 from domain.identity import USER, kind_of, name_of
 from domain.user import (
     CommandsDenied,
+    IdentityLinked,
     PasswordChanged,
     RoleGranted,
     RoleRevoked,
@@ -62,6 +63,8 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
             return {"password": password, "title": title}
         case UserLinked(issuer, subject):
             return {"linked": {"issuer": issuer, "subject": subject}}
+        case IdentityLinked(identity, secret):
+            return {"linked": {"identity": identity, "secret": secret}}
         case UserRetitled(title):
             return {"title": title, "sealed_title": None}
         case TitleChanged(secret):
@@ -94,4 +97,4 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
             raise TypeError(f"{type(event).__name__} is no event of a user")
 
 
-USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=4)
+USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=5)

@@ -41,7 +41,7 @@ TABLE: dict[type[Any], Consequences] = {
     user.SignInWithProvider: Consequences(
         (
             user.UserCreated,
-            user.UserLinked,
+            user.IdentityLinked,
             user.TitleChanged,
             user.RoleGranted,
             user.RoleRevoked,
@@ -95,7 +95,7 @@ TABLE: dict[type[Any], Consequences] = {
     run.RecordLateReport: Consequences((run.LateReportReceived,), ("run_not_found", "report_not_late", "stale_epoch")),
 }
 
-FORMER: tuple[type[Any], ...] = (user.UserRetitled,)
+FORMER: tuple[type[Any], ...] = (user.UserLinked, user.UserRetitled)
 """Events that logs from before hold and that nothing causes any more."""
 
 FOR_ALL: dict[str, str] = {

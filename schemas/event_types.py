@@ -19,6 +19,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
     for kind in (
         user.UserCreated,
         user.UserLinked,
+        user.IdentityLinked,
         user.UserRetitled,
         user.TitleChanged,
         user.RoleGranted,

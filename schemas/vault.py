@@ -66,3 +66,8 @@ def bound_to_user(name: str) -> str:
 def bound_to_title(user: str) -> str:
     """What a user's title is bound to."""
     return f"user/{user}/title"
+
+
+def bound_to_identity(user: str) -> str:
+    """What is bound to that a user is an identity provider's: its issuer and subject."""
+    return f"user/{user}/identity"

@@ -59,8 +59,8 @@ async def listed(call: Call) -> Response:
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
         return list_answer([users.shown(row, {}) for row in rows], cursor)
     found_now, cursor = await call.models.ask(lambda connection: users.listed(connection, page))
-    titles = await call.services.titles.of(found_now)
-    return list_answer([users.shown(row, titles) for row in found_now], cursor)
+    opened = await call.services.personal_data.of(found_now)
+    return list_answer([users.shown(row, opened) for row in found_now], cursor)
 
 
 async def show(call: Call) -> Response:
@@ -71,7 +71,7 @@ async def show(call: Call) -> Response:
     user = await found(call, USER, lambda connection: user_row(connection, name))
     if user is None:
         raise absent(USER)
-    return versioned(users.shown(user, await call.services.titles.of([user])))
+    return versioned(users.shown(user, await call.services.personal_data.of([user])))
 
 
 async def change(call: Call) -> Response:

@@ -12,6 +12,7 @@ from schemas.vault import (
     SIGNING_KEY,
     SIGNING_KEY_BOUND_TO,
     bound_to_credential,
+    bound_to_identity,
     bound_to_run,
     bound_to_title,
     bound_to_token,
@@ -29,7 +30,7 @@ ENDING = (
 )
 """The events after which a secret opens nothing any more."""
 
-_TYPES = ("CredentialCreated", "UserCreated", "TokenIssued", *ENDING)
+_TYPES = ("CredentialCreated", "UserCreated", "IdentityLinked", "TokenIssued", *ENDING)
 
 
 @dataclass(slots=True)
@@ -43,8 +44,8 @@ class Reference:
 
 @dataclass(slots=True)
 class _Stream:
-    """What one stream has said so far: all its secrets, and those in use by what they are (`secret`, `password`, `title`, or the
-    id of an API token).
+    """What one stream has said so far: all its secrets, and those in use by what they are (`secret`, `password`, `title`,
+    `identity`, or the id of an API token).
     """
 
     all: list[Reference] = field(default_factory=list)
@@ -73,6 +74,8 @@ class References:
                     each.shredded = True
             case "UserCreated" | "PasswordChanged", {"password": str(ident)}:
                 self._replaces(known, "password", time, ident, bound_to_user(name))
+            case "IdentityLinked", {"secret": str(ident)}:
+                self._replaces(known, "identity", time, ident, bound_to_identity(name))
             case "TitleChanged", {"secret": str(ident)}:
                 self._replaces(known, "title", time, ident, bound_to_title(name))
             case "TitleChanged", _:

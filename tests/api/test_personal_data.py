@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import select
 
-from api import titles as module
-from api.titles import Titles
+from api import personal_data as module
+from api.personal_data import PersonalData
 from infra.vaults import sweeping
 from infra.vaults.references import references
 from projections.tables import users
@@ -258,7 +258,7 @@ async def newer(server: Server, than: int) -> bool:
     return await live_generation(server) > than
 
 
-# --- what a vault is asked for titles, and what when it does not answer ------------------------------------------------
+# --- what a vault is asked for, and what when it does not answer ------------------------------------------------
 
 
 class Asked:
@@ -275,50 +275,53 @@ class Asked:
         return {ident: f"{bound_to}".encode() for ident, bound_to in wanted.items() if ident != "gone"}
 
 
-def rows(*idents: str) -> list[dict[str, str]]:
-    return [{"name": f"u-{ident}", "sealed_title": ident} for ident in idents]
+def rows(*idents: str) -> list[dict[str, Any]]:
+    return [{"name": f"u-{ident}", "sealed_title": ident, "linked": None} for ident in idents]
 
 
 async def test_a_page_of_titles_is_asked_for_at_once_and_only_what_is_not_remembered():
     vault = Asked()
-    titles = Titles(vault)  # type: ignore[arg-type]
-    found = await titles.of([*rows("a", "b", "gone"), {"name": "x", "sealed_title": None}])
+    known = PersonalData(vault)  # type: ignore[arg-type]
+    found = await known.of([*rows("a", "b", "gone"), {"name": "x", "sealed_title": None, "linked": None}])
     assert found == {"a": "user/u-a/title", "b": "user/u-b/title"}
-    assert await titles.of(rows("b", "c")) == {"b": "user/u-b/title", "c": "user/u-c/title"}
-    assert await titles.of([]) == {}
-    assert vault.asked == [{"a", "b", "gone"}, {"c"}]
+    assert await known.of(rows("b", "c")) == {"b": "user/u-b/title", "c": "user/u-c/title"}
+    linked = [{"name": "x", "sealed_title": None, "linked": {"identity": "digest", "secret": "who"}}]
+    before = [{"name": "x", "sealed_title": None, "linked": {"issuer": "https://id.example.org", "subject": "x"}}]
+    assert await known.of([*linked, *before]) == {"who": "user/x/identity"}
+    assert await known.of([]) == {}
+    assert vault.asked == [{"a", "b", "gone"}, {"c"}, {"who"}]
 
 
 async def test_a_title_is_forgotten_when_told_and_by_itself(monkeypatch: pytest.MonkeyPatch):
     vault = Asked()
-    titles = Titles(vault)  # type: ignore[arg-type]
-    await titles.of(rows("a"))
-    titles.forget(["a", "never known"])
-    assert titles._kept == {}
+    known = PersonalData(vault)  # type: ignore[arg-type]
+    await known.of(rows("a"))
+    known.forget(["a", "never known"])
+    assert known._kept == {}
     monkeypatch.setattr(module, "KEPT_S", 0.01)
-    await titles.of(rows("a"))
-    assert titles._kept
+    await known.of(rows("a"))
+    assert known._kept
 
     async def none_is_left() -> bool:
-        return not titles._kept
+        return not known._kept
 
     await eventually_async(none_is_left)
     monkeypatch.setattr(module, "MOST_KEPT", 3)
-    await titles.of(rows(*"abcde"))
-    assert len(titles._kept) <= 3
+    await known.of(rows(*"abcde"))
+    assert len(known._kept) <= 3
 
 
 async def test_a_silent_vault_is_left_alone_for_a_moment(monkeypatch: pytest.MonkeyPatch):
     vault = Asked()
-    titles = Titles(vault)  # type: ignore[arg-type]
+    known = PersonalData(vault)  # type: ignore[arg-type]
     monkeypatch.setattr(module, "RESTS_S", 0.01)
     vault.silent = True
-    assert await titles.of(rows("a")) == {}
-    assert await titles.of(rows("a")) == {} and len(vault.asked) == 1
+    assert await known.of(rows("a")) == {}
+    assert await known.of(rows("a")) == {} and len(vault.asked) == 1
     vault.silent = False
 
     async def is_known() -> bool:
-        return bool(await titles.of(rows("a")))
+        return bool(await known.of(rows("a")))
 
     await eventually_async(is_known)
 

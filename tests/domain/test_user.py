@@ -16,6 +16,7 @@ from domain.user import (
     CreateUser,
     EndSessions,
     EraseUser,
+    IdentityLinked,
     IssueToken,
     PasswordChanged,
     RecordSignIn,
@@ -37,6 +38,7 @@ from domain.user import (
     UserLinked,
     UserRetitled,
     UserState,
+    digest_before,
 )
 from tests.support.specification import beside, folded, given
 
@@ -154,7 +156,7 @@ def test_erasing_again_changes_nothing():
         RecordSignIn("s2"),
         ISSUE,
         RevokeToken("t1"),
-        SignInWithProvider("bob", "https://id.example.org", "b-1", ("viewer",), "s2"),
+        SignInWithProvider("bob", "b-digest", ("viewer",), "s2"),
     ],
     ids=lambda command: type(command).__name__,
 )
@@ -300,11 +302,12 @@ def test_every_role_may_something_and_every_permission_has_a_holder_who_is_a_rol
 
 ISSUER = "https://id.example.org"
 CAROL = "user/carol"
-LINKED = [UserCreated("carol", None), UserLinked(ISSUER, "c-1"), TitleChanged("title-1"), RoleGranted("operator")]
+LINKED = [UserCreated("carol", None), IdentityLinked("c-1", "who-1"), TitleChanged("title-1"), RoleGranted("operator")]
+LINKED_BEFORE = [UserCreated("carol", None, "Carol"), UserLinked(ISSUER, "c"), RoleGranted("operator")]
 
 
-def by_provider(session="s1", roles=("operator",), subject="c-1", title=None, issuer=ISSUER):
-    return SignInWithProvider("carol", issuer, subject, roles, session, title)
+def by_provider(session="s1", roles=("operator",), identity="c-1", title=None, before=None):
+    return SignInWithProvider("carol", identity, roles, session, "who-1", title, before)
 
 
 def test_whom_the_identity_provider_names_first_is_made_linked_and_signed_in():
@@ -324,18 +327,32 @@ def test_whom_the_provider_gives_no_role_any_more_loses_all_and_does_not_sign_in
     given(CAROL, []).when(by_provider(roles=())).then_rejected("validation_failed", "roles")
 
 
-@pytest.mark.parametrize("other", [by_provider(subject="c-2"), by_provider(issuer="https://evil.example.org")])
+@pytest.mark.parametrize("other", [by_provider(identity="c-2"), by_provider(identity="c-2", before=digest_before(ISSUER, "c"))])
 def test_a_name_is_not_given_to_another_user_of_a_provider(other):
     given(CAROL, LINKED).when(other).then_rejected("user_not_linked")
+
+
+def test_whom_an_event_from_before_names_in_clear_is_linked_anew_by_the_digest_at_the_next_sign_in():
+    signing_in = by_provider(before=digest_before(ISSUER, "c"))
+    after = given(CAROL, LINKED_BEFORE).when(signing_in).then([IdentityLinked("c-1", "who-1"), SignedIn("s1")])
+    assert (folded(CAROL, after).linked, folded(CAROL, after).identity) == (None, "c-1")
+    given(CAROL, after).when(by_provider("s2")).then([SignedIn("s2")])
+
+
+@pytest.mark.parametrize("before", [None, digest_before(ISSUER, "d"), digest_before("https://evil.example.org", "c")])
+def test_whom_an_event_from_before_names_in_clear_is_nobody_else(before):
+    given(CAROL, LINKED_BEFORE).when(by_provider(before=before)).then_rejected("user_not_linked")
+    given(CAROL, LINKED_BEFORE).when(ChangePassword("pw-1")).then_rejected("user_linked")
+    assert not DECIDER.is_finished(folded(CAROL, LINKED_BEFORE))
 
 
 def test_who_is_linked_gets_no_second_name():
     """A new name at the provider, in other groups, would leave the roles and tokens of the old one with them."""
     listed = DECIDER.listed_as(folded(CAROL, LINKED), "carol")
-    renamed = SignInWithProvider("carol2", ISSUER, "c-1", ("viewer",), "s2")
+    renamed = SignInWithProvider("carol2", "c-1", ("viewer",), "s2")
     given("user/carol2", [], administrators("admin", listed)).when(renamed).then_rejected("identity_linked")
-    other = SignInWithProvider("dora", ISSUER, "d-1", ("viewer",), "s2")
-    made = [UserCreated("dora", None), UserLinked(ISSUER, "d-1"), RoleGranted("viewer"), SignedIn("s2")]
+    other = SignInWithProvider("dora", "d-1", ("viewer",), "s2", "who-2")
+    made = [UserCreated("dora", None), IdentityLinked("d-1", "who-2"), RoleGranted("viewer"), SignedIn("s2")]
     given("user/dora", [], administrators("admin", listed)).when(other).then(made)
     given(CAROL, LINKED, administrators("admin", listed)).when(by_provider()).then([SignedIn("s1")])
     assert not DECIDER.is_finished(folded(CAROL, [*LINKED, UserDisabled()])), "nor who was disabled"

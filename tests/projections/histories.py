@@ -193,7 +193,7 @@ def _change_user(history: History, random: Random) -> None:
                     f"vault-{random.randrange(3)}", random.choice([None, "vault-2"]), random.choice([None, session])
                 ),
                 user.RecordSignIn(session, random.choice([None, "vault-2"])),
-                user.SignInWithProvider(name, "https://id.example.org", f"subject-{name}", roles, session, "vault-7"),
+                user.SignInWithProvider(name, f"digest-{name}", roles, session, "vault-8", "vault-7"),
                 user.RecordSignInFailures(3, NOON, NOON),
                 user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON),
                 user.EndSessions(random.choice([None, (session,)]), "sign_out"),

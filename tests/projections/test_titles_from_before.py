@@ -1,4 +1,4 @@
-"""Is a title that stands in clear in an event from before shown until something takes its place?"""
+"""Is what stands in clear in an event from before shown until something takes its place?"""
 
 from random import Random
 from typing import Any
@@ -37,6 +37,15 @@ async def row_after(database: Database, *events: Any) -> Any:
 async def test_the_row_has_the_last_title_that_was_given(database: Database, after: list[Any], title: str, sealed: str | None):
     row = await row_after(database, *BORN, *after)
     assert (row["title"], row["sealed_title"]) == (title, sealed)
+
+
+async def test_whom_a_provider_names_is_a_digest_in_the_row_once_it_is_linked_by_one(database: Database):
+    assert (await row_after(database, *BORN))["linked"] == {"issuer": "https://id.example.org", "subject": "b-1"}
+
+
+async def test_the_digest_takes_the_place_of_what_stood_there_in_clear(database: Database):
+    row = await row_after(database, *BORN, user.IdentityLinked("digest", "vault-1"))
+    assert row["linked"] == {"identity": "digest", "secret": "vault-1"}
 
 
 async def test_after_an_erasure_the_row_has_nothing_of_the_person(database: Database):

@@ -18,6 +18,7 @@ from tests.api import (
     test_audit_trail,
     test_limits,
     test_lists,
+    test_personal_data,
     test_roles,
     test_runs,
     test_secrets,
@@ -122,6 +123,14 @@ async def test_who_is_linked_is_found_alike(server):
         assert users.name_of_linked(connection, "https://id.example.org", "d'1") == "carol"
         assert users.name_of_linked(connection, "https://id.example.org", "d'2") is None
         assert users.name_of_identity(connection, "c'1") is None
+
+
+async def test_an_erased_user_is_nobody_alike(server):
+    await test_personal_data.test_of_an_erased_user_nothing_but_the_name_is_left(server)
+
+
+async def test_read_models_rebuilt_after_an_erasure_are_alike(server):
+    await test_personal_data.test_read_models_rebuilt_after_an_erasure_are_as_they_were(server)
 
 
 async def test_a_secret_sealed_again_while_it_is_swept_is_there_afterwards(server, monkeypatch):

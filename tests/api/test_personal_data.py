@@ -108,6 +108,15 @@ async def test_a_former_title_is_let_go_of_after_a_minute(server: Server):
         assert references(connection, runs=False)[first].bound_to == bound_to_title("bob")
 
 
+async def test_a_title_in_use_stays_however_long_it_is_swept_for(server: Server):
+    await made(server, "/users", BOB)
+    await server.get("/users/bob/history", headers={"Ops-Min-Version": "user/bob@3"})
+    writer, now, kept = server.given.vault._writer, server.clock.now(), await sealed(server)
+    for later in (timedelta(0), 2 * sweeping.UNNAMED_FOR):
+        assert sweeping.sweep_unnamed(writer, now + later) == [] and over(server, later) == ([], [])
+    assert await sealed(server) == kept and (await shown(server))["title"] == TITLE
+
+
 async def test_a_title_that_came_to_nothing_is_destroyed(server: Server):
     await made(server, "/users", BOB)
     before = await sealed(server)

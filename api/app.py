@@ -25,6 +25,7 @@ from api.log_check import LogCheck
 from api.metrics import Metrics
 from api.own_record import record
 from api.permit import Denied
+from api.personal_data import PersonalData
 from api.ports import ApiDependencies
 from api.problem_details import Problem, correlation_of
 from api.rate_limit import Kind
@@ -50,7 +51,8 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
     failures = Counted(settings.audit_window_s, sign_in_failures)
     denied = Counted(settings.audit_window_s, denied_commands)
-    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied)
+    personal = PersonalData(given.vault)
+    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied, personal)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()

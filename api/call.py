@@ -15,6 +15,7 @@ from api.freshness import Freshness
 from api.log_check import LogCheck
 from api.metrics import Metrics
 from api.paging import Order, Page, page_of
+from api.personal_data import PersonalData
 from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
@@ -38,6 +39,7 @@ class Services:
     hashing: asyncio.Semaphore
     sign_in_failures: Counted
     denied_commands: Counted
+    personal_data: PersonalData
 
 
 @dataclass(frozen=True, slots=True)

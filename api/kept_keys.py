@@ -24,9 +24,12 @@ async def load_keys(vault: Vault, randomness: Randomness, before: Callable[[str]
         return ApiKeys(
             fingerprints=await _kept(vault, "fingerprints", before("fingerprints")),
             cursors=await _kept(vault, "cursors", before("cursors")),
+            identities=await _kept(vault, "identities", made(_BYTES)),
         )
     return ApiKeys(
-        fingerprints=await _kept(vault, "fingerprints", made(_BYTES)), cursors=await _kept(vault, "cursors", made(_BYTES))
+        fingerprints=await _kept(vault, "fingerprints", made(_BYTES)),
+        cursors=await _kept(vault, "cursors", made(_BYTES)),
+        identities=await _kept(vault, "identities", made(_BYTES)),
     )
 
 

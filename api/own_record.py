@@ -14,24 +14,38 @@ from schemas.actor import Actor
 
 async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> int:
     """Append what `command` causes to the user's stream, by the user unless said: the stream's version then. See `recorded`."""
-    return await recorded(call, stream_of(USER, user), command, Caller(actor or Actor("user", user), user))
+    return await recorded(own_write(call, user, actor), command)
 
 
-async def recorded(call: Call, stream: str, command: Any, by: Caller) -> int:
-    """Append what `command` causes to the stream: its version then.
+def own_write(call: Call, user: str, actor: Actor | None = None) -> Write:
+    """A write on the user's stream, by the user unless said, as if the user had asked for it."""
+    return write_by(call, stream_of(USER, user), Caller(actor or Actor("user", user), user))
+
+
+def write_by(call: Call, stream: str, caller: Caller) -> Write:
+    """A write on the stream that `caller` asks for, whatever the request under way is."""
+    key = str(call.given.ids.new_id())
+    said = hmac.new(call.given.keys.fingerprints, f"{stream}\0{key}".encode(), hashlib.sha256).hexdigest()
+    return Write(replace(call, caller=caller), stream, key, False, said, None)
+
+
+async def recorded(write: Write, command: Any) -> int:
+    """Append what `command` causes: the stream's version then.
 
     Raises `Rejection` when it is none of that, or another `Problem` when it is not known to be recorded in time.
     """
-    key = str(call.given.ids.new_id())
-    said = hmac.new(call.given.keys.fingerprints, f"{stream}\0{key}".encode(), hashlib.sha256).hexdigest()
-    asking = replace(call, caller=by)
     try:
-        return (await outcome_of(Write(asking, stream, key, False, said, None), command)).version
+        return (await outcome_of(write, command)).version
     except Pending:
         raise Problem("sessions_unavailable", "it could not be recorded in time") from None
 
 
 async def record_in_force(call: Call, user: str, command: Any) -> None:
     """The same by the user, and wait until the read model that requests are judged by shows it."""
-    version = await record(call, user, command)
-    await call.services.freshness.versions([(stream_of(USER, user), version)], ("users",))
+    await in_force_once_recorded(own_write(call, user), command)
+
+
+async def in_force_once_recorded(write: Write, command: Any) -> None:
+    """The same for a write that was begun already."""
+    version = await recorded(write, command)
+    await write.call.services.freshness.versions([(write.stream, version)], ("users",))

@@ -71,10 +71,11 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeys:
-    """Keys derived from the vault's master key, one a purpose."""
+    """Keys that lie in the vault, one a purpose. `identities` is never another: by it an identity provider's users are known."""
 
     fingerprints: bytes
     cursors: bytes
+    identities: bytes
 
 
 @dataclass(slots=True)

@@ -106,8 +106,9 @@ _ERROR = Shape("Failure", {"code": "host_key_changed", "message": "the target sh
 _AUTHOR = Shape("Actor", {"kind": "user", "name": "admin"})
 
 USER = Shape("User", {
-    "name": "admin", "title": "", "roles": ["administrator"], "disabled": False, "service": False,
-    "linked": Maybe({"issuer": "https://id.example.org", "subject": "248289761001"}),
+    "name": "admin", "title": Maybe("Ada Admin"), "sealed_title": Maybe(EVENT_ID),
+    "roles": ["administrator"], "disabled": False, "erased": False, "service": False,
+    "linked": Maybe({"issuer": Maybe("https://id.example.org"), "subject": Maybe("248289761001")}),
     "last_sign_in_at": Maybe(LATER), "created_at": TIME, "updated_at": LATER, "version": 2,
 })  # fmt: skip
 

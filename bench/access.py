@@ -100,7 +100,7 @@ def _user(number: int, count: int) -> dict[str, Any]:
     held = [f"r-{(first + n) % count}" for n in range(_MOST_HELD)]
     roles_of = (["operator"], held[-1:], held)[number % 3]
     row = {"name": f"u-{number}", "title": "", "password": "p", "linked": None, "roles": roles_of, "disabled": False}
-    return {**row, "sessions": ["s"], "tokens": [], "last_sign_in_at": None, **_known(2)}
+    return {**row, "sealed_title": None, "erased": False, "sessions": ["s"], "tokens": [], "last_sign_in_at": None, **_known(2)}
 
 
 def _known(version: int) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 All users live in one shard, so that the rule "the last administrator stays" is exact: whoever decides sees who else is one. Roles
 live there, too: one that is granted is there at that moment.
-Passwords and tokens are never here: the vault keeps their hashes, under ids that may be seen.
+Passwords and tokens are never here: the vault keeps their hashes, under ids that may be seen. Nor is what says who a person is,
+so that it can be erased: the vault keeps titles, and whom an identity provider names; of that a keyed digest is here, too.
+(Events from before hold both in clear.)
 
 Commands, events, state, fold and decide, in that order. Event names and fields are stored for ever.
 """
@@ -36,19 +38,24 @@ class CreateFirstAdministrator:
 
 @dataclass(frozen=True, slots=True)
 class CreateUser:
-    """Make a user. A person has a password (`password` is its hash's id in the vault), a service account has tokens only."""
+    """Make a user. A person has a password (`password` is its hash's id in the vault), a service account has tokens only.
+
+    `sealed_title` is the id under which the vault holds the title; None: there is none.
+    """
 
     name: str
-    title: str = ""
+    sealed_title: str | None = None
     roles: tuple[str, ...] = ()
     password: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeUser:
-    """Change what is not None: the title, the roles (all of them), whether the user is disabled."""
+    """Change what is not None: the title (its id in the vault, empty to have none), the roles (all of them), whether the user is
+    disabled.
+    """
 
-    title: str | None = None
+    sealed_title: str | None = None
     roles: tuple[str, ...] | None = None
     disabled: bool | None = None
 
@@ -77,14 +84,19 @@ class RecordSignIn:
 class SignInWithProvider:
     """An identity provider says who this is: `session` begins, with the roles that it gives. Who is new here is made. Who is
     given no role any more loses those of before, and no session begins.
+
+    `identity` is the keyed digest of issuer and subject; the vault has them in clear under `sealed_identity`. `linked_before` is
+    what `digest_before` makes of the same where an event from before holds them. `sealed_title` is as in `ChangeUser`: None
+    where the provider says the title that there is.
     """
 
     name: str
-    title: str
-    issuer: str
-    subject: str
+    identity: str
     roles: tuple[str, ...]
     session: str
+    sealed_identity: str | None = None
+    sealed_title: str | None = None
+    linked_before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,11 @@ class RevokeToken:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class EraseUser:
+    """End the user for good, and have what the vault holds of who it is destroyed. The name stays taken."""
+
+
 Command = (
     CreateFirstAdministrator
     | CreateUser
@@ -146,12 +163,15 @@ Command = (
     | EndSessions
     | IssueToken
     | RevokeToken
+    | EraseUser
 )
 
 
 @dataclass(frozen=True, slots=True)
 class UserCreated:
-    """A user exists; the password's hash is in the vault under `password`, a service account has none."""
+    """A user exists; the password's hash is in the vault under `password`, a service account has none. Only events from before
+    hold a title.
+    """
 
     name: str
     password: str | None
@@ -160,17 +180,34 @@ class UserCreated:
 
 @dataclass(frozen=True, slots=True)
 class UserLinked:
-    """The user is the one whom this identity provider calls `subject`, and signs in through it alone."""
+    """The user is the one whom this identity provider calls `subject`, and signs in through it alone: in events from before."""
 
     issuer: str
     subject: str
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityLinked:
+    """The user is the one of an identity provider of whom this is the keyed digest, and signs in through it alone; who that is
+    is in the vault under `secret`, unless it did not answer then.
+    """
+
+    identity: str
+    secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class UserRetitled:
-    """The user's title is another one."""
+    """The user's title is another one, in clear: in events from before."""
 
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class TitleChanged:
+    """The user's title is another one, in the vault under `secret`; the one before opens no more. None: there is none."""
+
+    secret: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +294,17 @@ class TokenRevoked:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class UserErased:
+    """The user has ended for good, with every session, API token, role and link; the vault destroys what says who it was."""
+
+
 Event = (
     UserCreated
     | UserLinked
+    | IdentityLinked
     | UserRetitled
+    | TitleChanged
     | RoleGranted
     | RoleRevoked
     | UserDisabled
@@ -272,6 +316,7 @@ Event = (
     | SessionsEnded
     | TokenIssued
     | TokenRevoked
+    | UserErased
 )
 
 
@@ -287,7 +332,15 @@ class UserState:
     sessions: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     linked: tuple[str, str] | None = None
-    """Issuer and subject of the identity provider's user."""
+    """Issuer and subject of the identity provider's user, from an event from before."""
+    sealed_title: str | None = None
+    erased: bool = False
+    identity: str | None = None
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether an identity provider says who this is."""
+        return self.linked is not None or self.identity is not None
 
     @property
     def administers(self) -> bool:
@@ -308,8 +361,12 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
             return UserState(name, title, password=password)
         case UserLinked(issuer, subject):
             return replace(state, linked=(issuer, subject))
+        case IdentityLinked(identity):
+            return replace(state, linked=None, identity=identity)
         case UserRetitled(title):
-            return replace(state, title=title)
+            return replace(state, title=title, sealed_title=None)
+        case TitleChanged(secret):
+            return replace(state, title="", sealed_title=secret)
         case RoleGranted(role):
             return replace(state, roles=(*state.roles, role))
         case RoleRevoked(role):
@@ -328,6 +385,8 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
             return replace(state, tokens=(*state.tokens, token))
         case TokenRevoked(token):
             return replace(state, tokens=tuple(t for t in state.tokens if t != token))
+        case UserErased():
+            return UserState(state.name, disabled=True, erased=True)
         case SignInsFailed() | CommandsDenied():
             return state
 
@@ -343,15 +402,14 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
     if not state.name:
         raise Absent("user_not_found", "there is no such user")
     match command:
+        case EraseUser():
+            return _erase(state, companion)
+        case RecordSignInFailures() | RecordDeniedCommands() | EndSessions():
+            return _noted(command, state)
+        case _ if state.erased:
+            raise Conflict("user_erased", f"user {state.name} is erased")
         case ChangeUser():
             return _change(command, state, companion)
-        case RecordSignInFailures(count, since, until):
-            return [SignInsFailed(count, since, until)]
-        case RecordDeniedCommands(counts, since, until):
-            return [CommandsDenied(dict(counts), since, until)]
-        case EndSessions(sessions, reason):
-            ending = tuple(s for s in state.sessions if sessions is None or s in sessions)
-            return [SessionsEnded(ending, reason)] if ending else []
         case RevokeToken(token):
             if token not in state.tokens:
                 raise Absent("token_not_found", f"user {state.name} has no such token")
@@ -360,39 +418,69 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
             return _open(command, state)
 
 
+def _noted(command: RecordSignInFailures | RecordDeniedCommands | EndSessions, state: UserState) -> Sequence[Event]:
+    """What happens to a user whoever it is."""
+    match command:
+        case RecordSignInFailures(count, since, until):
+            return [SignInsFailed(count, since, until)]
+        case RecordDeniedCommands(counts, since, until):
+            return [CommandsDenied(dict(counts), since, until)]
+        case EndSessions(sessions, reason):
+            ending = tuple(s for s in state.sessions if sessions is None or s in sessions)
+            return [SessionsEnded(ending, reason)] if ending else []
+
+
 def _create(command: CreateFirstAdministrator | CreateUser, state: UserState, companion: Companion | None) -> Sequence[Event]:
     if state.name:
         raise Conflict("user_exists", f"user {state.name} exists already")
     check_slug(command.name)
     if isinstance(command, CreateFirstAdministrator):
         return [UserCreated(command.name, command.password), RoleGranted(ADMINISTRATOR)]
-    if errors := [*check_title(command.title), *_role_errors(command.roles, (), companion)]:
+    if errors := _role_errors(command.roles, (), companion):
         raise Invalid(*errors)
-    return [UserCreated(command.name, command.password, command.title), *(RoleGranted(role) for role in command.roles)]
+    titled = _titled(command.sealed_title, UserState())
+    return [UserCreated(command.name, command.password), *titled, *(RoleGranted(role) for role in command.roles)]
+
+
+def _titled(sealed_title: str | None, state: UserState) -> list[Event]:
+    """What changes when the title is to be this one: None leaves it, an empty id takes it away."""
+    if sealed_title is None or (sealed_title == "" and not state.title and state.sealed_title is None):
+        return []
+    return [TitleChanged(sealed_title or None)] if sealed_title != state.sealed_title else []
 
 
 def _change(command: ChangeUser, state: UserState, companion: Companion | None) -> Sequence[Event]:
-    if command.roles is not None and state.linked is not None and set(command.roles) != set(state.roles):
+    if command.roles is not None and state.is_linked and set(command.roles) != set(state.roles):
         raise Conflict("user_linked", f"the identity provider says which roles user {state.name} has")
     wanted = command.roles if command.roles is not None else state.roles
-    if errors := [*check_title(command.title or ""), *_role_errors(command.roles or (), state.roles, companion)]:
+    if errors := _role_errors(command.roles or (), state.roles, companion):
         raise Invalid(*errors)
-    events: list[Event] = []
-    if command.title is not None and command.title != state.title:
-        events.append(UserRetitled(command.title))
+    events = _titled(command.sealed_title, state)
     events += [RoleGranted(role) for role in wanted if role not in state.roles]
     events += [RoleRevoked(role) for role in state.roles if role not in wanted]
     if command.disabled is not None and command.disabled != state.disabled:
         events.append(UserDisabled() if command.disabled else UserEnabled())
-    others = [name for name in users_in(companion.unfinished) if name != state.name] if companion else []
-    if state.administers and not fold(state, events).administers and not others:
-        raise Conflict("last_administrator", f"user {state.name} is the last administrator who may act")
+    _check_one_stays(state, fold(state, events), companion)
     return events
+
+
+def _erase(state: UserState, companion: Companion | None) -> Sequence[Event]:
+    if state.erased:
+        return []
+    _check_one_stays(state, fold(state, [UserErased()]), companion)
+    return [UserErased()]
+
+
+def _check_one_stays(before: UserState, after: UserState, companion: Companion | None) -> None:
+    """Raise `Conflict` when nobody would be left who may act as administrator."""
+    others = [name for name in users_in(companion.unfinished) if name != before.name] if companion else []
+    if before.administers and not after.administers and not others:
+        raise Conflict("last_administrator", f"user {before.name} is the last administrator who may act")
 
 
 def _open(command: ChangePassword | RecordSignIn | IssueToken, state: UserState) -> Sequence[Event]:
     """What a disabled user cannot have, except another password from an administrator."""
-    if isinstance(command, ChangePassword) and state.linked is not None:
+    if isinstance(command, ChangePassword) and state.is_linked:
         raise Conflict("user_linked", f"user {state.name} signs in through the identity provider alone")
     if isinstance(command, ChangePassword) and command.proved is None:
         return [PasswordChanged(command.password, True)]
@@ -420,33 +508,42 @@ def _sign_in_with_provider(command: SignInWithProvider, state: UserState, compan
     """A user of one's own is nobody else's: a name that is taken here is not given to whoever has it elsewhere, and who has a
     name here gets no second one, or what is taken from the one would stay with the other.
     """
-    who = (command.issuer, command.subject)
-    here = _linked_entry(who, command.name)
-    if companion and any(entry.startswith(_linked_entry(who)) and entry != here for entry in companion.unfinished):
+    who = f"linked/{command.identity}/"
+    if companion and any(entry.startswith(who) and entry != f"{who}{command.name}" for entry in companion.unfinished):
         raise Conflict("identity_linked", "this user of the identity provider has another name here")
-    if state.name and state.linked != who:
+    if state.erased:
+        raise Conflict("user_erased", f"user {state.name} is erased")
+    is_before = state.linked is not None and digest_before(*state.linked) == command.linked_before
+    if state.name and not is_before and state.identity != command.identity:
         raise Conflict("user_not_linked", f"user {state.name} does not sign in as this user of the identity provider")
     if state.disabled:
         raise Conflict("user_disabled", f"user {state.name} is disabled")
     if command.session in state.sessions:
         return []
     check_slug(command.name)
-    if errors := [*check_title(command.title), *_role_errors(command.roles, state.roles, companion)]:
+    if errors := _role_errors(command.roles, state.roles, companion):
         raise Invalid(*errors)
     if not command.roles and not state.name:
         raise Invalid(FieldError("roles", "are none"))
-    events: list[Event] = [] if state.name else [UserCreated(command.name, None, command.title), UserLinked(*who)]
-    if state.name and command.title != state.title:
-        events.append(UserRetitled(command.title))
+    events: list[Event] = [] if state.name else [UserCreated(command.name, None)]
+    if state.identity != command.identity:
+        events.append(IdentityLinked(command.identity, command.sealed_identity))
+    events += _titled(command.sealed_title, state)
     events += [RoleGranted(role) for role in command.roles if role not in state.roles]
     events += [RoleRevoked(role) for role in state.roles if role not in command.roles]
     return [*events, *_begin(command.session, state)] if command.roles else events
 
 
-def _linked_entry(who: tuple[str, str], name: str = "") -> str:
-    """What a linked user is called among those that live with the users."""
-    digest = hashlib.sha256("\0".join(who).encode(errors="surrogatepass")).hexdigest()
-    return f"linked/{digest}/{name}"
+def digest_before(issuer: str, subject: str) -> str:
+    """What stands for an identity provider's user whom an event from before names in clear."""
+    return hashlib.sha256(f"{issuer}\0{subject}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _listed_as(state: UserState, name: str) -> str:
+    """What a user is called among those that live with the users."""
+    if not state.is_linked:
+        return name
+    return f"linked/{digest_before(*state.linked) if state.linked else state.identity}/{name}"
 
 
 def _check_proof(password: str | None, state: UserState) -> None:
@@ -493,6 +590,6 @@ DECIDER: Decider[Command, UserState, Event] = Decider(
     decide,
     fold,
     companion=lambda command: USERS,
-    is_finished=lambda state: not state.administers and state.linked is None,
-    listed_as=lambda state, name: name if state.linked is None else _linked_entry(state.linked, name),
+    is_finished=lambda state: not state.administers and not state.is_linked,
+    listed_as=_listed_as,
 )

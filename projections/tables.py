@@ -69,9 +69,11 @@ users = Table(
     metadata,
     Column("name", _ID, primary_key=True),
     Column("title", String(200), nullable=False),
+    Column("sealed_title", String(80)),
     Column("password", String(80)),
     Column("roles", _JSON, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    Column("erased", Boolean, nullable=False),
     Column("sessions", _JSON, nullable=False),
     Column("tokens", _JSON, nullable=False),
     Column("linked", _JSON),
@@ -81,6 +83,9 @@ users = Table(
     Column("version", BigInteger, nullable=False),
     Column("offset", BigInteger, nullable=False),
 )
+"""`title` is one in clear, of an event from before; others lie in the vault under `sealed_title`. `linked` is a keyed digest
+(`identity`) and the vault's id of whom it stands for (`secret`); or, from before, `issuer` and `subject` in clear.
+"""
 
 roles = Table(
     "roles",

@@ -6,17 +6,20 @@ from typing import Any
 from domain.identity import USER, kind_of, name_of
 from domain.user import (
     CommandsDenied,
+    IdentityLinked,
     PasswordChanged,
     RoleGranted,
     RoleRevoked,
     SessionsEnded,
     SignedIn,
     SignInsFailed,
+    TitleChanged,
     TokenIssued,
     TokenRevoked,
     UserCreated,
     UserDisabled,
     UserEnabled,
+    UserErased,
     UserLinked,
     UserRetitled,
 )
@@ -25,6 +28,8 @@ from projections.fact import Fact
 from projections.own_rows import OwnRows
 from projections.projection import Projection, RowPerStream
 from projections.tables import stored_time, users
+
+_NOTHING_OF_A_PERSON: Row = {"title": "", "sealed_title": None, "password": None, "linked": None}
 
 
 def _own(fact: Fact) -> Iterable[Key]:
@@ -42,6 +47,8 @@ def _fold(own: OwnRows, fact: Fact) -> None:
         "sessions": [],
         "tokens": [],
         "linked": None,
+        "sealed_title": None,
+        "erased": False,
         "last_sign_in_at": None,
     }
     changed = _changed(row, fact.event, time)
@@ -56,8 +63,12 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
             return {"password": password, "title": title}
         case UserLinked(issuer, subject):
             return {"linked": {"issuer": issuer, "subject": subject}}
+        case IdentityLinked(identity, secret):
+            return {"linked": {"identity": identity, "secret": secret}}
         case UserRetitled(title):
-            return {"title": title}
+            return {"title": title, "sealed_title": None}
+        case TitleChanged(secret):
+            return {"title": "", "sealed_title": secret}
         case RoleGranted(role):
             return {"roles": [*row["roles"], role]}
         case RoleRevoked(role):
@@ -78,10 +89,12 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
             return {"tokens": [*row["tokens"], {**issued, "issued_at": time, "expires_at": stored_time(expires_at)}]}
         case TokenRevoked(token):
             return {"tokens": [held for held in row["tokens"] if held["token"] != token]}
+        case UserErased():
+            return {**_NOTHING_OF_A_PERSON, "disabled": True, "erased": True, "roles": [], "sessions": [], "tokens": []}
         case SignInsFailed() | CommandsDenied():
             return {}
         case _:
             raise TypeError(f"{type(event).__name__} is no event of a user")
 
 
-USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=3)
+USERS = Projection("users", ("users",), (RowPerStream(users, _own, _fold),), revision=5)

@@ -34,6 +34,7 @@ TABLE: dict[str, CommandType] = {
         CommandType(user.IssueToken, USER, "people"),
         CommandType(user.RevokeToken, USER, "people"),
         CommandType(user.RecordDeniedCommands, USER, "people"),
+        CommandType(user.EraseUser, USER, "people"),
         CommandType(role.DefineRole, ROLE, "people"),
         CommandType(role.ChangeRole, ROLE, "people"),
         CommandType(role.RemoveRole, ROLE, "people"),

@@ -23,7 +23,7 @@ class Consequences:
 _INVALID = "validation_failed"
 _NO_CREDENTIAL = ("credential_not_found", "credential_revoked")
 _NO_TARGET = ("target_not_found", "target_retired")
-_NO_USER = "user_not_found"
+_NO_USER = ("user_not_found", "user_erased")
 _NO_ROLE = ("role_not_found", "role_removed")
 _NO_JOB = ("job_not_found", "job_archived")
 _NO_RUN = ("run_not_found", "run_finished")
@@ -31,30 +31,31 @@ _NOT_HELD = (*_NO_RUN, "stale_epoch")
 
 TABLE: dict[type[Any], Consequences] = {
     user.CreateFirstAdministrator: Consequences((user.UserCreated, user.RoleGranted), ("user_exists", _INVALID)),
-    user.CreateUser: Consequences((user.UserCreated, user.RoleGranted), ("user_exists", _INVALID)),
+    user.CreateUser: Consequences((user.UserCreated, user.TitleChanged, user.RoleGranted), ("user_exists", _INVALID)),
     user.ChangeUser: Consequences(
-        (user.UserRetitled, user.RoleGranted, user.RoleRevoked, user.UserDisabled, user.UserEnabled),
-        (_NO_USER, "user_linked", "last_administrator", _INVALID),
+        (user.TitleChanged, user.RoleGranted, user.RoleRevoked, user.UserDisabled, user.UserEnabled),
+        (*_NO_USER, "user_linked", "last_administrator", _INVALID),
     ),
-    user.ChangePassword: Consequences((user.PasswordChanged,), (_NO_USER, "user_linked", "user_disabled", "password_changed")),
-    user.RecordSignIn: Consequences((user.SignedIn, user.SessionsEnded), (_NO_USER, "user_disabled", "password_changed")),
+    user.ChangePassword: Consequences((user.PasswordChanged,), (*_NO_USER, "user_linked", "user_disabled", "password_changed")),
+    user.RecordSignIn: Consequences((user.SignedIn, user.SessionsEnded), (*_NO_USER, "user_disabled", "password_changed")),
     user.SignInWithProvider: Consequences(
         (
             user.UserCreated,
-            user.UserLinked,
-            user.UserRetitled,
+            user.IdentityLinked,
+            user.TitleChanged,
             user.RoleGranted,
             user.RoleRevoked,
             user.SignedIn,
             user.SessionsEnded,
         ),
-        ("identity_linked", "user_not_linked", "user_disabled", _INVALID),
+        ("identity_linked", "user_not_linked", "user_erased", "user_disabled", _INVALID),
     ),
-    user.RecordSignInFailures: Consequences((user.SignInsFailed,), (_NO_USER,)),
-    user.EndSessions: Consequences((user.SessionsEnded,), (_NO_USER,)),
-    user.IssueToken: Consequences((user.TokenIssued,), (_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),
-    user.RevokeToken: Consequences((user.TokenRevoked,), (_NO_USER, "token_not_found")),
-    user.RecordDeniedCommands: Consequences((user.CommandsDenied,), (_NO_USER,)),
+    user.RecordSignInFailures: Consequences((user.SignInsFailed,), ("user_not_found",)),
+    user.EndSessions: Consequences((user.SessionsEnded,), ("user_not_found",)),
+    user.IssueToken: Consequences((user.TokenIssued,), (*_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),
+    user.RevokeToken: Consequences((user.TokenRevoked,), (*_NO_USER, "token_not_found")),
+    user.RecordDeniedCommands: Consequences((user.CommandsDenied,), ("user_not_found",)),
+    user.EraseUser: Consequences((user.UserErased,), ("user_not_found", "last_administrator")),
     role.DefineRole: Consequences((role.RoleDefined,), ("role_exists", "too_many_roles", _INVALID)),
     role.ChangeRole: Consequences((role.RoleChanged,), (*_NO_ROLE, _INVALID)),
     role.RemoveRole: Consequences((role.RoleRemoved,), _NO_ROLE),
@@ -97,6 +98,9 @@ TABLE: dict[type[Any], Consequences] = {
     run.ExpireClaim: Consequences((run.StepFinished, run.RunResumed, run.RunLost, run.RunFinished), _NOT_HELD),
     run.RecordLateReport: Consequences((run.LateReportReceived,), ("run_not_found", "report_not_late", "stale_epoch")),
 }
+
+FORMER: tuple[type[Any], ...] = (user.UserLinked, user.UserRetitled)
+"""Events that logs from before hold and that nothing causes any more."""
 
 FOR_ALL: dict[str, str] = {
     "malformed_command": "the envelope holds what an event's header cannot",

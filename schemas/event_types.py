@@ -19,7 +19,9 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
     for kind in (
         user.UserCreated,
         user.UserLinked,
+        user.IdentityLinked,
         user.UserRetitled,
+        user.TitleChanged,
         user.RoleGranted,
         user.RoleRevoked,
         user.UserDisabled,
@@ -31,6 +33,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         user.TokenIssued,
         user.TokenRevoked,
         user.CommandsDenied,
+        user.UserErased,
         role.RoleDefined,
         role.RoleChanged,
         role.RoleRemoved,

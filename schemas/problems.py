@@ -73,6 +73,8 @@ TABLE: dict[str, Kind] = {
     "role_removed": Kind(409, "The role was removed"),
     "too_many_roles": Kind(409, "There are too many custom roles"),
     "user_disabled": Kind(409, "The user is disabled"),
+    "user_erased": Kind(409, "The user is erased, for good"),
+    "own_account": Kind(409, "Nobody does this to the own account"),
     "user_linked": Kind(409, "The identity provider says how this user signs in and in which roles"),
     "identity_linked": Kind(409, "The identity provider's user has another name here"),
     "user_not_linked": Kind(409, "The name is another user's here"),

@@ -1,10 +1,10 @@
 """How is a secret kept, so that it is never in a command, an event or a log? Sealed in the vault, under an id that may be seen.
 
 A secret is bound to what it is for (`credential/deploy-key@2`, `run/<id>#token`): opened for anything else it fails. Only the API
-seals and only the executor opens (the API opens password hashes and its own signing keys).
+seals and only the executor opens (the API opens password hashes, users' titles and its own signing keys).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 SIGNING_KEY, SIGNING_KEY_BOUND_TO = "api-signing-key", "api/signing-key"
@@ -28,6 +28,10 @@ class Vault(Protocol):
 
     async def open(self, secret_id: str, bound_to: str) -> bytes:
         """The secret in clear. Raises `SecretUnavailable`."""
+        ...
+
+    async def open_many(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
+        """Several secrets in clear, each by its id and for what it is bound to; what does not open is left out."""
         ...
 
     async def destroy(self, secret_id: str) -> None:
@@ -57,3 +61,13 @@ def bound_to_token(user: str, token: str) -> str:
 def bound_to_user(name: str) -> str:
     """What a user's password hash is bound to."""
     return f"user/{name}"
+
+
+def bound_to_title(user: str) -> str:
+    """What a user's title is bound to."""
+    return f"user/{user}/title"
+
+
+def bound_to_identity(user: str) -> str:
+    """What is bound to that a user is an identity provider's: its issuer and subject."""
+    return f"user/{user}/identity"

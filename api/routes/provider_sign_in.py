@@ -6,11 +6,11 @@
 3. the tokens are the answer; or, for a program that listens on the browser's machine, a grant, which it trades at `tokens`
 """
 
+import asyncio
 import hmac
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -21,18 +21,21 @@ from api.account import new_secret
 from api.call import Call
 from api.id_tokens import Expected, NotTheAnswer, UnknownKey, claims_of
 from api.identity_provider import Identity, IdentityProvider, ProviderRefused, ProviderUnavailable
-from api.own_record import record_in_force
+from api.linking import Known, known_as, sealed_identity
+from api.own_record import in_force_once_recorded, own_write
+from api.personal_data import WITHIN_S
 from api.problem_details import Problem, wrong
-from api.queries import users
+from api.retitling import sealed_title, unless_it_is_so
 from api.routes.auth import begin_session
 from api.routes.route import Route
+from api.sealing import Sealer, sealing
 from api.sign_in_flow import BEGUN_S, GRANT_S, Begun, Grant
 from api.strict_json import body_of
 from api.submit import PREFIX, Rejection
-from domain.identity import USER
 from domain.user import SignInWithProvider
 from schemas.http.auth import GrantBody
 from schemas.http.closed import read
+from schemas.vault import VaultError
 
 log = logging.getLogger(__name__)
 
@@ -81,17 +84,19 @@ async def callback(call: Call) -> Response:
     asked = _begun_here(call, provider)
     counted = call.services.metrics.sign_ins
     try:
-        who = await _known_as(call, provider, await _identity(call, provider, asked))
-        session = await _signed_in(call, provider, who)
+        who = await _identity(call, provider, asked)
+        here = await known_as(call, provider.rules.issuer, who)
+        _check_may_be_made(provider, who, here)
+        session = await _signed_in(call, provider, who, here)
     except Problem:
         counted.labels("refused").inc()
         raise
     counted.labels("accepted").inc()
     if asked.port is None or asked.challenge is None:
-        answer = await begin_session(call, who.name, session)
+        answer = await begin_session(call, here.name, session)
     else:
         until = int(call.given.clock.now().timestamp()) + GRANT_S
-        granted = sign_in_flow.signed(call.given.keys.fingerprints, Grant(who.name, session, asked.challenge, until))
+        granted = sign_in_flow.signed(call.given.keys.fingerprints, Grant(here.name, session, asked.challenge, until))
         answer = RedirectResponse(f"http://127.0.0.1:{asked.port}/?grant={quote(granted)}", 302)
     _set_cookie(answer, "", 0, provider)
     return answer
@@ -163,35 +168,47 @@ async def _claims(call: Call, provider: IdentityProvider, asked: Begun, answered
     return {**more, **claims}
 
 
-async def _known_as(call: Call, provider: IdentityProvider, who: Identity) -> Identity:
-    """The same under the name that this subject has here, whatever the provider calls it by now. Raises `Problem` for whoever is
-    new and has no name that can be one here, or no group that gives a role.
-    """
-    await call.services.freshness.log_end([USER])
-    issuer = provider.rules.issuer
-    known = await call.models.ask(lambda connection: users.name_of_linked(connection, issuer, who.subject))
-    if known is None and not who.name:
+def _check_may_be_made(provider: IdentityProvider, who: Identity, here: Known) -> None:
+    """Raise `Problem` for whoever is new and has no name that can be one here, or no group that gives a role."""
+    if here.is_new and not who.name:
         raise Problem("identity_refused", f"the claim {provider.rules.name_claim} is no name that a user can have here")
-    if known is None and not who.roles:
+    if here.is_new and not who.roles:
         raise _without_roles()
-    return replace(who, name=known or who.name)
 
 
 def _without_roles() -> Problem:
     return Problem("identity_refused", "none of the groups of this user gives a role here")
 
 
-async def _signed_in(call: Call, provider: IdentityProvider, who: Identity) -> str:
-    session = sign_in_flow.session_of(call.given.ids.new_id())
-    issuer = provider.rules.issuer
+async def _signed_in(call: Call, provider: IdentityProvider, who: Identity, here: Known) -> str:
+    session, write = sign_in_flow.session_of(call.given.ids.new_id()), own_write(call, here.name)
     try:
-        await record_in_force(call, who.name, SignInWithProvider(who.name, who.title, issuer, who.subject, who.roles, session))
+        async with sealing(call.given.vault, write) as sealer:
+            clear, title = await _sealed(sealer, provider, who, here)
+            said = SignInWithProvider(here.name, here.identity, who.roles, session, clear, title, here.before)
+            await in_force_once_recorded(write, said)
     except Rejection as refused:
         detail = "the name is another user's here" if refused.code == "user_not_linked" else "the user may not sign in"
         raise Problem("identity_refused", detail) from None
     if not who.roles:
         raise _without_roles()  # and from now on none is left of those that they had
     return session
+
+
+async def _sealed(sealer: Sealer, provider: IdentityProvider, who: Identity, here: Known) -> tuple[str | None, str | None]:
+    """The vault's ids of whom the provider names, if that is new, and of the title that it says. Nobody is kept from signing in
+    by a vault that does not answer.
+    """
+    clear = None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            if not here.is_linked:
+                clear = await sealed_identity(sealer, provider.rules.issuer, who.subject)
+            title = await unless_it_is_so(sealer.write.call, here.name, who.title)
+            return clear, await sealed_title(sealer, title)
+    except (VaultError, TimeoutError) as error:
+        log.warning("who signs in is not kept, or the title left: the vault is silent", extra={"error": type(error).__name__})
+        return clear, None
 
 
 def _set_cookie(answer: Response, value: str, lasts_s: int, provider: IdentityProvider) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api import shapes, signing_keys
 from api.account import signed_in_person
 from api.call import Call, json_answer
-from api.own_record import recorded
+from api.own_record import recorded, write_by
 from api.routes.route import Route
 from api.shapes import Shape
 from api.strict_json import optional_body_of
@@ -44,7 +44,7 @@ async def add(call: Call) -> Response:
     given = call.given
     new = signing_keys.made(given.ids, given.clock.now(), at_once=asked.signs_at_once)
     signs_from = datetime.fromtimestamp(new.key.signs_from, UTC)
-    await recorded(call, KEYS, AddSigningKey(new.key.kid, signs_from), call.signed_in)
+    await recorded(write_by(call, KEYS, call.signed_in), AddSigningKey(new.key.kid, signs_from))
     await signing_keys.publish(given.vault, new)
     await signing_keys.refresh(given.tokens, given.vault)
     return json_answer(_shown(call, new.key), 201)
@@ -57,7 +57,7 @@ async def retire(call: Call) -> Response:
     closed.read(NoBody, body.raw, body.plain)
     kid, given = call.path("kid"), call.given
     gone = await signing_keys.retirable(given.vault, kid, given.clock.now())
-    await recorded(call, KEYS, RetireSigningKey(kid), call.signed_in)
+    await recorded(write_by(call, KEYS, call.signed_in), RetireSigningKey(kid))
     await signing_keys.retire(given.vault, gone)
     await signing_keys.refresh(given.tokens, given.vault)
     return json_answer({"kid": kid, "retired": True})

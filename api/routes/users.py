@@ -12,6 +12,7 @@ from api.in_force import in_force
 from api.problem_details import wrong
 from api.queries import users
 from api.references import found
+from api.retitling import check_user_title, sealed_title, unless_it_is_so
 from api.routes.history import history_of
 from api.routes.names import absent, slug
 from api.routes.route import PAGED, Route
@@ -31,8 +32,9 @@ async def create(call: Call) -> Response:
     """Make a user: a person with a password, or a service account without one."""
     body = await body_of(call.request)
     asked = closed.read(NewUser, body.raw, body.plain)
+    check_user_title(asked.title)
     in_force = Companion(None, tuple(stream_of(ROLE, role) for role in asked.roles))  # the owner knows which roles there are
-    decide(CreateUser(asked.name, asked.title, asked.roles), UserState(), in_force)  # what is wrong with it in itself
+    decide(CreateUser(asked.name, None, asked.roles), UserState(), in_force)  # what is wrong with it in itself
     await check_gives_roles(call, asked.roles)
     if asked.password is not None:
         check_new(asked.password, asked.name)
@@ -45,7 +47,8 @@ async def create(call: Call) -> Response:
         if asked.password is not None:
             kept = await hashed_password(call, asked.password)
             ident = await sealer.seal(f"{write.command_id()}", bound_to_user(asked.name), kept)
-        return await submit(write, CreateUser(asked.name, asked.title, asked.roles, ident), said)
+        title = await sealed_title(sealer, asked.title or None)
+        return await submit(write, CreateUser(asked.name, title, asked.roles, ident), said)
 
 
 async def listed(call: Call) -> Response:
@@ -54,28 +57,34 @@ async def listed(call: Call) -> Response:
     if (time := time_of_list(call)) is not None:
         then = users.then(time)
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
-        return list_answer([users.shown(row) for row in rows], cursor)
-    return list_answer(*await call.models.ask(lambda connection: users.listed(connection, page)))
+        return list_answer([users.shown(row, {}) for row in rows], cursor)
+    found_now, cursor = await call.models.ask(lambda connection: users.listed(connection, page))
+    opened = await call.services.personal_data.of(found_now)
+    return list_answer([users.shown(row, opened) for row in found_now], cursor)
 
 
 async def show(call: Call) -> Response:
     """One user."""
     name = slug(call, USER)
     if PARAMETER in call.query:
-        return versioned(users.shown(await row_then(call, USER, name)))
-    user = await found(call, USER, lambda connection: users.one(connection, name))
+        return versioned(users.shown(await row_then(call, USER, name), {}))
+    user = await found(call, USER, lambda connection: user_row(connection, name))
     if user is None:
         raise absent(USER)
-    return versioned(user)
+    return versioned(users.shown(user, await call.services.personal_data.of([user])))
 
 
 async def change(call: Call) -> Response:
     """Change a user's title, roles or whether the user is disabled, by a JSON merge patch."""
     name = slug(call, USER)
     body = await body_of(call.request)
-    command = patch(body.raw, body.plain)
-    await check_gives_roles(call, command.roles or ())
-    return await _submit(await managed(write_of(call, stream_of(USER, name), body)), command)
+    asked = patch(body.raw, body.plain)
+    check_user_title(asked.title or "")
+    await check_gives_roles(call, asked.roles or ())
+    write = await managed(write_of(call, stream_of(USER, name), body))
+    title = await unless_it_is_so(call, name, asked.title)
+    async with sealing(call.given.vault, write) as sealer:
+        return await _submit(write, ChangeUser(await sealed_title(sealer, title), asked.roles, asked.disabled))
 
 
 async def disable(call: Call) -> Response:

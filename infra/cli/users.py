@@ -1,5 +1,6 @@
 """Commands for users and API tokens. Passwords are asked for or come from a file, never from the command line."""
 
+import sys
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -71,6 +72,18 @@ def change(
 def disable(name: str, output: Output = "table") -> None:
     """Disable a user: sessions end, API tokens rest, the name stays taken."""
     write(lambda client: client.send("DELETE", at("users", name)), output)
+
+
+@app.command()
+def erase(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    output: Output = "table",
+) -> None:
+    """End a user and destroy what says who it was, for good: title, password, API tokens. The name stays taken."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Erase user {name}? It can neither be undone nor enabled again.", abort=True, err=True)
+    write(lambda client: client.send("DELETE", at("users", name, "personal-data")), output)
 
 
 @app.command()

@@ -12,15 +12,25 @@ from schemas.vault import (
     SIGNING_KEY,
     SIGNING_KEY_BOUND_TO,
     bound_to_credential,
+    bound_to_identity,
     bound_to_run,
+    bound_to_title,
     bound_to_token,
     bound_to_user,
 )
 
-ENDING = ("CredentialRotated", "CredentialRevoked", "CredentialShredded", "PasswordChanged", "TokenRevoked")
+ENDING = (
+    "CredentialRotated",
+    "CredentialRevoked",
+    "CredentialShredded",
+    "PasswordChanged",
+    "TitleChanged",
+    "TokenRevoked",
+    "UserErased",
+)
 """The events after which a secret opens nothing any more."""
 
-_TYPES = ("CredentialCreated", "UserCreated", "TokenIssued", *ENDING)
+_TYPES = ("CredentialCreated", "UserCreated", "IdentityLinked", "TokenIssued", *ENDING)
 
 
 @dataclass(slots=True)
@@ -34,11 +44,12 @@ class Reference:
 
 @dataclass(slots=True)
 class _Stream:
-    """What one stream has said so far: its secrets, the one in use (a credential's, a password's), and those of API tokens."""
+    """What one stream has said so far: all its secrets, and those in use by what they are (`secret`, `password`, `title`,
+    `identity`, or the id of an API token).
+    """
 
     all: list[Reference] = field(default_factory=list)
-    in_use: Reference | None = None
-    tokens: dict[str, Reference] = field(default_factory=dict)
+    in_use: dict[str, Reference] = field(default_factory=dict)
 
 
 class References:
@@ -53,31 +64,41 @@ class References:
         known, name = self._streams.setdefault(stream, _Stream()), name_of(stream)
         match kind, payload:
             case "CredentialCreated" | "CredentialRotated", {"secret": str(ident), "revision": int(revision)}:
-                self._replaces(known, time, ident, bound_to_credential(name, revision))
+                self._replaces(known, "secret", time, ident, bound_to_credential(name, revision))
             case "CredentialRevoked", _:
-                self._replaces(known, time, None, "")
-            case "CredentialShredded", _:
-                self._replaces(known, time, None, "")
+                self._ends(known, "secret", time)
+            case "CredentialShredded" | "UserErased", _:
+                for what in list(known.in_use):
+                    self._ends(known, what, time)
                 for each in known.all:
                     each.shredded = True
             case "UserCreated" | "PasswordChanged", {"password": str(ident)}:
-                self._replaces(known, time, ident, bound_to_user(name))
+                self._replaces(known, "password", time, ident, bound_to_user(name))
+            case "IdentityLinked", {"secret": str(ident)}:
+                self._replaces(known, "identity", time, ident, bound_to_identity(name))
+            case "TitleChanged", {"secret": str(ident)}:
+                self._replaces(known, "title", time, ident, bound_to_title(name))
+            case "TitleChanged", _:
+                self._ends(known, "title", time)
             case "TokenIssued", {"token": str(token), "secret": str(ident)}:
-                self.by_id[ident] = known.tokens[token] = Reference(bound_to_token(name, token))
-            case "TokenRevoked", {"token": str(token)} if token in known.tokens:
-                known.tokens.pop(token).over_since = time
+                self._replaces(known, token, time, ident, bound_to_token(name, token))
+            case "TokenRevoked", {"token": str(token)}:
+                self._ends(known, token, time)
             case "RunRequested", {"parameters": dict(parameters)}:
                 for parameter, value in parameters.items():
                     if isinstance(value, dict) and isinstance(value.get("sealed"), str):
                         self.by_id[value["sealed"]] = Reference(bound_to_run(name, parameter))
 
-    def _replaces(self, known: _Stream, time: str, ident: str | None, bound_to: str) -> None:
-        if known.in_use is not None:
-            known.in_use.over_since = time
-        known.in_use = None
-        if ident is not None:
-            known.in_use = self.by_id.setdefault(ident, Reference(bound_to))
-            known.all.append(known.in_use)
+    def _replaces(self, known: _Stream, what: str, time: str, ident: str, bound_to: str) -> None:
+        self._ends(known, what, time)
+        used = known.in_use[what] = self.by_id.setdefault(ident, Reference(bound_to))
+        used.over_since = None
+        known.all.append(used)
+
+    @staticmethod
+    def _ends(known: _Stream, what: str, time: str) -> None:
+        if what in known.in_use:
+            known.in_use.pop(what).over_since = time
 
 
 def references(connection: Connection, *, runs: bool) -> dict[str, Reference]:

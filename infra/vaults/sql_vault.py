@@ -1,8 +1,9 @@
 """Where are sealed secrets kept? In one table, on SQLite or Postgres, under the master key that is in force."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, delete, select, text
@@ -73,6 +74,20 @@ class SqlVault:
                 raise SecretUnavailable(f"there is no secret {secret_id}")
             kept = Sealed(row.key_version, row.wrapped, row.sealed)
             return opened(self._ring.holding(row.key_version), secret_id, bound_to, kept)
+
+        return await self._do(self._reader, clear)
+
+    async def open_many(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
+        """Several secrets in clear, asked for at once; what does not open, or not yet, is left out."""
+        query = select(secrets).where(secrets.c.secret_id.in_(list(wanted)))
+
+        def clear(connection: Connection) -> dict[str, bytes]:
+            found: dict[str, bytes] = {}
+            for row in connection.execute(query):
+                kept, ident = Sealed(row.key_version, row.wrapped, row.sealed), row.secret_id
+                with suppress(SecretUnavailable, MasterKeyAbsent):
+                    found[ident] = opened(self._ring.holding(row.key_version), ident, wanted[ident], kept)
+            return found
 
         return await self._do(self._reader, clear)
 

@@ -1,8 +1,8 @@
 """Which secrets does nothing need any more, and when may they go?
 
-Over, by the log: a rotated or revoked credential's, a replaced password's hash, a revoked API token's. They go a minute after the
-event, for whoever looked up the secret's id just before, and not while a read model still names them. A shredded credential's go
-at once.
+Over, by the log: a rotated or revoked credential's, a replaced password's hash or title, a revoked API token's. They go a minute
+after the event, for whoever looked up the secret's id just before, and not while a read model still names them. A shredded
+credential's and an erased user's go at once.
 
 Named by no event: sealed for a command that was rejected while we crashed, or that is not decided yet. A command can wait in its
 lane for as long as the lane keeps it; only after that, and when the events' index has seen the whole log, such a secret goes. A
@@ -29,7 +29,7 @@ _AT_ONCE = 200
 
 
 def over(connection: Connection, now: datetime) -> tuple[list[str], list[str]]:
-    """The secrets in the table that the log says are over: those of shredded credentials, and the others."""
+    """The secrets in the table that the log says are over: those of shredded credentials and erased users, and the others."""
     shredded, ended = over_in_log(connection, now)
     return _kept(connection, shredded), _kept(connection, ended)
 
@@ -56,7 +56,8 @@ def ended_since(connection: Connection, then: datetime) -> bool:
 def _in_use(connection: Connection) -> set[str]:
     """What the read models would have opened now."""
     named = connection.execute(select(credentials.c.secret).where(credentials.c.revoked.is_(False))).scalars()
-    return {*named, *(each for each in connection.execute(select(users.c.password)).scalars() if each)}
+    held = connection.execute(select(users.c.password, users.c.sealed_title))
+    return {*named, *(each for row in held for each in row if each)}
 
 
 def _kept(connection: Connection, idents: Collection[str]) -> list[str]:

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from domain.rejection import FieldError, Invalid
-from domain.user import ChangeUser
 from schemas.http.closed import read
 
 
@@ -53,10 +52,12 @@ class NewToken:
     permissions: tuple[str, ...] | None = None
 
 
-def patch(raw: bytes, plain: Mapping[str, Any]) -> ChangeUser:
-    """What a merge patch changes. Raises `Invalid`, also for null where a user cannot be without."""
+def patch(raw: bytes, plain: Mapping[str, Any]) -> UserPatch:
+    """What a merge patch changes, a title that is removed as an empty one. Raises `Invalid`, also for null where a user cannot be
+    without.
+    """
     asked = read(UserPatch, raw, plain)
     if errors := tuple(FieldError(f, "cannot be removed") for f in ("roles", "disabled") if plain.get(f, "") is None):
         raise Invalid(*errors)
     title = "" if "title" in plain and asked.title is None else asked.title
-    return ChangeUser(title, asked.roles, asked.disabled)
+    return UserPatch(title, asked.roles, asked.disabled)

@@ -138,8 +138,10 @@ async def test_users_are_shown_with_their_roles_and_never_with_a_password(server
     assert set(shown.json()) == {
         "name",
         "title",
+        "sealed_title",
         "roles",
         "disabled",
+        "erased",
         "linked",
         "service",
         "last_sign_in_at",

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from api.queries import users
 from domain.user import SignInWithProvider
+from projections.tables import users as table
 from schemas.actor import Actor
 from schemas.command_envelope import CommandEnvelope
 from schemas.payload import to_json
@@ -17,6 +18,7 @@ from tests.api import (
     test_audit_trail,
     test_limits,
     test_lists,
+    test_personal_data,
     test_roles,
     test_runs,
     test_secrets,
@@ -98,7 +100,7 @@ async def test_the_audit_trail_is_exported_alike(server, monkeypatch):
 
 
 async def test_who_is_linked_is_found_alike(server):
-    who = SignInWithProvider("carol", "", "https://id.example.org", "c'1", ("viewer",), "idp-session")
+    who = SignInWithProvider("carol", "c'1", ("viewer",), "idp-session")
     envelope = CommandEnvelope(
         command_id=uuid.uuid4(),
         type="SignInWithProvider",
@@ -112,8 +114,23 @@ async def test_who_is_linked_is_found_alike(server):
     await server.log.sender.send(envelope)
     assert (await server.get("/users/carol", headers={"Ops-Min-Version": "user/carol@4"})).status_code == 200
     with server.given.engine.connect() as connection:
-        assert users.name_of_linked(connection, "https://id.example.org", "c'1") == "carol"
-        assert users.name_of_linked(connection, "https://id.example.org", "c'2") is None
+        assert users.name_of_identity(connection, "c'1") == "carol"
+        assert users.name_of_identity(connection, "c'2") is None
+    before = {"issuer": "https://id.example.org", "subject": "d'1"}
+    with server.given.vault._writer.begin() as connection:
+        connection.execute(table.update().where(table.c.name == "carol").values(linked=before))
+    with server.given.engine.connect() as connection:
+        assert users.name_of_linked(connection, "https://id.example.org", "d'1") == "carol"
+        assert users.name_of_linked(connection, "https://id.example.org", "d'2") is None
+        assert users.name_of_identity(connection, "c'1") is None
+
+
+async def test_an_erased_user_is_nobody_alike(server):
+    await test_personal_data.test_of_an_erased_user_nothing_but_the_name_is_left(server)
+
+
+async def test_read_models_rebuilt_after_an_erasure_are_alike(server):
+    await test_personal_data.test_read_models_rebuilt_after_an_erasure_are_as_they_were(server)
 
 
 async def test_a_secret_sealed_again_while_it_is_swept_is_there_afterwards(server, monkeypatch):

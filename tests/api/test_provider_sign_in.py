@@ -1,5 +1,6 @@
 """Does who signs in with an identity provider become the right user, and nobody whom it does not name?"""
 
+import asyncio
 import os
 import signal
 import time
@@ -17,9 +18,13 @@ import pytest_asyncio
 from api.api_tokens import CONFIRMED_S
 from api.app import create_app
 from api.identity_provider import ProviderRules
+from api.kept_keys import load_keys
+from api.linking import digest_of
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
+from domain import user as domain
 from infra.oidc.provider import OidcProvider, may_be_asked
+from schemas.vault import SecretUnavailable, VaultError, bound_to_identity
 from tests.api.server import Server, serving
 from tests.support.provider import CLIENT, SECRET, Provider, running_provider
 
@@ -93,7 +98,7 @@ async def test_who_signs_in_first_becomes_a_user_with_the_roles_of_their_groups(
     assert shown["title"] == "Carol C." and shown["service"] is False
     assert shown["linked"] == {"issuer": house.idp.url, "subject": "c-1"}
     types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
-    assert types == ["UserCreated", "UserLinked", "RoleGranted", "SignedIn"]
+    assert types == ["UserCreated", "IdentityLinked", "TitleChanged", "RoleGranted", "SignedIn"]
 
 
 async def test_at_the_next_sign_in_the_roles_are_those_of_the_groups_then(house: House):
@@ -179,6 +184,115 @@ async def test_a_disabled_user_does_not_sign_in_and_nobody_gets_a_password_for_t
     assert (reset.status_code, reset.json()["code"]) == (409, "user_linked")
     assert (await house.server.send("DELETE", "/users/carol")).status_code == 200
     assert (await house.sign_in()).json()["code"] == "identity_refused"
+
+
+async def linked_in_clear(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Carol signs in as it was when events named the subject in clear."""
+
+    def then(command: Any, state: Any, companion: Any) -> list[Any]:
+        linked = [domain.UserLinked(house.idp.url, "c-1"), domain.RoleGranted("operator"), domain.SignedIn(command.session)]
+        return [domain.UserCreated("carol", None, "Carol C."), *linked]
+
+    with monkeypatch.context() as before:
+        before.setattr(domain, "_sign_in_with_provider", then)
+        assert (await house.sign_in()).status_code == 200
+
+
+async def test_who_was_linked_in_clear_is_the_same_user_and_linked_by_a_digest_from_the_next_sign_in_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    await linked_in_clear(house, monkeypatch)
+    assert (await house.server.get("/users/carol")).json()["linked"] == {"issuer": house.idp.url, "subject": "c-1"}
+    for name in ("caroline", "carolina"):
+        house.idp.becomes(preferred_username=name)
+        assert (await house.me((await house.sign_in()).json()["access_token"]))["name"] == "carol"
+    types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
+    assert types == ["UserCreated", "UserLinked", "RoleGranted", "SignedIn", "IdentityLinked", "SignedIn", "SignedIn"]
+    shown = (await house.server.get("/users/carol")).json()
+    assert (shown["linked"], shown["title"]) == ({"issuer": house.idp.url, "subject": "c-1"}, "Carol C.")
+
+
+async def test_who_was_linked_in_clear_is_taken_over_by_nobody(house: House, monkeypatch: pytest.MonkeyPatch):
+    await linked_in_clear(house, monkeypatch)
+    house.idp.becomes(sub="c-2")
+    assert (await house.sign_in()).json()["code"] == "identity_refused"
+    assert (await house.server.get("/users/carol")).json()["linked"]["subject"] == "c-1"
+
+
+async def test_whom_the_provider_names_stands_nowhere_in_clear_and_is_shown_out_of_the_vault(house: House):
+    subject = "subject-canary-7781@example.org"
+    house.idp.becomes(sub=subject)
+    await house.sign_in()
+    await house.sign_in()
+    shown = (await house.server.get("/users/carol")).json()
+    assert shown["linked"] == {"issuer": house.idp.url, "subject": subject}
+    then = (await house.server.get("/users/carol?as_of=2")).json()
+    assert then["linked"] == {"issuer": None, "subject": None}
+    assert subject.encode() not in house.server.everything_stored()
+    linked = (await house.server.get("/users/carol/history")).json()["items"][1]["payload"]
+    assert linked["identity"] == digest_of(house.server.given.keys.identities, house.idp.url, subject)
+    assert (await house.server.send("DELETE", "/users/carol/personal-data")).status_code == 200
+    with pytest.raises(SecretUnavailable):
+        await house.server.given.vault.open(linked["secret"], bound_to_identity("carol"))
+    assert (await house.server.get("/users/carol")).json()["linked"] is None
+
+
+async def test_an_erased_person_whom_the_provider_calls_otherwise_is_somebody_new(house: House):
+    await house.sign_in()
+    assert (await house.server.send("DELETE", "/users/carol/personal-data")).status_code == 200
+    house.idp.becomes(preferred_username="caroline")
+    assert (await house.me((await house.sign_in()).json()["access_token"]))["name"] == "caroline"
+
+
+async def test_processes_that_begin_at_once_know_people_by_one_key_and_different_people_are_different(house: House):
+    server = house.server
+    keys = await asyncio.gather(*(load_keys(server.given.vault, server.given.ids, None) for _ in range(4)))
+    assert {each.identities for each in keys} == {server.given.keys.identities}
+    await server.given.vault.destroy("api-identities-key")
+    made = await asyncio.gather(*(load_keys(server.given.vault, server.given.ids, None) for _ in range(4)))
+    assert len({each.identities for each in made}) == 1 and made[0].identities != keys[0].identities
+    people = [("https://a", "x"), ("https://a", "y"), ("https://b", "x"), ("https://ax", "")]
+    assert len({digest_of(made[0].identities, *who) for who in people}) == len(people)
+
+
+async def test_the_title_that_the_provider_says_is_sealed_once_and_stands_nowhere_in_clear(house: House):
+    house.idp.becomes(name="Carola Canary")
+    await house.sign_in()
+    first = (await house.server.get("/users/carol")).json()
+    await house.sign_in()
+    assert first["title"] == "Carola Canary" and (await house.server.get("/users/carol")).json()["title"] == "Carola Canary"
+    house.idp.becomes(name="Carola Canary-Else")
+    await house.sign_in()
+    assert (await house.server.get("/users/carol")).json()["title"] == "Carola Canary-Else"
+    types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
+    assert types.count("TitleChanged") == 2
+    assert b"Carola" not in house.server.everything_stored()
+
+
+async def test_a_vault_that_does_not_answer_keeps_nobody_from_signing_in(house: House, monkeypatch: pytest.MonkeyPatch):
+    async def down(*given: object) -> None:
+        raise VaultError("no answer")
+
+    with monkeypatch.context() as silent:
+        silent.setattr(house.server.given.vault, "seal", down)
+        assert (await house.sign_in()).status_code == 200
+    shown = (await house.server.get("/users/carol")).json()
+    assert (shown["title"], shown["linked"]) == ("", {"issuer": None, "subject": None})
+    await house.sign_in()
+    assert (await house.server.get("/users/carol")).json()["title"] == "Carol C."
+
+
+async def test_an_erased_user_does_not_sign_in_and_the_name_is_given_to_nobody(house: House):
+    tokens = (await house.sign_in()).json()
+    assert (await house.server.send("DELETE", "/users/carol/personal-data")).status_code == 200
+    signed_in = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert (await house.http.get("/api/v1/me", headers=signed_in)).status_code == 401
+    answer = await house.sign_in()
+    assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused")
+    house.idp.becomes(sub="c-2")
+    assert (await house.sign_in()).json()["code"] == "identity_refused"
+    shown = (await house.server.get("/users/carol")).json()
+    assert (shown["linked"], shown["title"], shown["erased"]) == (None, "", True)
 
 
 TWISTED = {

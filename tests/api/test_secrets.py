@@ -107,7 +107,7 @@ async def sealed(server):
 
     with server.given.engine.connect() as connection:
         kept = set(connection.execute(select(secrets.c.secret_id)).scalars())
-        return kept - {"api-signing-key", "api-cursors-key", "api-fingerprints-key"}
+        return kept - {"api-signing-key", "api-cursors-key", "api-fingerprints-key", "api-identities-key"}
 
 
 async def password_of_admin(server):

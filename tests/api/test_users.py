@@ -46,7 +46,7 @@ async def events_of(server, name="bob"):
 async def test_a_user_is_made_shown_and_signs_in_with_the_roles_given(server):
     answer = await made(server)
     assert (answer.json()["stream"], answer.headers["location"]) == ("user/bob", "/api/v1/users/bob")
-    shown = (await server.get("/users/bob", headers={"Ops-Min-Version": "user/bob@2"})).json()
+    shown = (await server.get("/users/bob", headers={"Ops-Min-Version": "user/bob@3"})).json()
     assert (shown["title"], shown["roles"], shown["disabled"], shown["service"]) == ("Bob", ["operator"], False, False)
     assert BOBS not in str(shown) and "password" not in shown
     async with acting(server):
@@ -54,7 +54,7 @@ async def test_a_user_is_made_shown_and_signs_in_with_the_roles_given(server):
         assert (me["name"], me["roles"]) == ("bob", ["operator"]) and "runs.start" in me["permissions"]
         assert (await server.get("/users")).status_code == 403
         assert (await server.post("/targets", {})).status_code == 403
-    assert [e["type"] for e in await events_of(server)] == ["UserCreated", "RoleGranted", "SignedIn"]
+    assert [e["type"] for e in await events_of(server)] == ["UserCreated", "TitleChanged", "RoleGranted", "SignedIn"]
     assert BOBS.encode() not in server.everything_stored()
 
 
@@ -108,8 +108,8 @@ async def test_roles_change_at_once_for_tokens_that_are_out(server):
 
 async def test_a_patch_changes_what_it_names_and_refuses_null_where_nothing_can_be_without(server):
     await made(server)
-    assert (await server.send("PATCH", "/users/bob", {"title": None}, headers={"If-Match": '"2"'})).json()["version"] == 3
-    assert (await server.send("PATCH", "/users/bob", {"title": "x"}, headers={"If-Match": '"2"'})).status_code == 412
+    assert (await server.send("PATCH", "/users/bob", {"title": None}, headers={"If-Match": '"3"'})).json()["version"] == 4
+    assert (await server.send("PATCH", "/users/bob", {"title": "x"}, headers={"If-Match": '"3"'})).status_code == 412
     for body, field in (({"roles": None}, "roles"), ({"disabled": None}, "disabled"), ({"name": "eve"}, "name")):
         answer = await server.send("PATCH", "/users/bob", body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

@@ -121,7 +121,7 @@ def test_the_fingerprint_tells_software_versions_and_shapes_of_state_apart(monke
 def test_of_two_administrators_who_remove_each_other_in_one_batch_one_stays():
     shard = Shard()
     shard.settle(envelope(CreateFirstAdministrator("admin", "pw"), ADMIN))
-    shard.settle(envelope(CreateUser("bob", "", ("administrator",), "pw"), BOB))
+    shard.settle(envelope(CreateUser("bob", None, ("administrator",), "pw"), BOB))
     shard.commit()
     settled = shard.settle(envelope(ChangeUser(roles=()), BOB), envelope(ChangeUser(disabled=True), ADMIN))
     assert codes_of(settled) == ["accepted", "last_administrator"]
@@ -130,7 +130,7 @@ def test_of_two_administrators_who_remove_each_other_in_one_batch_one_stays():
 def test_a_disabled_administrator_is_listed_again_once_enabled_also_after_a_discarded_change():
     shard = Shard()
     shard.settle(envelope(CreateFirstAdministrator("admin", "pw"), ADMIN))
-    shard.settle(envelope(CreateUser("bob", "", ("administrator",), "pw"), BOB))
+    shard.settle(envelope(CreateUser("bob", None, ("administrator",), "pw"), BOB))
     shard.commit()
     shard.settle(envelope(ChangeUser(disabled=True), BOB))
     assert shard.state.unfinished("user/admin") == ("admin",)

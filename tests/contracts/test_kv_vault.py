@@ -89,6 +89,30 @@ async def test_a_destroyed_secret_is_gone_with_all_its_versions(vault: KvVault) 
     assert await vault.open(one, "x") == b"again"
 
 
+async def test_several_secrets_are_opened_a_few_at_a_time_without_those_that_do_not_open(
+    vault: KvVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idents, absent, bound_otherwise = [some_id() for _ in range(20)], some_id(), some_id()
+    for ident in (*idents, bound_otherwise):
+        await vault.seal(ident, f"for {ident}", ident.encode())
+    wanted = {ident: f"for {ident}" for ident in (*idents, absent)} | {bound_otherwise: "for another"}
+    under_way, most, send = 0, 0, vault._send
+
+    async def counted(*given: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await send(*given)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(vault, "_send", counted)
+    assert await vault.open_many(wanted) == {ident: ident.encode() for ident in idents}
+    assert 1 < most <= kv_vault._AT_ONCE
+    assert await vault.open_many({}) == {}
+
+
 async def test_every_request_names_the_namespace(vault: KvVault, url: str) -> None:
     await vault.seal(some_id(), "x", b"secret")
     seen = httpx2.get(f"{url}/seen", trust_env=False).json()
@@ -101,7 +125,7 @@ async def test_a_vault_that_does_not_answer_as_it_should_is_an_error_that_says_n
 ) -> None:
     await vault.seal("there", "x", b"secret")
     steer(url, **how)
-    for call in (vault.seal(some_id(), "x", CANARY), vault.open("there", "x")):
+    for call in (vault.seal(some_id(), "x", CANARY), vault.open("there", "x"), vault.open_many({"there": "x", "gone": "x"})):
         if "large" in how and call.__name__ == "seal":
             call.close()
             continue
@@ -116,6 +140,8 @@ async def test_a_vault_that_hangs_or_is_not_there_is_given_up(vault: KvVault, ur
     began = time.monotonic()
     with pytest.raises(VaultError):
         await vault.open("there", "x")
+    with pytest.raises(VaultError):
+        await vault.open_many({"there": "x", "gone": "x"})
     assert time.monotonic() - began < 1.5
     absent = KvVault(KvSettings(url="http://127.0.0.1:9", token=TOKEN))
     with pytest.raises(VaultError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from infra.sql.engine import open_engine, open_reader
 from infra.vaults.key_ring import KeyRing
@@ -72,6 +72,18 @@ async def test_a_destroyed_secret_is_gone(vault):
     await vault.destroy(ident)
     with pytest.raises(SecretUnavailable):
         await vault.open(ident, "x")
+
+
+async def test_several_secrets_are_opened_by_one_statement_without_those_that_do_not_open(vault):
+    idents, absent, bound_otherwise = [some_id() for _ in range(20)], some_id(), some_id()
+    for ident in (*idents, bound_otherwise):
+        await vault.seal(ident, f"for {ident}", ident.encode())
+    wanted = {ident: f"for {ident}" for ident in (*idents, absent)} | {bound_otherwise: "for another"}
+    asked: list[str] = []
+    event.listen(vault._reader, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert await vault.open_many(wanted) == {ident: ident.encode() for ident in idents}
+    assert len([statement for statement in asked if "vault_secrets" in statement]) == 1
+    assert await vault.open_many({}) == {}
 
 
 async def test_nothing_in_clear_stands_in_the_table_and_a_changed_or_moved_row_does_not_open(vault):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from commands.deciders import TABLE
 from domain.credential import CreateCredential, RevokeCredential, RotateCredential
@@ -27,9 +27,11 @@ from domain.user import (
     ChangeUser,
     CreateFirstAdministrator,
     EndSessions,
+    EraseUser,
     IssueToken,
     RecordSignIn,
     RevokeToken,
+    UserState,
 )
 from schemas.event_types import TABLE as EVENTS
 from schemas.payload import adapter, to_json
@@ -110,6 +112,14 @@ class UserMachine(Aggregate):
         fits = password in (None, self.state.password) or had
         assert self.told(RecordSignIn(session, password)) is (bool(self.events) and not self.state.disabled and fits)
 
+    @precondition(lambda self: len(self.events) > 8)
+    @rule()
+    def erase(self):
+        acted = self.state.administers
+        if self.told(EraseUser()):
+            assert self.others or not acted, "nobody is left who may act"
+            assert self.state == UserState("admin", disabled=True, erased=True)
+
     @rule(sessions=st.none() | st.lists(st.sampled_from(("s1", "s2")), max_size=2).map(tuple))
     def end_sessions(self, sessions):
         if self.told(EndSessions(sessions, "sign_out")):
@@ -117,7 +127,7 @@ class UserMachine(Aggregate):
 
     @rule(keeps=st.none() | st.sampled_from(("s1", "s2")), proved=st.sampled_from((None, "a", "pw")))
     def change_password(self, keeps, proved):
-        fits = proved is None or (proved == self.state.password and not self.state.disabled)
+        fits = not self.state.erased and (proved is None or (proved == self.state.password and not self.state.disabled))
         assert self.told(ChangePassword("pw", proved, keeps)) is (bool(self.events) and fits)
         if self.events and fits:
             assert set(self.state.sessions) <= ({keeps} if proved else set())
@@ -127,6 +137,10 @@ class UserMachine(Aggregate):
         had = token in self.state.tokens
         if self.told(RevokeToken(token) if revoke else IssueToken(token, "", "h", None, NOON)):
             assert had is revoke and (token in self.state.tokens) is not revoke
+
+    @invariant()
+    def an_erased_user_stays_as_nobody(self):
+        assert not self.happened("UserErased") or self.state == UserState("admin", disabled=True, erased=True)
 
     @invariant()
     def a_disabled_user_has_no_session(self):

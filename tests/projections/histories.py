@@ -67,10 +67,14 @@ class History:
             events = list(decider.decide(command, self.state(stream), seen))
         except Rejection:
             return []
-        self.states[stream] = decider.fold(self.state(stream), events)
+        self.record(stream, *events, actor=actor, behalf=behalf)
+        return events
+
+    def record(self, stream: str, *events: Any, actor: Actor = ALICE, behalf: Actor | None = None) -> None:
+        """These events, whatever a decider of today would say."""
+        self.states[stream] = DECIDERS[kind_of(stream)].fold(self.state(stream), events)
         for event in events:
             self.streams[stream].append(self._envelope(stream, event, actor, behalf))
-        return events
 
     def _listed(self, key: str) -> tuple[str, ...]:
         return tuple(
@@ -181,18 +185,21 @@ def _change_user(history: History, random: Random) -> None:
         f"user/{name}",
         random.choice(
             [
-                user.CreateUser(name, "Somebody", roles, random.choice([None, "vault-2"])),
-                user.ChangeUser(random.choice([None, "Else"]), random.choice([None, roles]), random.choice([None, True, False])),
+                user.CreateUser(name, random.choice([None, "vault-5"]), roles, random.choice([None, "vault-2"])),
+                user.ChangeUser(
+                    random.choice([None, "", "vault-6"]), random.choice([None, roles]), random.choice([None, True, False])
+                ),
                 user.ChangePassword(
                     f"vault-{random.randrange(3)}", random.choice([None, "vault-2"]), random.choice([None, session])
                 ),
                 user.RecordSignIn(session, random.choice([None, "vault-2"])),
-                user.SignInWithProvider(name, "Elsewhere", "https://id.example.org", f"subject-{name}", roles, session),
+                user.SignInWithProvider(name, f"digest-{name}", roles, session, "vault-8", "vault-7"),
                 user.RecordSignInFailures(3, NOON, NOON),
                 user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON),
                 user.EndSessions(random.choice([None, (session,)]), "sign_out"),
                 user.IssueToken(token, "CI", "vault-4", random.choice([None, ("runs.start",)]), NOON),
                 user.RevokeToken(token),
+                *([user.EraseUser()] if random.random() < 0.1 else []),
             ]
         ),
     )

@@ -50,7 +50,8 @@ async def test_every_row_agrees_with_its_deciders_state(database: Database, seed
         state = history.state(f"user/{row['name']}")
         assert (row["title"], tuple(row["roles"]), row["disabled"]) == (state.title, state.roles, state.disabled)
         assert tuple(row["sessions"]) == state.sessions and tuple(t["token"] for t in row["tokens"]) == state.tokens
-        assert row["password"] == state.password
+        assert (row["password"], row["sealed_title"], row["erased"]) == (state.password, state.sealed_title, state.erased)
+        assert (row["linked"] or {}).get("identity") == state.identity and state.linked is None
     for row in rows["roles"]:
         state = history.state(f"role/{row['name']}")
         assert (row["title"], tuple(row["permissions"]), row["removed"]) == (state.title, state.permissions, state.removed)

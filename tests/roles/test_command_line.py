@@ -200,12 +200,13 @@ def test_on_a_terminal_what_drives_it_is_taken_out_and_colours_stay(server: Inst
     assert b"succeeded" in table and b"state" in table
 
 
-def on_terminal(server: Installation, *words: str) -> bytes:
-    """What the command writes when its output is a terminal."""
+def on_terminal(server: Installation, *words: str, said: bytes = b"", status: int = 0) -> bytes:
+    """What the command writes when its output is a terminal, at which somebody types what is `said`."""
     ours, theirs = pty.openpty()
     environment = {**server.environment, "TERM": "xterm-256color", "COLUMNS": "200"}
     with subprocess.Popen([PROGRAM, *words], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
+        os.write(ours, said)
         shown, until = b"", time.monotonic() + 60
         while time.monotonic() < until:
             if select.select([ours], [], [], 0.2)[0]:
@@ -215,7 +216,7 @@ def on_terminal(server: Installation, *words: str) -> bytes:
                     break
             elif process.poll() is not None:
                 break
-        assert process.wait(10) == 0, shown
+        assert process.wait(10) == status, shown
     os.close(ours)
     return shown
 
@@ -247,6 +248,20 @@ def test_users_and_api_tokens_by_the_command_line(server: Installation, tmp_path
     assert as_json(server, "user", "show", "robot")[0]["disabled"] is False
     table = {row["permission"]: row for row in as_json(server, "permissions")}
     assert table["users.write"]["administrator"] and not table["users.write"]["author"]
+
+
+def test_a_user_is_erased_by_the_command_line_once_that_is_confirmed(server: Installation) -> None:
+    ok(server, "user", "create", "mallory", "--service", "--title", "Mallory Malone")
+    asked = on_terminal(server, "user", "erase", "mallory", said=b"n\n", status=1)
+    assert b"Erase user mallory?" in asked
+    assert as_json(server, "user", "show", "mallory")[0]["title"] == "Mallory Malone"
+    on_terminal(server, "user", "erase", "mallory", said=b"y\n")
+    (shown,) = as_json(server, "user", "show", "mallory")
+    assert (shown["title"], shown["erased"], shown["disabled"]) == ("", True, True)
+    ok(server, "user", "erase", "mallory", "--yes")
+    ok(server, "user", "change", "mallory", "--enable", status=6)
+    ok(server, "user", "erase", "admin", "--yes", status=6)
+    ok(server, "user", "erase", "nobody-there", "--yes", status=6)
 
 
 def test_custom_roles_by_the_command_line_and_why_somebody_may_or_may_not(server: Installation) -> None:

@@ -56,11 +56,13 @@ def plant_credentials(rest: Rest, planted: Planted) -> None:
 
 
 def plant_users(rest: Rest, planted: Planted) -> list[str]:
-    """Users with passwords, one changed, each with an API token; what refusals answered."""
+    """Users with titles and passwords, each changed, and an API token; what refusals answered."""
     answers = []
     for n in range(6):
         name = f"planted-{n}"
-        rest.write("POST", "/users", {"name": name, "password": planted.new(f"user {n}"), "roles": ["viewer"]})
+        body = {"name": name, "password": planted.new(f"user {n}"), "roles": ["viewer"]}
+        rest.write("POST", "/users", {**body, "title": planted.new(f"title of user {n}")})
+        rest.write("PATCH", f"/users/{name}", {"title": planted.new(f"title of user {n} anew")})
         rest.write("PUT", f"/users/{name}/password", {"password": planted.new(f"user {n} anew")})
         said = rest.write("POST", f"/users/{name}/tokens", TOKENS).body
         planted.new(f"API token {n}", said["token"].rsplit(".", 1)[1])
@@ -121,12 +123,17 @@ def test_none_of_fifty_planted_secrets_is_to_be_found(server: Installation, flee
     answers = every_answer(rest, run)
     assert len(answers) > 30 and sum(len(answer) for answer in answers.values()) > 20_000
     assert answers[f"/api/v1/runs/{run}/output"].count(b"***") >= 24, "the masks are where the secrets were printed"
-    found += in_any(answers, wanted)
+    found += [each for each in in_any(answers, wanted) if not is_shown(each)]
     for name, content in files(server.home, server.logs, leave_out=frozenset({"admin-password"})):
         lines = [line for line in content.split(b"\n") if b"first administrator made" not in line]
         found += in_any({name: b"\n".join(lines)}, wanted)
     assert found == []
     rest.close()
+
+
+def is_shown(found: str) -> bool:
+    """Whether it is the title of a user, where users are shown to whoever may see them."""
+    return found.startswith("title of user") and found.endswith((" in /api/v1/users", " in /api/v1/users/planted-0"))
 
 
 def in_any(places: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> list[str]:

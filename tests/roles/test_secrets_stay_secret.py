@@ -42,6 +42,9 @@ def use_secrets(rest: Rest, key: str) -> tuple[dict[str, str], str]:
         "signing-in": rest.password,
         "private key": "".join(key.splitlines()[1:3])[20:110],
     }
+    canaries["title"] = "Canary " + secrets.token_urlsafe(18)
+    rest.write("POST", "/users", {"name": "with-title", "title": "x" + canaries["title"]})
+    rest.write("PATCH", "/users/with-title", {"title": canaries["title"]})
     rest.write("POST", "/credentials", {"name": "with-canary", "kind": "password", "secret": {"username": "u", "password": "x"}})
     rotated = {"secret": {"username": "u", "password": canaries["password"]}}
     rest.write("PUT", "/credentials/with-canary/secret", rotated)

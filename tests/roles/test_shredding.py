@@ -102,6 +102,32 @@ def test_nothing_of_a_shredded_secret_is_left_in_any_byte_of_the_data_folder(
         rest.close()
 
 
+def test_nothing_of_an_erased_user_but_the_name_is_left_in_any_byte_of_the_data_folder(tmp_path: Path) -> None:
+    with embedded(tmp_path) as installation:
+        rest, before = installation.rest(), set(rows(installation))
+        canaries = {f"title {n}": f"Žofie Canary {secrets.token_urlsafe(12)} the {n}." for n in range(2)}
+        password = canaries["password"] = "Canary-" + secrets.token_urlsafe(16)
+        rest.write("POST", "/users", {"name": "zofie", "title": canaries["title 0"], "password": password, "roles": ["viewer"]})
+        rest.write("PATCH", "/users/zofie", {"title": canaries["title 1"]})
+        token = {"title": "CI", "permissions": None, "expires_at": "2099-01-01T00:00:00Z"}
+        canaries["token"] = rest.write("POST", "/users/zofie/tokens", token).body["token"].rsplit(".", 1)[1]
+        assert rest.get("/users/zofie", Ops_Min_Version="user/zofie@5")["title"] == canaries["title 1"]
+        kept = {ident: row for ident, row in rows(installation).items() if ident not in before}
+        seen = {f"{ident} {n}": list(pieces(blob)) for ident, row in kept.items() for n, blob in enumerate(row)}
+        assert len(kept) == 4 and found_in(installation.home, seen), "what is to be destroyed was there"
+        installation.log_in()
+        done = installation.command("user", "erase", "zofie")
+        assert done.returncode == 0, done.stderr
+        seen |= {f"{name} {form}": [part] for name, text in canaries.items() for form, part in in_clear(text).items()}
+        assert found_in(installation.home, seen) == []
+        assert not kept.keys() & rows(installation).keys()
+        verified = rest.ask("POST", "/audit/verify")
+        assert verified.status_code == 200 and verified.json()["intact"], verified.text
+        assert rest.items("/users/zofie/history")[-1]["type"] == "UserErased"
+        assert rest.get("/users/zofie")["title"] == ""
+        rest.close()
+
+
 def test_targets_of_a_shredded_credential_fail_and_say_why(server: Installation) -> None:
     rest = server.rest()
     target = rest.get("/targets/b-10")

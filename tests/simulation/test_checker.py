@@ -393,7 +393,8 @@ def test_a_users_row_is_held_against_the_log_but_for_what_a_sign_in_changes(soun
     ]
     one = sound.events[0]
     made = [replace(one.event, stream="user/eve", type=kind, payload=orjson.dumps(fields)) for kind, fields in said]
-    row = {"name": "eve", "title": "", "password": "p", "roles": ["auditor"], "disabled": False, "sessions": ["s"], "version": 3}
+    row = {"name": "eve", "title": "", "sealed_title": None, "password": "p", "roles": ["auditor"], "disabled": False}
+    row |= {"erased": False, "sessions": ["s"], "version": 3}
     log = replace(sound, events=[RecordedEvent(event, one.position) for event in made], live={"users": [row]})
     assert not list(rows_say_what_the_log_says(log))
     for column, wrong in (("title", "Eve"), ("password", "q"), ("roles", []), ("disabled", True)):

@@ -54,7 +54,8 @@ def _credential(events: Sequence[Any]) -> Shown:
 def _user(events: Sequence[Any]) -> Shown:
     """Without sessions and version: to read the rows somebody signs in, which may be after the log was read."""
     state = folded(USER, events)
-    return {"title": state.title, "roles": list(state.roles), "disabled": state.disabled, "password": state.password}
+    said = {"title": state.title, "sealed_title": state.sealed_title, "password": state.password}
+    return {**said, "roles": list(state.roles), "disabled": state.disabled, "erased": state.erased}
 
 
 def _run(events: Sequence[Any]) -> Shown:

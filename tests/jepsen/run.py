@@ -34,7 +34,7 @@ from tests.support.services import scratch_folder
 
 CLIENTS = 8
 UP_WITHIN_S = 60.0
-SETTLED_WITHIN_S = 150.0
+SETTLED_WITHIN_S, TOLD_EVERY_S = 150.0, 15.0
 COLLECTED_WITHIN_S, READ_WITHIN_S = 60.0, 60.0
 SHOWN, STALLS = 8, 3
 
@@ -183,9 +183,13 @@ class _Run:
     def settle(self) -> None:
         """Wait until everything sent is decided, nothing is undecided and the read models have seen it all; then ask on."""
         began, left, rest = time.monotonic(), ["nobody was asked yet"], self._there.roles.rest()
+        told = began
         while left and time.monotonic() < began + SETTLED_WITHIN_S:
             time.sleep(0.5)
             left = self._unsettled(rest)
+            if left and time.monotonic() > told + TOLD_EVERY_S:
+                told = time.monotonic()
+                self._say(f"not settled yet: {left[:STALLS]}")
         rest.close()
         self._is_settled = not left
         if left:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Connection, literal, select
+from sqlalchemy import Connection, String, bindparam, select
 
 from api.call import Call, Caller
 from api.permit import can
@@ -12,6 +12,9 @@ from api.references import found
 from api.routes.names import absent
 from domain.access import CredentialObject, JobObject, Object
 from domain.identity import CREDENTIAL, JOB, RUN, TARGET, kind_of, name_of
+
+_RUN = bindparam("run", type_=String())
+"""A run that is given with the question, so that the condition on it is made once."""
 
 
 async def must_see(call: Call, kind: str, name: str) -> None:
@@ -39,17 +42,17 @@ def sees_run(connection: Connection, caller: Caller, run: str, permission: str =
     """Whether the caller has the permission on a part of the run."""
     if caller.is_unlimited(permission):
         return True
-    return bool(connection.execute(select(run_seen(caller, permission, literal(run)))).scalar())
+    return bool(connection.execute(select(run_seen(caller, permission, _RUN)), {"run": run}).scalar())
 
 
 async def must_see_history(call: Call, kind: str, name: str) -> None:
     """The same for all that ever happened to it: a run's events name its targets, so all of these must be seen."""
     await must_see(call, kind, name)
     if kind == RUN and not call.signed_in.is_unlimited("runs.read"):
-        whole = run_seen_whole(call.signed_in, "runs.read", literal(name))
+        whole = run_seen_whole(call.signed_in, "runs.read", _RUN)
 
         def asked(connection: Connection) -> bool:
-            return bool(connection.execute(select(whole)).scalar())
+            return bool(connection.execute(select(whole), {"run": name}).scalar())
 
         if not await call.models.ask(asked):
             raise absent(RUN)

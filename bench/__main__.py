@@ -79,7 +79,7 @@ def long_history(given: argparse.Namespace) -> Sequence[Line]:
 
 def decisions(given: argparse.Namespace) -> Sequence[Line]:
     """Whether somebody may, by custom roles, beside a built-in one."""
-    amounts = access.Amounts(decisions=500 if given.quick else 5_000)
+    amounts = access.Amounts(decisions=500, lists=50) if given.quick else access.Amounts()
     with scratch() as folder:
         lines, raw = access.measure(folder, amounts)
     show(f"A permission decision with {amounts.users:,} users and {amounts.roles:,} custom roles", lines)

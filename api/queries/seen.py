@@ -4,10 +4,13 @@ A row is seen when one of the caller's roles allows it: what `domain.access` dec
 
 Where it depends on the targets of a run there are two ways to ask (`api.paging.Seen`): of a run, whether one of its targets is
 within the limit; of the targets within the limit, which runs they were in.
+
+Conditions are made once for each limit and remembered: for somebody with twenty roles that took longer than to ask the database.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, not_, or_, select, true
@@ -15,17 +18,23 @@ from sqlalchemy import ColumnElement, Select, and_, exists, false, func, not_, o
 from api.call import Caller
 from api.paging import Seen
 from api.queries.targets import label_condition
-from domain.access import Grant, Limits, selector_of
+from domain.access import NO_LIMITS, Limits, selector_of
 from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, job_of
 from domain.name_pattern import matches_pattern
 from projections.tables import events, run_output, run_steps, runs, targets
 
 Column = ColumnElement[Any]
-Whole = Callable[[Grant, str, Column], ColumnElement[bool]]
-"""Whether a grant gives a permission on a run and on each of its targets."""
+Whole = Callable[[Limits, str, Column], ColumnElement[bool]]
+"""Whether within these limits a permission is given on a run and on each of its targets."""
+
+_REMEMBERED = 1_024
 
 # A query that is asked of runs or steps keeps its own.
 _run, _those, _other_steps = runs.alias(), runs.alias(), run_steps.alias()
+
+
+_NAMES = {kind: func.substr(events.c.stream, len(kind) + 2) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)}
+"""What an event's stream is called, by the type of thing that it is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,7 @@ class Columns:
 
 def seen(caller: Caller, permission: str, of: Columns) -> ColumnElement[bool]:
     """Whether the caller has `permission` on what the row speaks of."""
-    return _any(_within(grant.limits, permission, of) for grant in caller.grants(permission))
+    return _any(_within(limits, permission, of) for limits in _limits(caller, permission))
 
 
 def steps_seen(caller: Caller, run: str) -> ColumnElement[bool]:
@@ -71,7 +80,7 @@ def list_of_runs_seen(caller: Caller) -> Seen:
     permission, run = "runs.read", runs.c.id
     if not _limits_targets(caller, permission):
         return Seen(run_seen(caller, permission, run))
-    at_once = _any(_part_at_once(caller, grant, permission, run) for grant in caller.grants(permission))
+    at_once = _any(_part_at_once(caller, *each, permission, run) for each in _by_targets(caller, permission))
     return Seen(run_seen(caller, permission, run), at_once)
 
 
@@ -80,7 +89,7 @@ def run_seen(caller: Caller, permission: str, run: Column) -> ColumnElement[bool
 
     Under a limit on targets nobody else's run is seen before it is planned.
     """
-    return _any(_part_of_run(caller, grant, permission, run) for grant in caller.grants(permission))
+    return _any(_part_of_run(caller, *each, permission, run) for each in _by_targets(caller, permission))
 
 
 def run_seen_whole(caller: Caller, permission: str, run: Column) -> ColumnElement[bool]:
@@ -88,60 +97,85 @@ def run_seen_whole(caller: Caller, permission: str, run: Column) -> ColumnElemen
 
     Under a limit on targets that is not known, and so not the case, before its plan is there to the last target.
     """
-    return _any(_whole_run(grant, permission, run) for grant in caller.grants(permission))
+    return _any(_whole_run(limits, permission, run) for limits in _limits(caller, permission))
+
+
+def _limits(caller: Caller, permission: str) -> Iterable[Limits]:
+    """Within which limits the caller has the permission, each once; without any when one role gives it so."""
+    return (NO_LIMITS,) if caller.is_unlimited(permission) else dict.fromkeys(g.limits for g in caller.grants(permission))
+
+
+def _by_targets(caller: Caller, permission: str) -> Iterable[tuple[str | None, tuple[Limits, ...]]]:
+    """The same, put together where they select the same targets: which those are is asked once."""
+    found: dict[str | None, tuple[Limits, ...]] = {}
+    for limits in _limits(caller, permission):
+        selector = limits.on(permission).get("targets")
+        found[selector] = (*found.get(selector, ()), limits)
+    return found.items()
 
 
 def _limits_targets(caller: Caller, *permissions: str) -> bool:
-    return any("targets" in grant.limits.on(permission) for permission in permissions for grant in caller.grants(permission))
+    return any("targets" in limits.on(permission) for permission in permissions for limits in _limits(caller, permission))
 
 
 def _events_seen(caller: Caller, whole: Whole) -> ColumnElement[bool]:
-    return or_(*(_events_of(caller, kind, whole) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)))
+    return or_(*(_events_of(caller, kind, whole) for kind in _NAMES))
 
 
 def _events_of(caller: Caller, kind: str, whole: Whole) -> ColumnElement[bool]:
-    name = func.substr(events.c.stream, len(kind) + 2)
     is_one, both = events.c.stream.startswith(f"{kind}/", autoescape=True), ("audit.read", f"{kind}s.read")
+    name = _NAMES[kind]
     if kind == RUN:
-        return and_(is_one, *(_any(whole(grant, each, name) for grant in caller.grants(each)) for each in both))
+        return and_(is_one, *(_any(whole(limits, each, name) for limits in _limits(caller, each)) for each in both))
     of = Columns(**{kind: name}) if kind in (TARGET, JOB, CREDENTIAL) else Columns()
     return and_(is_one, *(seen(caller, each, of) for each in both))
 
 
-def _whole_run(grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
-    limits = grant.limits.on(permission)
-    within = _within(grant.limits, permission, Columns(run=run))
-    if "targets" not in limits:
+@lru_cache(_REMEMBERED)
+def _whole_run(limits: Limits, permission: str, run: Column) -> ColumnElement[bool]:
+    within, selector = _within(limits, permission, Columns(run=run)), limits.on(permission).get("targets")
+    if selector is None:
         return within
-    beyond = exists().where(_other_steps.c.run == run, not_(_selected(limits["targets"], _other_steps.c.target)))
+    beyond = exists().where(_other_steps.c.run == run, not_(_selected(selector, _other_steps.c.target)))
     return and_(within, not_(beyond), _has_its_plan(run))
 
 
-def _whole_at_once(grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
-    if "targets" not in (limits := grant.limits.on(permission)):
-        return _whole_run(grant, permission, run)
-    those = select(_those.c.id).where(_those.c.id.in_(_touching(limits["targets"])), _whole_run(grant, permission, _those.c.id))
+@lru_cache(_REMEMBERED)
+def _whole_at_once(limits: Limits, permission: str, run: Column) -> ColumnElement[bool]:
+    whole, selector = _whole_run(limits, permission, run), limits.on(permission).get("targets")
+    if selector is None:
+        return whole
+    those = select(_those.c.id).where(_those.c.id.in_(_touching(selector)), _whole_run(limits, permission, _those.c.id))
     return run.in_(those)
 
 
-def _part_of_run(caller: Caller, grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
-    limits = grant.limits.on(permission)
-    within = _within(grant.limits, permission, Columns(run=run))
-    if "targets" not in limits:
+def _part_of_run(
+    caller: Caller, selector: str | None, limits: tuple[Limits, ...], permission: str, run: Column
+) -> ColumnElement[bool]:
+    within = _any(_within(each, permission, Columns(run=run)) for each in limits)
+    if selector is None:
         return within
     own = exists().where(_run.c.id == run, _run.c.requested_by == caller.user)
-    touched = exists().where(_other_steps.c.run == run, _selected(limits["targets"], _other_steps.c.target))
-    return and_(within, or_(own, touched))
+    return and_(within, or_(own, _touched(selector, run)))
 
 
-def _part_at_once(caller: Caller, grant: Grant, permission: str, run: Column) -> ColumnElement[bool]:
-    if "targets" not in (limits := grant.limits.on(permission)):
-        return _part_of_run(caller, grant, permission, run)
+def _part_at_once(
+    caller: Caller, selector: str | None, limits: tuple[Limits, ...], permission: str, run: Column
+) -> ColumnElement[bool]:
+    within = _any(_within(each, permission, Columns(run=run)) for each in limits)
+    if selector is None:
+        return within
     own = select(_run.c.id).where(_run.c.requested_by == caller.user)
-    within = _within(grant.limits, permission, Columns(run=run))
-    return and_(within, or_(run.in_(own), run.in_(_touching(limits["targets"]))))
+    return and_(within, or_(run.in_(own), run.in_(_touching(selector))))
 
 
+@lru_cache(_REMEMBERED)
+def _touched(selector: str, run: Column) -> ColumnElement[bool]:
+    """Whether the run touched one of the targets at least."""
+    return exists().where(_other_steps.c.run == run, _selected(selector, _other_steps.c.target))
+
+
+@lru_cache(_REMEMBERED)
 def _touching(selector: str) -> Select[Any]:
     """The runs that touched one of the targets at least."""
     selected = select(targets.c.name).where(_selected(selector, targets.c.name))
@@ -154,6 +188,7 @@ def _has_its_plan(run: Column) -> ColumnElement[bool]:
     return exists().where(_run.c.id == run, _run.c.state != "requested", _run.c.total > 0, _run.c.total == there)
 
 
+@lru_cache(_REMEMBERED)
 def _within(limits: Limits, permission: str, of: Columns) -> ColumnElement[bool]:
     bearing, parts = limits.on(permission), list[ColumnElement[bool]]()
     if (jobs := bearing.get("jobs")) is not None:

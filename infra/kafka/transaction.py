@@ -1,5 +1,6 @@
 """How do events, outcomes and consumed offsets become visible together, or not at all?"""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -189,7 +190,13 @@ class Transactions:
         raise CommitAborted(why)
 
     def _lost(self, why: str, failed: Exception) -> NoReturn:
-        """`SystemError` among what failed: a call of a producer that is fenced in its midst may fail without an error to tell."""
+        """`SystemError` among what failed: a call of a producer that is fenced in its midst may fail without an error to tell.
+
+        The error then waits to be heard; unheard, being fenced would not be counted.
+        """
+        if self._producer is not None and isinstance(failed, SystemError):
+            with contextlib.suppress(KafkaException, SystemError):
+                self._producer.poll(0)
         self._count_fencing()
         self._throw_away()
         raise OwnershipLost(why) from failed

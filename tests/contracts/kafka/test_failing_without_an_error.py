@@ -19,6 +19,7 @@ class Broken:
 
     def __init__(self, *failing: str) -> None:
         self.failing, self.purged, self.called = failing, False, list[str]()
+        self.unheard: KafkaError | None = None
 
     def _do(self, name: str) -> None:
         self.called.append(name)
@@ -51,7 +52,8 @@ class Broken:
         self._do("abort")
 
     def poll(self, within_s: float) -> None:
-        pass
+        if self.unheard is not None and self.called[-1] in self.failing:
+            self.error_cb(self.unheard)
 
     def purge(self) -> None:
         self.purged = True
@@ -102,17 +104,12 @@ def test_a_producer_that_does_not_even_begin_is_replaced(producers):
     assert committed(transactions) == [7]
 
 
-def test_another_process_under_our_name_is_told_all_the_same(producers):
-    first, second = Broken("commit"), Broken("commit")
-    producers += [first, second]
+def test_another_process_under_our_name_is_told_all_the_same_though_its_fence_is_heard_afterwards(producers):
+    producers += [Broken("commit"), Broken("flush")]
+    for each in producers:
+        each.unheard = KafkaError(KafkaError._FENCED)
     transactions = Transactions(KafkaLogSettings(bootstrap="nowhere:1"))
-    fenced = KafkaError(KafkaError._FENCED)
-    assert transactions.ready(1)
-    transactions._fenced = True
     with pytest.raises(OwnershipLost):
-        transactions.commit([RECORD], [], lambda: b"")
-    assert transactions.ready(1)
-    second.error_cb(fenced)
-    transactions._doubtful = False
+        committed(transactions)
     with pytest.raises(InstanceInUse):
-        transactions.commit([RECORD], [], lambda: b"")
+        committed(transactions)

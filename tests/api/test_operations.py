@@ -1,18 +1,27 @@
 """Does the server say how it is, and does it answer clearly when the log, the database or the vault does not?"""
 
 import asyncio
+import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from sqlalchemy import update
 
 from api.app import create_app
 from api.first_start import generated_password, has_users, make_first_administrator
+from domain.identity import KEYS
+from domain.key import RecordMasterKey
+from infra.memory.log import MemoryLog
+from infra.memory.state_store import MemoryStateStores
+from processors.processor import Cause, system_command
 from projections.tables import projection_status
 from schemas.log import LogUnavailable, ResultUnknown
+from schemas.outcome import Accepted
 from schemas.position import Partition
 from schemas.vault import SecretUnavailable, VaultError
 from tests.api.conftest import credential, job, made, target
 from tests.api.server import Server, first_start
+from tests.commands.owning import running
 
 
 async def test_health_says_where_a_stopped_projection_stands_and_no_names(server: Server):
@@ -155,6 +164,16 @@ async def test_the_first_administrator_is_made_once_and_never_reset(server: Serv
     await feed.close()
     assert {event.stream for event in seen} == {"user/admin"}
     assert [event.type for event in seen] == ["UserCreated", "RoleGranted", "SignedIn", "SignedIn"]
+
+
+async def test_what_is_told_of_keys_before_anybody_is_there_keeps_no_administrator_from_being_made():
+    log = MemoryLog(2)
+    async with running(log, MemoryStateStores()):
+        command = system_command("vault", KEYS, RecordMasterKey(1), uuid.uuid4(), Cause("c", None, None), datetime.now(UTC))
+        await log.sender.send(command)
+        outcome = await log.outcomes.wait(command.command_id, 5)
+        assert outcome is not None and isinstance(outcome.result, Accepted)
+        assert not await has_users(log.reader)
 
 
 async def test_a_first_start_that_broke_off_is_finished_by_the_same_password(server: Server):

@@ -70,7 +70,7 @@ async def test_transactions_that_outlast_their_time_are_not_taken_for_another_pr
         time.sleep(log_on_kafka.settings.transaction_s + 2.5)  # the brokers look for such transactions once a second
         return consumer.consumer_group_metadata()
 
-    for _ in range(3):
+    for _ in range(2):
         await eventually_async(lambda: asyncio.to_thread(made.ready, 5), 30)
         with pytest.raises((OwnershipLost, CommitAborted)):
             await asyncio.to_thread(made.commit, [RECORD], consumed, late)

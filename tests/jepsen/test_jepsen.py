@@ -59,7 +59,7 @@ def test_some_minutes_of_faults_on_one_broker_break_nothing(short_jepsen: Report
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("plant", list(FOUND_BY))
 def test_a_planted_bug_is_found(plant: str, postgres_url: str, redis_url: str) -> None:
-    report = lived_through(Asked(minutes=2, seed="planted", plant=plant, services=(postgres_url, redis_url)))
+    report = lived_through(Asked(minutes=3, seed="planted", plant=plant, services=(postgres_url, redis_url)))
     assert FOUND_BY[plant] <= report.violated
 
 

@@ -190,11 +190,11 @@ class Transactions:
         raise CommitAborted(why)
 
     def _lost(self, why: str, failed: Exception) -> NoReturn:
-        """`SystemError` among what failed: a call of a producer that is fenced in its midst may fail without an error to tell.
+        """A call of a producer that is fenced in its midst may fail without an error to tell, or an abort with another one.
 
         The error then waits to be heard; unheard, being fenced would not be counted.
         """
-        if self._producer is not None and isinstance(failed, SystemError):
+        if self._producer is not None:
             with contextlib.suppress(KafkaException, SystemError):
                 self._producer.poll(0)
         self._count_fencing()

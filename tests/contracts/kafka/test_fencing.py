@@ -42,8 +42,8 @@ def transactions(settings):
 
 async def test_two_processes_under_one_instance_name_are_told_apart_from_a_single_fencing(log_on_kafka):
     await log_on_kafka.open()
-    # Otherwise a slow commit would replace the producer before it is fenced.
-    patient = replace(log_on_kafka.settings, doubtful_commit_s=60.0)
+    # Otherwise a slow commit would replace the producer before it is fenced, or outlast its transaction, which says nothing.
+    patient = replace(log_on_kafka.settings, doubtful_commit_s=60.0, transaction_s=60.0, session_s=90.0, max_poll_s=120.0)
     _, one = transactions(patient)
     second, other = transactions(patient)
     assert one() == [0]

@@ -1,6 +1,5 @@
 """How do events, outcomes and consumed offsets become visible together, or not at all?"""
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -107,7 +106,10 @@ class Transactions:
     def _lost_a_broker(self) -> bool:
         """Whether a connection went since the last transaction: in the next one such a producer was seen to hang for ever."""
         if self._producer is not None:
-            self._producer.poll(0)
+            try:
+                self._producer.poll(0)
+            except (KafkaException, SystemError):  # a fatal error that was waiting to be told; see `_was_fenced`
+                self._doubtful, self._fenced = True, self._fenced or self._was_fenced()
         return self._doubtful
 
     def close(self) -> None:
@@ -190,16 +192,26 @@ class Transactions:
         raise CommitAborted(why)
 
     def _lost(self, why: str, failed: Exception) -> NoReturn:
-        """A call of a producer that is fenced in its midst may fail without an error to tell, or an abort with another one.
-
-        The error then waits to be heard; unheard, being fenced would not be counted.
-        """
-        if self._producer is not None:
-            with contextlib.suppress(KafkaException, SystemError):
-                self._producer.poll(0)
+        """Whatever the call that failed told, the producer is asked whether it was fenced: else that would not be counted."""
+        self._fenced = self._fenced or self._was_fenced()
         self._count_fencing()
         self._throw_away()
         raise OwnershipLost(why) from failed
+
+    def _was_fenced(self) -> bool:
+        """A producer with a fatal error refuses to begin, naming it. What it begins otherwise is thrown away with it.
+
+        confluent-kafka raises a fatal error out of whichever call serves its callbacks. There it may be lost: the call ends with
+        a `SystemError`, and no later one tells of it.
+        """
+        try:
+            if self._producer is not None:
+                self._producer.begin_transaction()
+        except KafkaException as told:
+            return is_fenced(told.args[0])
+        except SystemError:
+            pass
+        return False
 
     def _count_fencing(self) -> None:
         """Being fenced once happens; twice within a minute means that another process lives under our name (HAZARDS R10).

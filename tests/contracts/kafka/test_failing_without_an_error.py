@@ -1,7 +1,7 @@
 """What becomes of a transaction when a call of its producer fails without an error? (Seen of one that is fenced in its midst.)"""
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from infra.kafka import transaction
 from infra.kafka.settings import KafkaLogSettings
@@ -19,7 +19,7 @@ class Broken:
 
     def __init__(self, *failing: str) -> None:
         self.failing, self.purged, self.called = failing, False, list[str]()
-        self.unheard: KafkaError | None = None
+        self.fatal: KafkaError | None = None
 
     def _do(self, name: str) -> None:
         self.called.append(name)
@@ -30,6 +30,8 @@ class Broken:
         self._do("init")
 
     def begin_transaction(self) -> None:
+        if self.fatal is not None and self.failing[0] in self.called:
+            raise KafkaException(self.fatal)
         self._do("begin")
 
     def produce(self, *args: object, on_delivery, **kwargs: object) -> None:
@@ -52,8 +54,7 @@ class Broken:
         self._do("abort")
 
     def poll(self, within_s: float) -> None:
-        if self.unheard is not None and self.called[-1] in self.failing:
-            self.error_cb(self.unheard)
+        self._do("poll")
 
     def purge(self) -> None:
         self.purged = True
@@ -104,12 +105,22 @@ def test_a_producer_that_does_not_even_begin_is_replaced(producers):
     assert committed(transactions) == [7]
 
 
-def test_another_process_under_our_name_is_told_all_the_same_though_its_fence_is_heard_afterwards(producers):
+def test_another_process_under_our_name_is_told_all_the_same_though_the_call_that_was_fenced_did_not_say_so(producers):
     producers += [Broken("commit"), Broken("flush")]
     for each in producers:
-        each.unheard = KafkaError(KafkaError._FENCED)
+        each.fatal = KafkaError(KafkaError._FENCED)
     transactions = Transactions(KafkaLogSettings(bootstrap="nowhere:1"))
     with pytest.raises(OwnershipLost):
         committed(transactions)
     with pytest.raises(InstanceInUse):
         committed(transactions)
+
+
+def test_a_fatal_error_that_comes_between_two_transactions_replaces_the_producer_and_its_fence_is_counted(producers):
+    producers += [Broken("poll"), Broken("poll"), Broken()]
+    for each in producers:
+        each.fatal = KafkaError(KafkaError._FENCED)
+    transactions = Transactions(KafkaLogSettings(bootstrap="nowhere:1"))
+    assert transactions.ready(1) and transactions.ready(1)
+    with pytest.raises(InstanceInUse):
+        transactions.ready(1)

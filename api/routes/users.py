@@ -80,8 +80,11 @@ async def change(call: Call) -> Response:
     body = await body_of(call.request)
     asked = patch(body.raw, body.plain)
     check_user_title(asked.title or "")
+    write = write_of(call, stream_of(USER, name), body)
+    if before := await remembered(write, ChangeUser):  # nothing is sealed again, of somebody who was erased since least of all
+        return accepted_answer(write, _said(name), *before)
     await check_gives_roles(call, asked.roles or ())
-    write = await managed(write_of(call, stream_of(USER, name), body))
+    write = await managed(write)
     title = await unless_it_is_so(call, name, asked.title)
     async with sealing(call.given.vault, write) as sealer:
         return await _submit(write, ChangeUser(await sealed_title(sealer, title), asked.roles, asked.disabled))

@@ -198,6 +198,17 @@ async def test_an_erased_user_comes_never_back(server: Server):
     assert await sealed(server) == before
 
 
+async def test_a_change_that_is_sent_again_after_the_erasure_seals_nothing_again(server: Server):
+    await made(server, "/users", BOB)
+    change = {"title": TITLE}, {"Idempotency-Key": "one"}
+    first = await server.send("PATCH", "/users/bob", change[0], headers=change[1])
+    assert (await server.send("DELETE", "/users/bob/personal-data")).status_code == 200
+    left = await sealed(server)
+    again = await server.send("PATCH", "/users/bob", change[0], headers=change[1])
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert await sealed(server) == left
+
+
 async def test_erasing_again_says_the_same(server: Server):
     await lived(server)
     first, again = [await server.send("DELETE", "/users/bob/personal-data") for _ in range(2)]

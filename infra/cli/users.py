@@ -81,7 +81,9 @@ def erase(
     output: Output = "table",
 ) -> None:
     """End a user and destroy what says who it was, for good: title, password, API tokens. The name stays taken."""
-    if not yes and sys.stdin.isatty():
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here: say --yes", param_hint="--yes")
         typer.confirm(f"Erase user {name}? It can neither be undone nor enabled again.", abort=True, err=True)
     write(lambda client: client.send("DELETE", at("users", name, "personal-data")), output)
 

@@ -255,6 +255,8 @@ def test_a_user_is_erased_by_the_command_line_once_that_is_confirmed(server: Ins
     asked = on_terminal(server, "user", "erase", "mallory", said=b"n\n", status=1)
     assert b"Erase user mallory?" in asked
     assert as_json(server, "user", "show", "mallory")[0]["title"] == "Mallory Malone"
+    ok(server, "user", "erase", "mallory", status=2)  # nobody there to ask
+    assert as_json(server, "user", "show", "mallory")[0]["erased"] is False
     on_terminal(server, "user", "erase", "mallory", said=b"y\n")
     (shown,) = as_json(server, "user", "show", "mallory")
     assert (shown["title"], shown["erased"], shown["disabled"]) == ("", True, True)

@@ -22,7 +22,7 @@ READ_EVERY_S = 5.0
 """How soon an API process knows of what another did."""
 
 SIGNS_AFTER_S = 600
-MOST = 1_000
+MOST, _TRIES = 1_000, 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -69,10 +69,10 @@ def _key(raw: bytes) -> SigningKey:
 
 
 async def load_signing_keys(vault: Vault, randomness: Randomness) -> Sequence[SigningKey]:
-    """The installation's signing keys in force, newest first; the first is made on the first start. Raises `VaultError`."""
+    """The installation's signing keys in force, newest first; one is made where there is none. Raises `VaultError`."""
     found, free = await _read(vault)
-    if free == 1:
-        await vault.seal(*_place(1), new_key(randomness))
+    if not found:
+        await vault.seal(*_place(free), new_key(randomness))
         found, _ = await _read(vault)
     return [each.key for each in reversed(found)]
 
@@ -105,22 +105,24 @@ def made(randomness: Randomness, now: datetime, *, at_once: bool) -> NewKey:
 
 async def publish(vault: Vault, new: NewKey) -> None:
     """Put a key into force: at the first place that nobody else takes at this moment. Raises `VaultError`, `Problem`."""
-    while True:
+    for _ in range(_TRIES):
         _, free = await _read(vault)
         await vault.seal(*_place(free), new.kept)
         if await _opened(vault, *_place(free)) == new.kept:
             return
+    raise VaultError(f"signing key {free} is there and does not open, or others are made all the time")
 
 
-async def retirable(vault: Vault, kid: str, now: datetime) -> Numbered:
-    """The key, when it may go. Raises `VaultError`, and `Problem` when it is the only one that signs, or not there."""
+async def retirable(vault: Vault, kid: str, now: datetime) -> tuple[Numbered, tuple[str, ...]]:
+    """The key, when it may go, and the others that sign. Raises `VaultError`; `Problem` when there are none, or no such key."""
     found, _ = await _read(vault)
     gone = next((each for each in found if each.key.kid == kid), None)
     if gone is None:
         raise Problem("signing_key_not_found")
-    if not any(each.key.signs_from <= now.timestamp() for each in found if each is not gone):
+    others = tuple(each.key.kid for each in found if each is not gone and each.key.signs_from <= now.timestamp())
+    if not others:
         raise Problem("only_signing_key")
-    return gone
+    return gone, others
 
 
 async def retire(vault: Vault, gone: Numbered) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.decider import Companion, Decider
+from domain.rejection import Conflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,10 @@ class AddSigningKey:
 
 @dataclass(frozen=True, slots=True)
 class RetireSigningKey:
-    """Take a signing key away: what it signed is refused."""
+    """Take a signing key away: what it signed is refused. `others` are those that would go on signing."""
 
     kid: str
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,16 @@ def fold(state: KeysState, events: Sequence[Event]) -> KeysState:
 
 
 def decide(command: Command, state: KeysState, companion: Companion | None = None) -> Sequence[Event]:
-    """The events that `command` causes in `state`; none for what is so already, or was overtaken. Nothing is rejected here:
-    whether there is such a key is the vault's to say.
+    """The events that `command` causes in `state`; none for what is so already, or was overtaken.
+
+    Whether there is such a key is the vault's to say. That not all are taken away at once is decided here, one after the other.
     """
     match command:
         case AddSigningKey(kid, signs_from) if kid not in (*state.signing, *state.retired):
             return [SigningKeyAdded(kid, signs_from)]
-        case RetireSigningKey(kid) if kid not in state.retired:
+        case RetireSigningKey(kid, others) if kid not in state.retired:
+            if set(others) <= set(state.retired):
+                raise Conflict("only_signing_key", "no other key signs")
             return [SigningKeyRetired(kid)]
         case RecordMasterKey(version) if version > state.master:
             return [MasterKeyChanged(version)]

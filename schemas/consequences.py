@@ -60,7 +60,7 @@ TABLE: dict[type[Any], Consequences] = {
     role.ChangeRole: Consequences((role.RoleChanged,), (*_NO_ROLE, _INVALID)),
     role.RemoveRole: Consequences((role.RoleRemoved,), _NO_ROLE),
     key.AddSigningKey: Consequences((key.SigningKeyAdded,), ()),
-    key.RetireSigningKey: Consequences((key.SigningKeyRetired,), ()),
+    key.RetireSigningKey: Consequences((key.SigningKeyRetired,), ("only_signing_key",)),
     key.RecordMasterKey: Consequences((key.MasterKeyChanged,), ()),
     key.RecordSecretsWrapped: Consequences((key.SecretsWrapped,), ()),
     credential.CreateCredential: Consequences((credential.CredentialCreated,), ("credential_exists", _INVALID)),

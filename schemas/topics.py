@@ -50,6 +50,8 @@ BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TABLE}
 EVENT_TOPIC: dict[str, str] = {
     TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "users", KEY: "users", JOB: "jobs", RUN: "runs",
 }  # fmt: skip
-"""The event topic of each aggregate type. Roles share that of users: who holds which is one story, in one order; so do keys."""
+"""The event topic of each aggregate type. Roles share that of users: who holds which is one story, in one order. Keys, which are
+few, do, too.
+"""
 
 EVENT_TOPICS: tuple[str, ...] = tuple(dict.fromkeys(EVENT_TOPIC.values()))

@@ -56,8 +56,8 @@ async def retire(call: Call) -> Response:
     body = await optional_body_of(call.request)
     closed.read(NoBody, body.raw, body.plain)
     kid, given = call.path("kid"), call.given
-    gone = await signing_keys.retirable(given.vault, kid, given.clock.now())
-    await recorded(write_by(call, KEYS, call.signed_in), RetireSigningKey(kid))
+    gone, others = await signing_keys.retirable(given.vault, kid, given.clock.now())
+    await recorded(write_by(call, KEYS, call.signed_in), RetireSigningKey(kid, others))
     await signing_keys.retire(given.vault, gone)
     await signing_keys.refresh(given.tokens, given.vault)
     return json_answer({"kid": kid, "retired": True})

@@ -45,13 +45,13 @@ async def keep_vault(house: House) -> None:
     while True:
         try:
             await asyncio.to_thread(go_on_with_rotation, house)
-            await tell_of_master_keys(house, told)
             if monotonic() >= sweeps_at and (begun or await asyncio.to_thread(_something_ended, house)):
                 await sweep(house)
                 sweeps_at, begun = monotonic() + SWEEPS_EVERY_S, False
             if monotonic() >= notes_at and await _index_is_complete(house):
                 await asyncio.to_thread(sweeping.sweep_unnamed, house.writer, house.clock.now())
                 notes_at, begun = monotonic() + NOTES_EVERY_S, True
+            await tell_of_master_keys(house, told)  # last: what is to be destroyed does not wait for the log
         except (SQLAlchemyError, VaultError, LogError) as error:
             # The database's own message may quote a statement's values.
             log.warning("the vault could not be looked after", extra={"error": type(error).__name__})

@@ -98,7 +98,8 @@ async def _catch_up(state: ShardState, store: StateStore, feed: Feed, ends: Mapp
 
 def _too_slow(partition: Partition, feed: Feed, ends: Mapping[Partition, int]) -> str:
     at, end = feed.positions[partition], ends[partition]
-    return f"{partition.topic}/{partition.shard} was read up to {at} of {end} in the time allowed"
+    where = f"{partition.topic}/{partition.shard}"
+    return f"{where} was read up to {at} of {end} in the time allowed; is a transaction undecided there?"
 
 
 async def _take_in(records: Sequence[Recorded], state: ShardState, store: StateStore, counters: Counters) -> None:

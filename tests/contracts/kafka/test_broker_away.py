@@ -63,7 +63,7 @@ async def test_senders_hear_at_once_that_nothing_was_written_and_all_goes_on_aft
 
 
 def all_markers_written(settings):
-    """A transaction whose markers are still to be written when the only broker crashes may hang for ever (Kafka 4.3 and 4.4)."""
+    """So that the crash meets no transaction whose end is still to be written down; that is what `make jepsen` is for."""
     consumer = Consumer(lane_consumer(settings))
     try:
         lanes = [TopicPartition(settings.topic("commands.people"), shard) for shard in range(settings.partitions)]

@@ -14,6 +14,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from api import conditions
+from api.address import PREFIX
 from api.call import Call, json_answer
 from api.problem_details import Problem
 from api.strict_json import Body
@@ -23,8 +24,6 @@ from schemas.log import LogUnavailable, RecordTooLarge, ResultUnknown
 from schemas.outcome import REUSED, Accepted, Outcome, Rejected, result_for
 from schemas.payload import to_json
 from schemas.topics import MAX_PAYLOAD_BYTES
-
-PREFIX = "/api/v1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from api import shapes, sign_in_flow
 from api.account import new_secret
+from api.address import PREFIX
 from api.call import Call
 from api.id_tokens import Expected, NotTheAnswer, UnknownKey, claims_of
 from api.identity_provider import Identity, IdentityProvider, ProviderRefused, ProviderUnavailable
@@ -31,7 +32,7 @@ from api.routes.route import Route
 from api.sealing import Sealer, sealing
 from api.sign_in_flow import BEGUN_S, GRANT_S, Begun, Grant
 from api.strict_json import body_of
-from api.submit import PREFIX, Rejection
+from api.submit import Rejection
 from domain.user import SignInWithProvider
 from schemas.http.auth import GrantBody
 from schemas.http.closed import read

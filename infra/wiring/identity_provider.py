@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 
+from api.address import PREFIX
 from api.identity_provider import ProviderRules
-from api.submit import PREFIX
 from infra.oidc.provider import OidcProvider
 from infra.wiring.settings import Settings
 

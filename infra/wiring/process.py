@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from importlib import import_module
 
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
@@ -17,7 +18,6 @@ from infra.telemetry.owner_metrics import OwnerMetrics
 from infra.telemetry.probe import serve_probe
 from infra.vaults.kv_vault import BadVaultAddress
 from infra.vaults.master_key import BadMasterKey
-from infra.wiring import roles
 from infra.wiring.beforehand import make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, house
 from infra.wiring.garbage import look_seldom
@@ -28,6 +28,9 @@ from projections.follow import Follower
 from schemas.log import LogError
 
 FAILED, MISCONFIGURED = 1, 78
+
+EVERY = ("api", "executor", "sweeper", "commands", "projections")
+"""The roles of `up`."""
 
 _IN_THE_CLEAR = (
     "warning: other machines' passwords and tokens can be read on the way: give OPSCONDUCTOR_TLS_CERT and OPSCONDUCTOR_TLS_KEY,"
@@ -63,15 +66,22 @@ def _say(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
+def _role(name: str, opened: House, process: Process) -> Role:
+    """A role by its name; only its own module is imported."""
+    role: Callable[..., Awaitable[None]] = getattr(import_module(f"infra.wiring.role.{name}"), f"{name}_role")
+    match name:
+        case "api":
+            return partial(role, opened, _say)
+        case "commands":
+            return partial(role, opened, process.owns)
+        case "projections":
+            return partial(role, opened, process.follows)
+        case _:
+            return partial(role, opened)
+
+
 def _roles_of(name: str, opened: House, process: Process) -> Mapping[str, Role]:
-    every: dict[str, Role] = {
-        "api": partial(roles.api_role, opened, _say),
-        "executor": partial(roles.executor_role, opened),
-        "sweeper": partial(roles.sweeper_role, opened),
-        "commands": partial(roles.commands_role, opened, process.owns),
-        "projections": partial(roles.projections_role, opened, process.follows),
-    }
-    chosen = every if name == "up" else {name: every[name]}
+    chosen = {one: _role(one, opened, process) for one in (EVERY if name == "up" else (name,))}
     if not opened.settings.metrics_listen:
         return chosen
     listen = address(opened.settings.metrics_listen)

@@ -1,0 +1,120 @@
+"""Who serves the REST contract, over which connections, and with which keys?"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import uvicorn
+
+from api.app import create_app
+from api.cors import origins
+from api.identity_provider import IdentityProvider
+from api.kept_keys import load_keys
+from api.ports import ApiDependencies, ApiSettings, Drain
+from api.signing_keys import READ_EVERY_S, load_signing_keys, refresh
+from api.tokens import Tokens
+from infra.telemetry.bounded_http import BoundedHttp
+from infra.telemetry.certificate import Certificate
+from infra.telemetry.serving import serve_until
+from infra.vaults.master_key import derived
+from infra.wiring.composition import House
+from infra.wiring.first_administrator import ensure_first_administrator
+from infra.wiring.identity_provider import identity_provider
+from projections.rebuild import ask_for_rebuild
+
+API_THREADS = 10
+MAX_HEADERS = 32_768
+
+
+async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve the REST contract; make the first administrator of a new installation. `told` gets what people should read."""
+    drain = Drain()
+    threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
+    provider = identity_provider(house.settings)
+    given = await _api_dependencies(house, threads, drain, provider)
+    certificate = Certificate(*house.settings.tls) if house.settings.tls else None
+    host, port = house.settings.listen_address
+    config = uvicorn.Config(
+        create_app(given),
+        host=host,
+        port=port,
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=MAX_HEADERS,
+        timeout_graceful_shutdown=8,
+        ssl_context_factory=certificate.context_for if certificate else None,
+    )
+    first = asyncio.create_task(ensure_first_administrator(house, given, told))
+    beside = [first, asyncio.create_task(_drain(drain, stop)), asyncio.create_task(_read_signing_keys(given))]
+    if certificate:
+        beside.append(asyncio.create_task(certificate.watch()))
+    try:
+        await serve_until(config, stop)
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        if provider:
+            await provider.close()
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _read_signing_keys(given: ApiDependencies) -> None:
+    """Learn again and again of keys that another process made or took away."""
+    while True:
+        await asyncio.sleep(READ_EVERY_S)
+        await refresh(given.tokens, given.vault)
+
+
+async def _drain(drain: Drain, stop: asyncio.Event) -> None:
+    await stop.wait()
+    drain.stopping = True
+
+
+async def _api_dependencies(
+    house: House, threads: ThreadPoolExecutor, drain: Drain, provider: IdentityProvider | None
+) -> ApiDependencies:
+    return ApiDependencies(
+        sender=house.log.sender,
+        outcomes=house.log.outcomes,
+        reader=house.log.reader,
+        engine=house.reader,
+        vault=house.vault,
+        sessions=house.sessions,
+        attempts=house.attempts,
+        limits=house.limits,
+        wakeups=house.wakeups,
+        clock=house.clock,
+        ids=house.ids,
+        keys=await load_keys(house.vault, house.ids, _derived_before(house)),
+        tokens=Tokens(*await load_signing_keys(house.vault, house.ids)),
+        threads=threads,
+        rebuild=partial(_rebuild, house, threads),
+        provider=provider,
+        drain=drain,
+        settings=ApiSettings(
+            outcome_wait_s=house.settings.outcome_wait_s,
+            trusted_proxies=house.settings.proxies,
+            cors_origins=origins(house.settings.cors_origins),
+        ),
+    )
+
+
+def _derived_before(house: House) -> Callable[[str], bytes] | None:
+    """What the API's keys were in an installation from before the vault kept them."""
+    first = house.ring.masters.get(1) if house.ring else None
+    return partial(derived, first) if first is not None else None
+
+
+async def _rebuild(house: House, threads: ThreadPoolExecutor, name: str) -> bool:
+    def asked() -> bool:
+        with house.writer.begin() as connection:
+            return ask_for_rebuild(connection, name)
+
+    return await asyncio.get_running_loop().run_in_executor(threads, asked)

@@ -116,7 +116,7 @@ def test_nothing_of_an_erased_user_but_the_name_is_left_in_any_byte_of_the_data_
         seen = {f"{ident} {n}": list(pieces(blob)) for ident, row in kept.items() for n, blob in enumerate(row)}
         assert len(kept) == 4 and found_in(installation.home, seen), "what is to be destroyed was there"
         installation.log_in()
-        done = installation.command("user", "erase", "zofie")
+        done = installation.command("user", "erase", "zofie", "--yes")
         assert done.returncode == 0, done.stderr
         seen |= {f"{name} {form}": [part] for name, text in canaries.items() for form, part in in_clear(text).items()}
         assert found_in(installation.home, seen) == []

@@ -1,5 +1,6 @@
 """Services that all tests may ask for, and what is lived through beside them."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,9 @@ from tests.jepsen.run import Report
 from tests.jepsen.short import short_jepsen as jepsen_run
 from tests.support.beside import Beside
 from tests.support.services import kafka, missing, postgres_url, redis_url, sshd
+
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+"""Brokers that live for minutes are not worth the second compiler: without it one starts with half the processor time."""
 
 __all__ = ["kafka", "postgres_url", "redis_url", "sshd"]
 

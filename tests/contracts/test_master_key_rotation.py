@@ -234,7 +234,7 @@ def _killed_under_load(url: str, home: Path) -> None:
     ring = KeyRing(lambda: master_key.read(home / master_key.FILE))
     vault = SqlVault(writer, writer, ring)
     vault.create_tables()
-    asyncio.run(_seal_many(vault, 1000))
+    asyncio.run(_seal_many(vault, 600))
     output = home / "live"
     with output.open("wb") as out:
         using = subprocess.Popen(tied_to_us([sys.executable, "-c", USES, url, str(home)]), stdout=out, stderr=subprocess.STDOUT)
@@ -253,7 +253,7 @@ def _killed_under_load(url: str, home: Path) -> None:
     assert done.wait(60) == 0, (home / "rotation").read_text()
     assert set(master_key.read(home / master_key.FILE)) == {2}
     lines = [line for line in output.read_text().splitlines() if line.isdigit()]
-    asyncio.run(_open_all(SqlVault(writer, writer, KeyRing(lambda: master_key.read(home / master_key.FILE))), 1000, len(lines)))
+    asyncio.run(_open_all(SqlVault(writer, writer, KeyRing(lambda: master_key.read(home / master_key.FILE))), 600, len(lines)))
     writer.dispose()
 
 
@@ -286,7 +286,7 @@ def _rotate_with_kills(url: str, home: Path, writer: Engine) -> int:
         before, running = versions(writer).get(2, 0), _rotation(url, home)
         while running.poll() is None and versions(writer).get(2, 0) < before + 150:
             time.sleep(0.01)
-        if running.poll() is None and versions(writer).get(1, 0) and kills < 6:
+        if running.poll() is None and versions(writer).get(1, 0) and kills < 3:
             running.kill()
             kills += 1
         elif running.wait(60) == 0:

@@ -20,7 +20,7 @@ from tests.contracts.sqlite_victim import SHARDS
 from tests.contracts.working import read_to_end
 
 ROOT = Path(__file__).parents[2]
-INSTANTS = 20
+INSTANTS = 10
 
 
 class Patience:

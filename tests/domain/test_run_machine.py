@@ -286,4 +286,4 @@ class RunMachine(RuleBasedStateMachine):
 
 
 TestRun = RunMachine.TestCase
-TestRun.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+TestRun.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

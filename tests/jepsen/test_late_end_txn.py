@@ -106,6 +106,7 @@ def test_an_end_that_comes_late_does_not_commit_the_next_transaction(late: Late)
     late.transactions._producer.abort_transaction(10)
 
 
+@pytest.mark.faults
 def test_it_would_if_the_producer_were_used_again(late: Late, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the bug: this is what the precaution is for, and the day it fails the client or the broker has learnt."""
     for name in ("_throw_away", "_lost_a_broker"):

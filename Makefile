@@ -34,7 +34,7 @@ run-demo: $(VENV)/.run ## Start a server and an sshd of their own and run a job 
 	@exec $(BIN)/opsconductor demo $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests against real Kafka, Postgres, Redis and sshd
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.dev ## The long forms: 200 runs while roles are killed again and again, 200 kills of the embedded server; minutes each
 	$(BIN)/pytest -s -m faults $(ARGS)

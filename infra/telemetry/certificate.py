@@ -19,11 +19,18 @@ class Certificate:
     def __init__(self, chain: Path, key: Path) -> None:
         self._chain, self._key = chain, key
         self._read = self._stamp()
-        self._context = self._fresh()
+        self._shown = self._fresh()
+        self._listening = self._fresh()
+        self._listening.sni_callback = self._show
 
     def context_for(self, config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """What the server listens with."""
-        return self._context
+        return self._listening
+
+    def _show(self, connection: ssl.SSLObject, name: str | None, listening: ssl.SSLContext) -> None:
+        """Called in every handshake, also of who names no server. A context in use is never changed: a handshake that begins
+        between the new certificate and its key would fail."""
+        connection.context = self._shown
 
     async def watch(self) -> None:
         """Show what stands in the files now, for new connections, until cancelled; what cannot be used is told of once."""
@@ -37,8 +44,7 @@ class Certificate:
             if found == self._read:
                 return
             self._read = found
-            self._fresh()  # first into one of its own: a pair that does not match would leave ours without a key
-            self._context.load_cert_chain(self._chain, self._key, password="")
+            self._shown = self._fresh()
             log.info("the certificate was read anew")
         except OSError as error:
             log.warning("the certificate stays the one from before: %s", error)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,14 @@ from tests.support.certificates import Authority
 from tests.support.eventually import eventually_async
 
 
+async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
 async def shown_by(context: ssl.SSLContext, authority: Authority) -> int:
     """The serial number of what a caller is shown."""
-    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(until_closed, "127.0.0.1", 0, ssl=context)
     try:
         port = server.sockets[0].getsockname()[1]
         trust = ssl.create_default_context(cafile=str(authority.file))
@@ -59,6 +65,26 @@ async def test_a_replaced_certificate_is_shown_and_one_without_its_key_is_not(tm
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_handshakes_go_on_while_the_certificate_is_read_anew_all_the_time(tmp_path: Path) -> None:
+    """When a context in use was changed instead, one of a thousand handshakes brought the process down."""
+    authority, chain, key = Authority(tmp_path), tmp_path / "chain.pem", tmp_path / "key.pem"
+    first = authority.sign(chain, key)
+    kept = Certificate(chain, key)
+    context, over = kept.context_for(None, None), threading.Event()  # type: ignore[arg-type]
+
+    def read_anew() -> None:
+        while not over.is_set():
+            kept._read = ()
+            kept._look()
+
+    reading = asyncio.create_task(asyncio.to_thread(read_anew))
+    try:
+        assert {await shown_by(context, authority) for _ in range(150)} == {first}
+    finally:
+        over.set()
+        await reading
 
 
 def test_what_is_no_certificate_is_named(tmp_path: Path) -> None:

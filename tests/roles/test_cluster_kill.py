@@ -38,6 +38,8 @@ LONG = (
 """Whoever is killed; the owners last, since their shards wait until the group takes them for dead."""
 
 
+@pytest.mark.faults  # the short chaos kills them in every run
+@pytest.mark.timeout(600)
 def test_roles_killed_under_load_lose_nothing_acknowledged_and_start_no_step_twice(
     kafka: str, postgres_url: str, redis_url: str, fleet_servers: list[FleetServer]
 ) -> None:

@@ -33,7 +33,7 @@ run-cluster: $(VENV)/.run ## Start Kafka, Postgres and Redis natively and every 
 run-demo: $(VENV)/.run ## Start a server and an sshd of their own and run a job on it, with live output
 	@exec $(BIN)/opsconductor demo $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests against real Kafka, Postgres, Redis and sshd
+test: $(VENV)/.dev ## Run all tests, two processes at a time, against real Kafka, Postgres, Redis and sshd (ARGS="-n 0 -s tests/api" for some)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(VENV)/.dev ## The long forms: 200 runs while roles are killed again and again, 200 kills of the embedded server; minutes each

@@ -107,7 +107,7 @@ def _found(admin: AdminClient, settings: KafkaLogSettings) -> dict[str, _Found]:
         resources = [ConfigResource(ResourceType.TOPIC, settings.topic(name)) for name in present]
         described = {r.name: f.result(_CALL_S) for r, f in admin.describe_configs(resources, request_timeout=_CALL_S).items()}
     except (KafkaException, TimeoutError) as error:
-        raise LogUnavailable(f"the brokers do not describe the topics: {error}") from error
+        raise LogUnavailable(f"the brokers do not describe the topics: {str(error) or 'no answer in time'}") from error
     return {name: _one(listed, settings.topic(name), described) for name in present}
 
 

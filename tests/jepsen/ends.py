@@ -39,7 +39,9 @@ class End:
 
 
 _ASKS_TO_BE_STARTED = (
-    r"the brokers do not describe the topics: .*(_TRANSPORT|_TIMED_OUT|_ALL_BROKERS_DOWN)",  # started while no broker answers
+    # started while no broker answers, as the topics are asked for or a moment later
+    r"the brokers do not describe the topics: .*(_TRANSPORT|_TIMED_OUT|_ALL_BROKERS_DOWN|no answer in time)",
+    r"executor ended: KafkaConnectionError: Unable to bootstrap from",
     r".*(connection failed|connection timeout expired|server closed the connection)",  # started while Postgres does not answer
     r"executor ended: .* waits, and the committed position \d+ does not move",  # its consumer is stuck (HAZARDS R22)
 )

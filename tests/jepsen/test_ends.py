@@ -22,6 +22,8 @@ from tests.support.eventually import eventually
 
 NO_BROKER = 'commands cannot run: the brokers do not describe the topics: KafkaError{code=_TRANSPORT,val=-195,str="…"}\n'
 HANGS = '{"event": "the thread that owns the shards hangs since 30 s: this process ends"}\n'
+NO_ANSWER = "api cannot run: the brokers do not describe the topics: no answer in time\n"
+NO_BOOTSTRAP = "executor cannot run: executor ended: KafkaConnectionError: Unable to bootstrap from [('127.0.0.1', 1)]\n"
 STUCK = "executor cannot run: executor ended: runs/3/71 waits, and the committed position 70 does not move\n"
 OTHER_NAME = "commands cannot run: commands ended: fenced twice within a minute: another process runs under 'commands-1'\n"
 
@@ -32,6 +34,8 @@ FORESEEN = [
     End("commands-1", 70, False, HANGS),
     End("commands-1", 1, False, f"Traceback of an earlier error\n{NO_BROKER}"),
     End("executor-2", 1, False, STUCK),
+    End("executor-2", 1, False, NO_BOOTSTRAP),
+    End("api", 1, False, NO_ANSWER),
 ]
 CRASHES = [
     End("api", 0, False, ""),

@@ -19,8 +19,7 @@ class Certificate:
     def __init__(self, chain: Path, key: Path) -> None:
         self._chain, self._key = chain, key
         self._read = self._stamp()
-        self._shown = self._fresh()
-        self._listening = self._fresh()
+        self._shown = self._listening = self._fresh()
         self._listening.sni_callback = self._show
 
     def context_for(self, config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -73,18 +73,21 @@ async def test_handshakes_go_on_while_the_certificate_is_read_anew_all_the_time(
     first = authority.sign(chain, key)
     kept = Certificate(chain, key)
     context, over = kept.context_for(None, None), threading.Event()  # type: ignore[arg-type]
+    shown: set[int] = set()
 
     def read_anew() -> None:
         while not over.is_set():
             kept._read = ()
             kept._look()
+            shown.add(id(kept._shown))
 
     reading = asyncio.create_task(asyncio.to_thread(read_anew))
     try:
-        assert {await shown_by(context, authority) for _ in range(150)} == {first}
+        assert {await shown_by(context, authority) for _ in range(600)} == {first}
     finally:
         over.set()
         await reading
+    assert len(shown) > 1, "it was not read anew"
 
 
 def test_what_is_no_certificate_is_named(tmp_path: Path) -> None:

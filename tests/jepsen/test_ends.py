@@ -24,6 +24,7 @@ NO_BROKER = 'commands cannot run: the brokers do not describe the topics: KafkaE
 HANGS = '{"event": "the thread that owns the shards hangs since 30 s: this process ends"}\n'
 NO_ANSWER = "api cannot run: the brokers do not describe the topics: no answer in time\n"
 NO_BOOTSTRAP = "executor cannot run: executor ended: KafkaConnectionError: Unable to bootstrap from [('127.0.0.1', 1)]\n"
+NO_VAULT = "api cannot run: api ended: the vault does not answer: OperationalError\n"
 STUCK = "executor cannot run: executor ended: runs/3/71 waits, and the committed position 70 does not move\n"
 OTHER_NAME = "commands cannot run: commands ended: fenced twice within a minute: another process runs under 'commands-1'\n"
 
@@ -36,6 +37,7 @@ FORESEEN = [
     End("executor-2", 1, False, STUCK),
     End("executor-2", 1, False, NO_BOOTSTRAP),
     End("api", 1, False, NO_ANSWER),
+    End("api", 1, False, NO_VAULT),
 ]
 CRASHES = [
     End("api", 0, False, ""),

@@ -1,9 +1,11 @@
 """Who serves the REST contract, over which connections, and with which keys?"""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import uvicorn
 
@@ -22,9 +24,16 @@ from infra.wiring.composition import House
 from infra.wiring.first_administrator import ensure_first_administrator
 from infra.wiring.identity_provider import identity_provider
 from projections.rebuild import ask_for_rebuild
+from schemas.vault import VaultError
+
+T = TypeVar("T")
 
 API_THREADS = 10
 MAX_HEADERS = 32_768
+VAULT_WITHIN_S = 30.0
+"""So long a start waits for a vault that does not answer, as when its database is started at the same moment."""
+
+log = logging.getLogger(__name__)
 
 
 async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Event) -> None:
@@ -32,7 +41,7 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
     drain = Drain()
     threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
     provider = identity_provider(house.settings)
-    given = await _api_dependencies(house, threads, drain, provider)
+    given = await _api_dependencies(house, threads, drain, provider, stop)
     certificate = Certificate(*house.settings.tls) if house.settings.tls else None
     host, port = house.settings.listen_address
     config = uvicorn.Config(
@@ -78,8 +87,10 @@ async def _drain(drain: Drain, stop: asyncio.Event) -> None:
 
 
 async def _api_dependencies(
-    house: House, threads: ThreadPoolExecutor, drain: Drain, provider: IdentityProvider | None
+    house: House, threads: ThreadPoolExecutor, drain: Drain, provider: IdentityProvider | None, stop: asyncio.Event
 ) -> ApiDependencies:
+    keys = await answered(lambda: load_keys(house.vault, house.ids, _derived_before(house)), stop)
+    signing_keys = await answered(lambda: load_signing_keys(house.vault, house.ids), stop)
     return ApiDependencies(
         sender=house.log.sender,
         outcomes=house.log.outcomes,
@@ -92,8 +103,8 @@ async def _api_dependencies(
         wakeups=house.wakeups,
         clock=house.clock,
         ids=house.ids,
-        keys=await load_keys(house.vault, house.ids, _derived_before(house)),
-        tokens=Tokens(*await load_signing_keys(house.vault, house.ids)),
+        keys=keys,
+        tokens=Tokens(*signing_keys),
         threads=threads,
         rebuild=partial(_rebuild, house, threads),
         provider=provider,
@@ -104,6 +115,19 @@ async def _api_dependencies(
             cors_origins=origins(house.settings.cors_origins),
         ),
     )
+
+
+async def answered(ask: Callable[[], Awaitable[T]], stop: asyncio.Event, every_s: float = 0.5) -> T:
+    """What the vault answers, asked again until it does or `stop` is set. Raises `VaultError` after `VAULT_WITHIN_S`."""
+    deadline = asyncio.get_running_loop().time() + VAULT_WITHIN_S
+    while True:
+        try:
+            return await ask()
+        except VaultError as error:
+            if stop.is_set() or asyncio.get_running_loop().time() > deadline:
+                raise VaultError(f"the vault does not answer: {error}") from error
+            log.warning("the vault does not answer yet", extra={"error": str(error)})
+        await asyncio.sleep(every_s)
 
 
 def _derived_before(house: House) -> Callable[[str], bytes] | None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid5
 
 from domain.rejection import Rejection
 from schemas.command_envelope import CommandEnvelope
+from schemas.derived_id import derived_id
 from schemas.event_envelope import EventEnvelope, hash_of
 from schemas.event_types import TABLE
 from schemas.payload import to_json
@@ -36,7 +36,7 @@ def _enveloped(command: CommandEnvelope, event: Any, ordinal: int, version: int,
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Rejection("event_too_large", f"{kind} would take {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are stored")
     envelope = EventEnvelope(
-        event_id=uuid5(command.command_id, str(ordinal)),
+        event_id=derived_id(command.command_id, str(ordinal)),
         type=kind,
         schema_version=TABLE[kind][0],
         stream=command.stream,

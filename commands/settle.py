@@ -7,7 +7,7 @@ decider does, the command gets an outcome: a bug in one must not hold up the sha
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from commands.admission import ACTOR_KINDS, MAX_ACTOR, MAX_FINGERPRINT, admit
 from commands.deciders import TABLE
@@ -17,6 +17,7 @@ from domain.identity import name_of, partition_key
 from domain.rejection import Rejection, Stale
 from schemas.actor import Actor, system
 from schemas.command_envelope import CommandEnvelope
+from schemas.derived_id import derived_id
 from schemas.event_envelope import EventEnvelope
 from schemas.log import TakenCommand, Undecodable
 from schemas.outcome import Accepted, Outcome, Rejected
@@ -140,7 +141,7 @@ def _cut(actor: Actor) -> Actor:
 
 def _unreadable(position: Position, record: Undecodable) -> Outcome:
     return Outcome(
-        command_id=uuid5(_UNREADABLE, str(position)),
+        command_id=derived_id(_UNREADABLE, str(position)),
         stream=record.key[:_MAX_NAME].decode("utf-8", "replace"),
         type="",
         actor=_NOBODY,

@@ -27,7 +27,7 @@ def fingerprint(software: str) -> str:
 
 def state_to_bytes(stream: str, known: StreamState) -> Kept:
     """A stream's state as it is kept."""
-    return Kept(known.version, adapter(TABLE[kind_of(stream)].state).dump_json(known.state))
+    return Kept(known.version, adapter(TABLE[kind_of(stream)].state).serializer.to_json(known.state))
 
 
 def state_from_bytes(stream: str, kept: Kept) -> StreamState:

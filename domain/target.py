@@ -7,6 +7,7 @@ new schema version and an upcaster, never changed in place.
 import base64
 import binascii
 import ipaddress
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ HOST_KEY_TYPES = (
     "ssh-rsa",
 )
 MAX_HOST_KEY = 8_000
+_HOST = re.compile(r"[A-Za-z0-9._:%][A-Za-z0-9._:%-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +344,7 @@ def check_host(host: str, field: str = "host") -> list[FieldError]:
     """What is wrong with a host name or address; empty when nothing is."""
     if not 1 <= len(host) <= 253:
         return [FieldError(field, "must have 1 to 253 characters")]
-    if not all(c.isascii() and (c.isalnum() or c in ".-_:%") for c in host) or host.startswith("-"):
+    if not _HOST.fullmatch(host):
         return [FieldError(field, "must be a host name or an IP address")]
     if ":" in host and not _is_ip_address(host):
         return [FieldError(field, "must be a host name or an IP address; the port has a field of its own")]

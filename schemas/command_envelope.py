@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from schemas.actor import Actor
+from schemas.derived_id import derived_id
 
 _PEOPLE = UUID("7d1cbbf0-0c2b-5f5e-9d0c-2f0f7a6d9c01")
 _SYSTEM = UUID("7d1cbbf0-0c2b-5f5e-9d0c-2f0f7a6d9c02")
@@ -35,9 +36,9 @@ class CommandEnvelope:
 
 def people_command_id(actor: Actor, stream: str, key: str) -> UUID:
     """The id of a person's command: nobody else's key, and no processor, can give the same."""
-    return uuid5(_PEOPLE, f"{actor.kind}:{actor.name}\n{stream}\n{key}")
+    return derived_id(_PEOPLE, f"{actor.kind}:{actor.name}\n{stream}\n{key}")
 
 
 def system_command_id(role: str, cause: str, ordinal: int | str) -> UUID:
     """The id of a processor's command: the role, the event or fact that caused it and which of its answers this is."""
-    return uuid5(_SYSTEM, f"{role}\n{cause}\n{ordinal}")
+    return derived_id(_SYSTEM, f"{role}\n{cause}\n{ordinal}")

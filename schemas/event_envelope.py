@@ -6,6 +6,7 @@ from uuid import UUID
 
 from domain.audit.hash_chain import chained_hash
 from schemas.actor import Actor
+from schemas.attributes import actor_bytes, time_bytes
 from schemas.position import Position
 
 
@@ -53,13 +54,13 @@ def hash_of(event: EventEnvelope) -> str:
             b"%d" % event.schema_version,
             event.stream.encode(),
             b"%d" % event.version,
-            f"{event.actor.kind}:{event.actor.name}".encode(),
-            f"{behalf.kind}:{behalf.name}".encode() if behalf else b"",
-            event.time.isoformat().encode(),
+            actor_bytes(event.actor),
+            actor_bytes(behalf) if behalf else b"",
+            time_bytes(event.time),
             event.command_id.bytes,
             event.correlation_id.encode(),
             event.causation_id.bytes if event.causation_id else b"",
-            (event.traceparent or "").encode(),
+            event.traceparent.encode() if event.traceparent else b"",
             event.payload,
         ),
     )

@@ -6,8 +6,7 @@ payload alone. Outcomes, run output and heartbeats are plain JSON values.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import orjson
 
 from domain.rejection import FieldError
 from schemas.actor import Actor
+from schemas.attributes import actor_bytes, actor_from, id_bytes, time_bytes
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope
 from schemas.heartbeat import Heartbeat
@@ -26,6 +26,8 @@ from schemas.topics import BY_NAME, EVENT_TOPIC, Holds
 
 Body = EventEnvelope | Outcome | OutputChunk | Heartbeat | CommandEnvelope
 
+_IN_STREAMS = (CommandEnvelope, EventEnvelope)
+
 
 @dataclass(frozen=True, slots=True)
 class WireRecord:
@@ -36,37 +38,32 @@ class WireRecord:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-@lru_cache(maxsize=1024)
-def _actor_bytes(actor: Actor) -> bytes:
-    return f"{actor.kind}:{actor.name}".encode()
-
-
-@lru_cache(maxsize=1024)
-def _actor(raw: bytes) -> Actor:
-    kind, _, name = raw.decode().partition(":")
-    return Actor(kind, name)  # type: ignore[arg-type]  # history is not re-validated
+_SPEC = ("ce_specversion", b"1.0")
+_JSON = ("content-type", b"application/json")
+_FROM_COMMANDS = ("ce_source", b"/opsconductor/commands")
+_FROM_EVENTS = ("ce_source", b"/opsconductor")
 
 
 def encode_command(command: CommandEnvelope) -> WireRecord:
     """A command as it stands on its lane."""
     headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", str(command.command_id).encode()),
+        _SPEC,
+        ("ce_id", id_bytes(command.command_id)),
         ("ce_type", command.type.encode()),
-        ("ce_source", b"/opsconductor/commands"),
-        ("ce_time", command.time.isoformat().encode()),
+        _FROM_COMMANDS,
+        ("ce_time", time_bytes(command.time)),
         ("ce_subject", command.stream.encode()),
-        ("ce_actor", _actor_bytes(command.actor)),
+        ("ce_actor", actor_bytes(command.actor)),
         ("ce_correlationid", command.correlation_id.encode()),
         ("ce_fingerprint", command.fingerprint.encode()),
-        ("content-type", b"application/json"),
+        _JSON,
     ]
     if command.on_behalf_of:
-        headers.append(("ce_onbehalfof", _actor_bytes(command.on_behalf_of)))
+        headers.append(("ce_onbehalfof", actor_bytes(command.on_behalf_of)))
     if command.expected_version is not None:
         headers.append(("ce_expectedversion", b"%d" % command.expected_version))
     if command.causation_id:
-        headers.append(("ce_causationid", str(command.causation_id).encode()))
+        headers.append(("ce_causationid", id_bytes(command.causation_id)))
     if command.traceparent:
         headers.append(("traceparent", command.traceparent.encode()))
     return WireRecord(command.stream.encode(), command.payload, tuple(headers))
@@ -81,8 +78,8 @@ def _decode_command(record: WireRecord, head: Mapping[str, bytes]) -> CommandEnv
         type=head["ce_type"].decode(),
         stream=head["ce_subject"].decode(),
         payload=record.value,
-        actor=_actor(head["ce_actor"]),
-        on_behalf_of=_actor(behalf) if behalf else None,
+        actor=actor_from(head["ce_actor"]),
+        on_behalf_of=actor_from(behalf) if behalf else None,
         expected_version=int(expected) if expected is not None else None,
         correlation_id=head["ce_correlationid"].decode(),
         causation_id=_uuid(head.get("ce_causationid")),
@@ -95,25 +92,25 @@ def _decode_command(record: WireRecord, head: Mapping[str, bytes]) -> CommandEnv
 def encode_event(event: EventEnvelope) -> WireRecord:
     """An event as it stands in its topic."""
     headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", str(event.event_id).encode()),
+        _SPEC,
+        ("ce_id", id_bytes(event.event_id)),
         ("ce_type", event.type.encode()),
-        ("ce_source", b"/opsconductor"),
-        ("ce_time", event.time.isoformat().encode()),
+        _FROM_EVENTS,
+        ("ce_time", time_bytes(event.time)),
         ("ce_subject", event.stream.encode()),
         ("ce_schemaversion", b"%d" % event.schema_version),
         ("ce_streamversion", b"%d" % event.version),
-        ("ce_actor", _actor_bytes(event.actor)),
-        ("ce_commandid", str(event.command_id).encode()),
+        ("ce_actor", actor_bytes(event.actor)),
+        ("ce_commandid", id_bytes(event.command_id)),
         ("ce_correlationid", event.correlation_id.encode()),
         ("ce_previoushash", event.previous_hash.encode()),
         ("ce_hash", event.hash.encode()),
-        ("content-type", b"application/json"),
+        _JSON,
     ]
     if event.on_behalf_of:
-        headers.append(("ce_onbehalfof", _actor_bytes(event.on_behalf_of)))
+        headers.append(("ce_onbehalfof", actor_bytes(event.on_behalf_of)))
     if event.causation_id:
-        headers.append(("ce_causationid", str(event.causation_id).encode()))
+        headers.append(("ce_causationid", id_bytes(event.causation_id)))
     if event.traceparent:
         headers.append(("traceparent", event.traceparent.encode()))
     return WireRecord(event.stream.encode(), event.payload, tuple(headers))
@@ -128,8 +125,8 @@ def _decode_event(record: WireRecord, head: Mapping[str, bytes]) -> EventEnvelop
         stream=head["ce_subject"].decode(),
         version=int(head["ce_streamversion"]),
         payload=record.value,
-        actor=_actor(head["ce_actor"]),
-        on_behalf_of=_actor(behalf) if behalf else None,
+        actor=actor_from(head["ce_actor"]),
+        on_behalf_of=actor_from(behalf) if behalf else None,
         time=datetime.fromisoformat(head["ce_time"].decode()),
         command_id=UUID(head["ce_commandid"].decode()),
         correlation_id=head["ce_correlationid"].decode(),
@@ -143,20 +140,19 @@ def _decode_event(record: WireRecord, head: Mapping[str, bytes]) -> EventEnvelop
 def encode_outcome(outcome: Outcome) -> WireRecord:
     """An outcome as it stands in `outcomes`; its key is the command's stream, so it shares the command's shard."""
     body: dict[str, Any] = {
-        "command_id": str(outcome.command_id),
+        "command_id": outcome.command_id,
         "stream": outcome.stream,
         "type": outcome.type,
         "actor": {"kind": outcome.actor.kind, "name": outcome.actor.name},
         "fingerprint": outcome.fingerprint,
         "correlation_id": outcome.correlation_id,
-        "time": outcome.time.isoformat(),
+        "time": outcome.time if outcome.time.tzinfo is UTC else outcome.time.isoformat(),
     }
     match outcome.result:
         case Accepted(version, event_ids):
-            body["accepted"] = {"version": version, "event_ids": [str(i) for i in event_ids]}
+            body["accepted"] = {"version": version, "event_ids": event_ids}
         case Rejected(code, message, errors):
-            listed = [{"field": e.field, "message": e.message} for e in errors]
-            body["rejected"] = {"code": code, "message": message, "errors": listed}
+            body["rejected"] = {"code": code, "message": message, "errors": errors}
     return WireRecord(outcome.stream.encode("utf-8", "replace"), orjson.dumps(body))
 
 
@@ -226,7 +222,7 @@ def decode(topic: str, shard: int, shards: int, record: WireRecord) -> Body | Un
         body = _DECODERS[BY_NAME[topic].holds](record, dict(record.headers))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         return Undecodable(f"{type(error).__name__}: {error}", record.key, record.value)
-    if isinstance(body, CommandEnvelope | EventEnvelope) and shard_of(body.stream, shards) != shard:
+    if isinstance(body, _IN_STREAMS) and shard_of(body.stream, shards) != shard:
         return Undecodable(f"stream {body.stream} does not live in shard {shard}", record.key, record.value)
     if isinstance(body, EventEnvelope) and EVENT_TOPIC.get(body.stream.partition("/")[0]) != topic:
         return Undecodable(f"stream {body.stream} does not live in topic {topic}", record.key, record.value)
@@ -240,7 +236,7 @@ def topic_of(stream: str) -> str:
 
 def _utc(raw: bytes) -> datetime:
     time = datetime.fromisoformat(raw.decode())
-    if time.utcoffset() != timedelta(0):
+    if time.tzinfo is not UTC and time.utcoffset() != timedelta(0):
         raise ValueError("the time is not UTC")
     return time
 

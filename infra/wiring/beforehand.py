@@ -12,8 +12,8 @@ from schemas.payload import adapter, closed_adapter
 def make_adapters() -> None:
     """Those of every command and event there is."""
     for command in command_types.TABLE.values():
-        adapter(command.payload)
         closed_adapter(command.payload)
     for _, event in event_types.TABLE.values():
         adapter(event)
+        closed_adapter(event)
     adapter(JobDefinition)

@@ -3,6 +3,7 @@
 `golden/<Event>.v<n>.json` is a payload as it stood in the log. These files are never changed; a new schema version adds one.
 """
 
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import orjson
 import pytest
 
+from domain.rejection import Invalid
 from schemas import upcasters
 from schemas.actor import system
 from schemas.event_envelope import EventEnvelope
@@ -54,6 +56,30 @@ def test_every_stored_version_is_read_as_the_current_class(name, version):
     event = event_of(stored(name, version, golden(name, version)))
     assert type(event) is TABLE[name][1]
     assert to_json(event) == golden(name, TABLE[name][0]), "upcast and written again it is the current golden payload"
+
+
+def with_floats(value, number):
+    """The value with this number for every float in it."""
+    if is_dataclass(value):
+        return replace(value, **{field.name: with_floats(getattr(value, field.name), number) for field in fields(value)})
+    if isinstance(value, tuple):
+        return tuple(with_floats(item, number) for item in value)
+    if isinstance(value, dict):
+        return {key: with_floats(item, number) for key, item in value.items()}
+    return number if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_no_event_says_null_for_a_number_that_is_not_finite_however_deep_it_is(number):
+    with_numbers = set()
+    for name, (version, _) in TABLE.items():
+        event = event_of(stored(name, version, golden(name, version)))
+        broken = with_floats(event, number)
+        if broken != event:
+            with_numbers.add(name)
+            with pytest.raises(Invalid, match="finite"):
+                to_json(broken)
+    assert with_numbers >= {"JobDefined", "RunRequested", "TargetChecked"}
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -12,7 +12,8 @@ from domain.rejection import MAX_ERROR_TEXT, MAX_ERRORS, Invalid
 from domain.run.messages import RequestRun
 from domain.target import ChangeTarget, RegisterTarget, SshConnection
 from schemas.command_types import TABLE as COMMANDS
-from schemas.payload import from_json, to_json
+from schemas.payload import adapter, from_json, to_json
+from schemas.text import unstorable
 
 STEP = {"name": "s", "kind": "command", "run": "true"}
 JOB = {"name": "j", "definition": {"targets": "a", "steps": [STEP]}}
@@ -124,3 +125,20 @@ def test_what_cannot_be_stored_is_never_written(parameters, path):
     with pytest.raises(Invalid) as refused:
         to_json(RequestRun("j", 1, parameters))
     assert (refused.value.code, [e.field for e in refused.value.errors]) == ("unstorable_text", [path])
+
+
+ANY_TEXT = st.text(st.characters() | st.sampled_from("\x00\ud800\\"), max_size=9) | st.sampled_from(["NaN", "\\u0000", "1" * 20])
+ANYTHING = ANY_TEXT | st.booleans() | st.integers() | st.integers(2**53 - 2, 2**53 + 2) | st.integers(-(2**70), 2**70)
+ANYTHING |= st.floats() | st.sampled_from([float("nan"), float("inf"), float("-inf")])
+
+
+@given(st.dictionaries(ANY_TEXT, ANYTHING, max_size=4))
+def test_exactly_what_cannot_be_stored_is_refused_and_all_else_written_as_it_always_was(parameters):
+    request = RequestRun("j", 1, parameters)
+    faults = list(unstorable(parameters, "parameters"))
+    if faults:
+        with pytest.raises(Invalid) as refused:
+            to_json(request)
+        assert [(e.field, e.message) for e in refused.value.errors] == faults
+    else:
+        assert to_json(request) == adapter(RequestRun).dump_json(request)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from projections.generation import NEXT, drop_next, live_tables
 from projections.place import Place
@@ -13,6 +13,11 @@ from projections.tables import projection_positions, projection_status
 from schemas.position import Partition
 
 _REQUESTED = select(projection_status.c.projection).where(projection_status.c.rebuild_requested)
+_STATUS = select(projection_status).where(projection_status.c.projection == bindparam("name"))
+_GENERATION = select(projection_status.c.generation).where(projection_status.c.projection == bindparam("name"))
+_POSITIONS = select(projection_positions).where(projection_positions.c.projection == bindparam("name"))
+_FORGET = delete(projection_positions).where(projection_positions.c.projection == bindparam("name"))
+_BEGIN = insert(projection_positions)
 """Asked all the time, and made once: making a statement takes longer than answering it."""
 
 
@@ -40,8 +45,7 @@ def open_all(connection: Connection, projections: Sequence[Projection], shards: 
 def _open(connection: Connection, projection: Projection, shards: int) -> Opened:
     drop_next(connection, projection)
     forget_positions(connection, projection.name + NEXT)
-    kept = projection_status.c
-    found = connection.execute(select(projection_status).where(kept.projection == projection.name)).mappings().one_or_none()
+    found = connection.execute(_STATUS, {"name": projection.name}).mappings().one_or_none()
     row = _first_status(projection) if found is None else found
     if found is None:
         connection.execute(insert(projection_status), [dict(row)])
@@ -68,8 +72,7 @@ def _first_status(projection: Projection) -> Mapping[str, Any]:
 
 def positions_of(connection: Connection, name: str) -> dict[Partition, int]:
     """The next offset in each partition, as kept under `name`."""
-    kept = projection_positions.c
-    rows = connection.execute(select(projection_positions).where(kept.projection == name))
+    rows = connection.execute(_POSITIONS, {"name": name})
     return {Partition(row.topic, row.shard): row.next_offset for row in rows}
 
 
@@ -83,12 +86,12 @@ def _write_positions(connection: Connection, name: str, positions: Mapping[Parti
     """Begin to keep positions."""
     rows = [{"projection": name, "topic": p.topic, "shard": p.shard, "next_offset": at} for p, at in positions.items()]
     if rows:
-        connection.execute(insert(projection_positions), rows)
+        connection.execute(_BEGIN, rows)
 
 
 def forget_positions(connection: Connection, name: str) -> None:
     """Keep no positions under `name` any more."""
-    connection.execute(delete(projection_positions).where(projection_positions.c.projection == name))
+    connection.execute(_FORGET, {"name": name})
 
 
 def take_positions(connection: Connection, name: str, positions: Mapping[Partition, int]) -> None:
@@ -104,8 +107,7 @@ def set_status(connection: Connection, projection: str, values: Mapping[str, Any
 
 def generation_of(connection: Connection, projection: str) -> int:
     """The generation of the live tables."""
-    kept = projection_status.c
-    return int(connection.execute(select(kept.generation).where(kept.projection == projection)).scalar_one())
+    return int(connection.execute(_GENERATION, {"name": projection}).scalar_one())
 
 
 def requested_rebuilds(connection: Connection) -> frozenset[str]:

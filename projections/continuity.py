@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from domain.audit.hash_chain import GENESIS
 from projections.bookkeeping import positions_of
@@ -19,6 +19,19 @@ from schemas.event_envelope import EventEnvelope, hash_of
 from schemas.position import Partition
 
 _REMEMBERED_STREAMS = 20_000
+
+_LAST_VERSION = (
+    select(events.c.version)
+    .where(events.c.stream == bindparam("of"), events.c.offset < bindparam("before"))
+    .order_by(events.c.version.desc())
+    .limit(1)
+)
+_LAST_HASH = (
+    select(events.c.hash)
+    .where(events.c.topic == bindparam("of"), events.c.shard == bindparam("in_shard"), events.c.offset < bindparam("before"))
+    .order_by(events.c.offset.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +122,9 @@ def _present(connection: Connection, asked: Sequence[tuple[str, int]]) -> list[t
 
 
 def _last_version(connection: Connection, stream: str, offset: int) -> int:
-    kept = events.c
-    before = select(kept.version).where(kept.stream == stream, kept.offset < offset)
-    return connection.execute(before.order_by(kept.version.desc()).limit(1)).scalar() or 0
+    return connection.execute(_LAST_VERSION, {"of": stream, "before": offset}).scalar() or 0
 
 
 def _last_hash(connection: Connection, partition: Partition, offset: int) -> str:
-    kept = events.c
-    before = select(kept.hash).where(kept.topic == partition.topic, kept.shard == partition.shard, kept.offset < offset)
-    return connection.execute(before.order_by(kept.offset.desc()).limit(1)).scalar() or GENESIS
+    asked = {"of": partition.topic, "in_shard": partition.shard, "before": offset}
+    return connection.execute(_LAST_HASH, asked).scalar() or GENESIS

@@ -4,11 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, bindparam, select, tuple_
 
 from projections.all import BY_NAME
 from projections.tables import events, projection_positions, projection_status
 from schemas.position import Partition
+
+_at, _of = events.c, projection_positions.c
+
+_REACHED = select(_of.topic, _of.shard, _of.next_offset).where(
+    _of.projection == bindparam("name"), tuple_(_of.topic, _of.shard).in_(bindparam("partitions", expanding=True))
+)
+_APPLIED = (
+    select(_of.next_offset)
+    .join(events, (_at.topic == _of.topic) & (_at.shard == _of.shard))
+    .where(
+        _at.stream == bindparam("of_stream"),
+        _at.version == bindparam("of_version"),
+        _of.projection == bindparam("name"),
+        _of.next_offset > _at.offset,
+    )
+)
+"""Asked with every fresh read, and made once: making a statement takes longer than answering it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +56,15 @@ def has_reached(connection: Connection, projection: str, positions: Mapping[Part
     wanted = {p: offset for p, offset in positions.items() if p.topic in BY_NAME[projection].topics and offset > 0}
     if not wanted:
         return True
-    kept = projection_positions.c
-    rows = connection.execute(
-        select(kept.topic, kept.shard, kept.next_offset).where(
-            kept.projection == projection, tuple_(kept.topic, kept.shard).in_([(p.topic, p.shard) for p in wanted])
-        )
-    )
+    rows = connection.execute(_REACHED, {"name": projection, "partitions": [(p.topic, p.shard) for p in wanted]})
     reached = {Partition(row.topic, row.shard): row.next_offset for row in rows}
     return all(reached.get(partition, 0) >= offset for partition, offset in wanted.items())
 
 
 def version_applied(connection: Connection, projection: str, stream: str, version: int) -> bool:
     """Whether `projection` has taken in `version` of `stream`. False also for a version that the audit index has not seen."""
-    at, of = events.c, projection_positions.c
-    passed = (
-        select(of.next_offset)
-        .join(events, (at.topic == of.topic) & (at.shard == of.shard))
-        .where(at.stream == stream, at.version == version, of.projection == projection, of.next_offset > at.offset)
-    )
-    return connection.execute(passed).first() is not None
+    asked = {"name": projection, "of_stream": stream, "of_version": version}
+    return connection.execute(_APPLIED, asked).first() is not None
 
 
 def status(connection: Connection, ends: Mapping[Partition, int], now: datetime) -> list[ProjectionStatus]:

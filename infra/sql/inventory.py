@@ -33,6 +33,16 @@ _FINAL_AMONG = select(func.count().label("final")).where(
     tables.runs.c.id.in_(bindparam("runs", expanding=True)), tables.runs.c.state.in_(FINAL)
 )
 _OPEN_CHECKS = select(tables.targets.c.name, tables.targets.c.open_checks).where(cast(tables.targets.c.open_checks, Text) != "[]")
+_targets, _credentials, _revisions = tables.targets.c, tables.credentials.c, tables.job_revisions.c
+_TARGETS = select(_targets.name, _targets.version, _targets.host, _targets.labels, _targets.connection).where(
+    _targets.retired == false()
+)
+_TARGET = _TARGETS.where(_targets.name == bindparam("of"))
+_CREDENTIAL = select(_credentials.kind, _credentials.revision, _credentials.secret).where(
+    _credentials.name == bindparam("of"), _credentials.revoked == false()
+)
+_JOB = select(_revisions.definition).where(_revisions.job == bindparam("of"), _revisions.revision == bindparam("in_revision"))
+_HISTORY = select(tables.events).where(tables.events.c.stream == bindparam("of")).order_by(tables.events.c.version)
 """Asked all the time, and made once: making a statement takes longer than answering it."""
 
 
@@ -45,29 +55,23 @@ class SqlInventory:
 
     async def targets(self, selector: Selector) -> Sequence[PlannedTarget]:
         """All targets in service that match, sorted by name. Labels and version come from one row: they cannot disagree."""
-        table = tables.targets
-        wanted = (table.c.name, table.c.version, table.c.host, table.c.labels, table.c.connection)
-        query = select(*wanted).where(table.c.retired == false())
-        rows = await self._rows(query)
+        rows = await self._rows(_TARGETS)
         found = [_target(row) for row in rows if matches(selector, row["name"], row["labels"])]
         return sorted(found, key=lambda target: target.name)
 
     async def target(self, name: str) -> PlannedTarget | None:
         """One target in service, as it is now."""
-        table = tables.targets
-        rows = await self._rows(select(table).where(table.c.name == name, table.c.retired == false()))
+        rows = await self._rows(_TARGET, {"of": name})
         return _target(rows[0]) if rows else None
 
     async def credential(self, name: str) -> CredentialEntry | None:
         """A credential that is not revoked."""
-        table = tables.credentials
-        rows = await self._rows(select(table).where(table.c.name == name, table.c.revoked == false()))
+        rows = await self._rows(_CREDENTIAL, {"of": name})
         return CredentialEntry(name, rows[0]["kind"], rows[0]["revision"], rows[0]["secret"]) if rows else None
 
     async def job(self, name: str, revision: int) -> JobDefinition | None:
         """One revision of a job."""
-        table = tables.job_revisions
-        rows = await self._rows(select(table.c.definition).where(table.c.job == name, table.c.revision == revision))
+        rows = await self._rows(_JOB, {"of": name, "in_revision": revision})
         return adapter(JobDefinition).validate_python(rows[0]["definition"]) if rows else None
 
     async def unfinished_runs(self) -> Sequence[UnfinishedRun]:
@@ -77,8 +81,7 @@ class SqlInventory:
 
     async def history(self, stream: str) -> Sequence[RecordedEvent]:
         """All events of one stream that have been projected, in order, up to the first that is missing."""
-        table = tables.events
-        rows = await self._rows(select(table).where(table.c.stream == stream).order_by(table.c.version))
+        rows = await self._rows(_HISTORY, {"of": stream})
         return [_event(row) for number, row in enumerate(rows, 1) if row["version"] == number]
 
     async def are_final(self, runs: Sequence[str]) -> bool:

@@ -2,17 +2,19 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import MetaData, create_engine, make_url, select
 
-from tests.roles.fleet import FleetServer
+from tests.roles.fleet import Fleet, FleetServer
 from tests.roles.harness import Installation
 from tests.roles.rest import Rest
-from tests.roles.test_secrets_stay_secret import files, watched
+from tests.roles.test_secrets_stay_secret import Finds, files, watched
 from tests.roles.test_shredding import in_clear
 
 pytestmark = pytest.mark.services
@@ -109,8 +111,9 @@ def every_answer(rest: Rest, run: str) -> dict[str, bytes]:
     return answers
 
 
-def test_none_of_fifty_planted_secrets_is_to_be_found(server: Installation, fleet_servers: list[FleetServer]) -> None:
-    rest, planted = server.rest(), Planted()
+def planted_and_used(rest: Rest, fleet_servers: list[FleetServer]) -> tuple[dict[str, bytes], Finds]:
+    """Plant fifty secrets and use them; every form in which one might be kept, and what was found in arguments and answers."""
+    planted = Planted()
     planted.new("signing in", rest.password)
     planted.new("key of the fleet", "".join(fleet_servers[0].private_key.splitlines()[2:4])[:100])
     plant_credentials(rest, planted)
@@ -123,12 +126,36 @@ def test_none_of_fifty_planted_secrets_is_to_be_found(server: Installation, flee
     answers = every_answer(rest, run)
     assert len(answers) > 30 and sum(len(answer) for answer in answers.values()) > 20_000
     assert answers[f"/api/v1/runs/{run}/output"].count(b"***") >= 24, "the masks are where the secrets were printed"
-    found += [each for each in in_any(answers, wanted) if not is_shown(each)]
-    for name, content in files(server.home, server.logs, leave_out=frozenset({"admin-password"})):
+    return wanted, found + [each for each in in_any(answers, wanted) if not is_shown(each)]
+
+
+def in_files(installation: Installation, wanted: Mapping[str, bytes]) -> Finds:
+    """In the data folder and the logs, but for the first administrator's password where it is told."""
+    found: Finds = []
+    for name, content in files(installation.home, installation.logs, leave_out=frozenset({"admin-password"})):
         lines = [line for line in content.split(b"\n") if b"first administrator made" not in line]
         found += in_any({name: b"\n".join(lines)}, wanted)
-    assert found == []
+    return found
+
+
+def test_none_of_fifty_planted_secrets_is_to_be_found_embedded(server: Installation, fleet_servers: list[FleetServer]) -> None:
+    rest = server.rest()
+    wanted, found = planted_and_used(rest, fleet_servers)
+    assert found + in_files(server, wanted) == []
     rest.close()
+
+
+def test_none_of_fifty_planted_secrets_is_to_be_found_in_a_cluster(
+    house: tuple[Installation, Rest, Fleet], fleet_servers: list[FleetServer]
+) -> None:
+    installation, rest, _ = house
+    wanted, found = planted_and_used(rest, fleet_servers)
+    looked_through = 0
+    for where, content in (*records(installation), *rows(installation)):
+        found += in_any({where: content}, wanted)
+        looked_through += 1
+    assert looked_through > 500
+    assert found + in_files(installation, wanted) == []
 
 
 def is_shown(found: str) -> bool:
@@ -138,3 +165,47 @@ def is_shown(found: str) -> bool:
 
 def in_any(places: Mapping[str, bytes], wanted: Mapping[str, bytes]) -> list[str]:
     return [f"{name} in {place}" for place, content in places.items() for name, part in wanted.items() if part in content]
+
+
+def records(installation: Installation) -> Iterator[tuple[str, bytes]]:
+    """Keys, headers and values of every topic of the installation, aborted transactions included."""
+    address = installation.environment["OPSCONDUCTOR_LOG_URL"].removeprefix("kafka://")
+    prefix = installation.environment["OPSCONDUCTOR_LOG_PREFIX"]
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": f"{prefix}-look",
+            "isolation.level": "read_uncommitted",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        topics = {name: t for name, t in consumer.list_topics(timeout=10).topics.items() if name.startswith(f"{prefix}.")}
+        assert len(topics) >= 8
+        left = {(name, number) for name, topic in topics.items() for number in topic.partitions}
+        consumer.assign([TopicPartition(name, number, 0) for name, number in left])
+        while left:
+            message = consumer.poll(10)
+            assert message is not None, f"nothing comes of {left}"
+            if message.error():
+                left.discard((message.topic(), message.partition()))
+            else:
+                headers = b"".join(value or b"" for _, value in message.headers() or ())
+                yield message.topic(), (message.key() or b"") + headers + (message.value() or b"")
+    finally:
+        consumer.close()
+
+
+def rows(installation: Installation) -> Iterator[tuple[str, bytes]]:
+    """Every row of every table, the vault's included: what it keeps is sealed."""
+    engine = create_engine(make_url(installation.database_url).set(drivername="postgresql+psycopg"))
+    try:
+        found = MetaData()
+        found.reflect(engine)
+        assert len(found.tables) >= 10
+        with engine.connect() as connection:
+            for name, table in found.tables.items():
+                for row in connection.execute(select(table)):
+                    yield name, b"\x00".join(bytes(c) if isinstance(c, bytes | memoryview) else str(c).encode() for c in row)
+    finally:
+        engine.dispose()

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -99,6 +99,15 @@ async def test_who_signs_in_first_becomes_a_user_with_the_roles_of_their_groups(
     assert shown["linked"] == {"issuer": house.idp.url, "subject": "c-1"}
     types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
     assert types == ["UserCreated", "IdentityLinked", "TitleChanged", "RoleGranted", "SignedIn"]
+
+
+async def test_a_session_says_that_an_identity_provider_stands_for_it_and_when_it_began(house: House):
+    begun = house.server.clock.now()
+    headers = {"Authorization": f"Bearer {(await house.sign_in()).json()['access_token']}"}
+    [own] = (await house.http.get("/api/v1/me/sessions", headers=headers)).json()["items"]
+    assert (own["begun_by"], own["current"]) == ("identity_provider", True)
+    for time_of in ("begun_at", "refreshed_at"):
+        assert abs(datetime.fromisoformat(own[time_of]) - begun) < timedelta(minutes=1)
 
 
 async def test_at_the_next_sign_in_the_roles_are_those_of_the_groups_then(house: House):

@@ -34,15 +34,15 @@ def write_by(call: Call, stream: str, caller: Caller) -> Write:
     return Write(replace(call, caller=caller), stream, key, False, said, None)
 
 
-async def recorded(write: Write, command: Any) -> int:
+async def recorded(write: Write, command: Any, late: str = "sessions_unavailable") -> int:
     """Append what `command` causes: the stream's version then.
 
-    Raises `Rejection` when it is none of that, or another `Problem` when it is not known to be recorded in time.
+    Raises `Rejection` when it is none of that, or another `Problem`: `late` when it is not known to be recorded in time.
     """
     try:
         return (await outcome_of(write, command)).version
     except Pending:
-        raise Problem("sessions_unavailable", "it could not be recorded in time") from None
+        raise Problem(late, "it could not be recorded in time") from None
 
 
 async def record_in_force(call: Call, user: str, command: Any) -> None:

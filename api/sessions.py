@@ -53,6 +53,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def unused_s(self, session_id: str) -> float | None:
+        """How many seconds ago a session began or was last refreshed; None when there is none (any more)."""
+        ...
+
     async def revoke(self, session_id: str) -> None:
         """End a session; remembered for as long as an access token may live."""
         ...

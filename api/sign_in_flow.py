@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -51,12 +51,19 @@ def session_of(ident: UUID) -> str:
     return f"{_BY_PROVIDER}{ident}"
 
 
+def begun_by_provider(session: str) -> bool:
+    """Whether an identity provider stands for the session, not a password."""
+    return session.startswith(_BY_PROVIDER)
+
+
+def began_at(session: str) -> datetime:
+    """When a session began: its id is of a UUIDv7 made then (RFC 9562 §5.7)."""
+    return datetime.fromtimestamp((UUID(session.removeprefix(_BY_PROVIDER)).int >> 80) / 1_000, UTC)
+
+
 def may_go_on(session: str, now: datetime) -> bool:
     """Whether a session may be refreshed: one that an identity provider stands for, only for `SESSION_S` seconds."""
-    if not session.startswith(_BY_PROVIDER):
-        return True
-    began_ms = UUID(session.removeprefix(_BY_PROVIDER)).int >> 80  # RFC 9562 §5.7
-    return now.timestamp() * 1_000 - began_ms < timedelta(seconds=SESSION_S) / timedelta(milliseconds=1)
+    return not begun_by_provider(session) or now - began_at(session) < timedelta(seconds=SESSION_S)
 
 
 def challenge_of(verifier: str) -> str:

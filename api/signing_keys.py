@@ -114,15 +114,27 @@ async def publish(vault: Vault, new: NewKey) -> None:
 
 
 async def retirable(vault: Vault, kid: str, now: datetime) -> tuple[Numbered, tuple[str, ...]]:
-    """The key, when it may go, and the others that sign. Raises `VaultError`; `Problem` when there are none, or no such key."""
-    found, _ = await _read(vault)
-    gone = next((each for each in found if each.key.kid == kid), None)
+    """The key, when it may go, and the others that sign; also one that is out of force already and still there. Raises
+    `VaultError`; `Problem` when there are no others, or no such key.
+    """
+    found, free = await _read(vault)
+    in_force = next((each for each in found if each.key.kid == kid), None)
+    gone = in_force or await _left_behind(vault, kid, free)
     if gone is None:
         raise Problem("signing_key_not_found")
     others = tuple(each.key.kid for each in found if each is not gone and each.key.signs_from <= now.timestamp())
-    if not others:
+    if in_force and not others:
         raise Problem("only_signing_key")
     return gone, others
+
+
+async def _left_behind(vault: Vault, kid: str, free: int) -> Numbered | None:
+    """A key that has its mark, and that the vault failed to destroy then."""
+    for number in range(1, free):
+        raw = await _opened(vault, *_place(number))
+        if raw is not None and (key := _key(raw)).kid == kid:
+            return Numbered(number, key)
+    return None
 
 
 async def retire(vault: Vault, gone: Numbered) -> None:

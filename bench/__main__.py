@@ -101,7 +101,7 @@ def main() -> None:
     past = benches.add_parser("history", help="restart, memory and lists with many finished runs, beside a hundred")
     past.add_argument("--runs", type=int, metavar="COUNT", help="100,000 unless said; 2,000 with --quick")
     past.set_defaults(bench=long_history)
-    rights = benches.add_parser("access", help="permission decisions with many users and custom roles")
+    rights = benches.add_parser("access", help="permission decisions and lists with many users and custom roles")
     rights.set_defaults(bench=decisions)
     for each in (path, fan):
         each.add_argument("--rounds", type=int, metavar="COUNT", help="how often everything is measured; medians are told")

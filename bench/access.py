@@ -4,9 +4,10 @@ A decision is all that a request waits for: the user's row and the roles' rows r
 Beside it stands the same decision for a user in a built-in role, which reads one row. Processor time is told beside wall time: it
 says what a decision costs also where others take the processor away in the midst of one.
 
-A list is a page of fifty runs, of which half are within the limits of the custom roles, filtered by the database; the decision's
-read of user and roles goes before it, as in a request. Beside it stands the same page of somebody with the same roles in an
-installation that has few users and roles, and that of a user in a built-in role, who sees all.
+A list is a page of fifty runs or targets, of which half are within the limits of the custom roles, filtered by the database, or
+the first page of users, or of roles; the decision's read of user and roles goes before it, as in a request. Beside it stands the
+same page of somebody with the same roles in an installation that has few users and roles, and that of a user in a built-in role,
+who sees all.
 """
 
 import time
@@ -18,13 +19,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from sqlalchemy import Engine, Table, insert
+from sqlalchemy import Connection, Engine, Table, insert
 
 from api.call import Caller
 from api.identity import acting_user
-from api.paging import Page
+from api.paging import Order, Page
+from api.queries import roles as roles_query
 from api.queries import runs as runs_query
-from api.queries.seen import list_of_runs_seen
+from api.queries import targets as targets_query
+from api.queries import users as users_query
+from api.queries.seen import Columns, list_of_runs_seen, seen
 from bench.figures import Line, at_most, percentile
 from domain.access import RunObject, TargetObject, decide
 from infra.sql.engine import create_all, open_engine, open_reader
@@ -61,10 +65,18 @@ def measure(folder: Path, amounts: Amounts) -> tuple[Sequence[Line], dict[str, A
     few = replace(amounts, users=len(_KINDS) * _MOST_HELD, roles=_MOST_HELD)
     with _filled(folder / "many.db", amounts) as reader, _filled(folder / "few.db", few) as small:
         decided = _in_turn(amounts.decisions, {"": (amounts.users, partial(_decision_ms, reader))})
-        sides = {"": (amounts.users, partial(_list_ms, reader)), _FEW: (few.users, partial(_list_ms, small))}
-        listed = _in_turn(amounts.lists, sides)
+        listed = {
+            what: _in_turn(
+                amounts.lists,
+                {
+                    "": (amounts.users, partial(_list_ms, reader, what)),
+                    _FEW: (few.users, partial(_list_ms, small, what)),
+                },
+            )
+            for what in _LISTS
+        }
     lines = [line for kind in _KINDS for line in _lines(kind, decided[kind], decided["built-in"])]
-    lines += [line for kind in _KINDS for line in _of_lists(kind, listed)]
+    lines += [line for what in _LISTS for kind in _KINDS for line in _of_lists(what, kind, listed[what])]
     return lines, {"decisions": decided, "lists": listed}
 
 
@@ -89,12 +101,12 @@ def _lines(kind: str, times: _Times, plain: _Times) -> Iterator[Line]:
             yield at_most(f"{kind}, beside 1 ms, {clock} {name}", percentile(ours, part), _GOAL_MS, "ms", 1)
 
 
-def _of_lists(kind: str, listed: Mapping[str, _Times]) -> Iterator[Line]:
+def _of_lists(what: str, kind: str, listed: Mapping[str, _Times]) -> Iterator[Line]:
     for which, clock in enumerate(("wall", "processor")):
         ours, few, plain = (percentile([each[which] for each in listed[of]], 0.5) for of in (kind, kind + _FEW, "built-in"))
-        yield at_most(f"a page of runs, {kind}, beside few users and roles, {clock} p50", ours, few, "ms", _AS_FAST)
+        yield at_most(f"a page of {what}, {kind}, beside few users and roles, {clock} p50", ours, few, "ms", _AS_FAST)
         if kind != "built-in":
-            yield Line(f"a page of runs, {kind}, beside built-in, {clock} p50", ours, plain, "ms")
+            yield Line(f"a page of {what}, {kind}, beside built-in, {clock} p50", ours, plain, "ms")
 
 
 def _decision_ms(reader: Engine, name: str) -> tuple[float, float]:
@@ -107,16 +119,42 @@ def _decision_ms(reader: Engine, name: str) -> tuple[float, float]:
     return taken
 
 
-def _list_ms(reader: Engine, name: str) -> tuple[float, float]:
+def _list_ms(reader: Engine, what: str, name: str) -> tuple[float, float]:
     begun, used = time.perf_counter(), time.thread_time()
     with reader.connect() as connection:
         user = acting_user(connection, name)
         assert user is not None
-        seen = list_of_runs_seen(Caller(Actor("user", name), name, granted=user["granted"]))
-        rows, _ = runs_query.listed(connection, Page(runs_query.ORDERS["-requested_at"], _PAGE, None, "", b"k"), {}, seen)
+        rows = _LISTS[what](connection, Caller(Actor("user", name), name, granted=user["granted"]))
     taken = ((time.perf_counter() - begun) * 1_000, (time.thread_time() - used) * 1_000)
-    assert len(rows) == _PAGE, "there is a whole page for everybody"
+    assert len(rows) == (_MOST_HELD if what == "roles" else _PAGE), "there is a whole page for everybody"
     return taken
+
+
+def _page(order: Order, limit: int = _PAGE) -> Page:
+    return Page(order, limit, None, "", b"k")
+
+
+def _runs(connection: Connection, caller: Caller) -> Sequence[Any]:
+    page = _page(runs_query.ORDERS["-requested_at"])
+    return runs_query.listed(connection, page, {}, list_of_runs_seen(caller))[0]
+
+
+def _targets(connection: Connection, caller: Caller) -> Sequence[Any]:
+    is_seen = seen(caller, "targets.read", Columns(target=targets.c.name))
+    return targets_query.listed(connection, _page(targets_query.ORDERS["name"]), (), False, is_seen)[0]
+
+
+def _users(connection: Connection, caller: Caller) -> Sequence[Any]:
+    return users_query.listed(connection, _page(users_query.ORDERS["name"]))[0]
+
+
+def _roles(connection: Connection, caller: Caller) -> Sequence[Any]:
+    return roles_query.listed(connection, _page(roles_query.ORDERS["name"], _MOST_HELD), False)[0]
+
+
+_LISTS: Mapping[str, Callable[[Connection, Caller], Sequence[Any]]] = {
+    "runs": _runs, "targets": _targets, "users": _users, "roles": _roles,
+}  # fmt: skip
 
 
 @contextmanager

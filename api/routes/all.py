@@ -6,6 +6,7 @@ from api.routes import (
     credentials,
     jobs,
     operations,
+    own_sessions,
     permissions,
     personal_data,
     provider_sign_in,
@@ -22,6 +23,7 @@ from api.routes.route import Route
 TABLE: tuple[Route, ...] = (
     *auth.ROUTES,
     *provider_sign_in.ROUTES,
+    *own_sessions.ROUTES,
     *users.ROUTES,
     *personal_data.ROUTES,
     *user_tokens.ROUTES,

@@ -6,8 +6,23 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import access, audit, backup, credentials, jobs, keys, projections, roles, runs, targets, topics, users, vault
-from infra.cli import session as sessions
+from infra.cli import (
+    access,
+    audit,
+    backup,
+    credentials,
+    jobs,
+    keys,
+    projections,
+    roles,
+    runs,
+    sessions,
+    targets,
+    topics,
+    users,
+    vault,
+)
+from infra.cli import session as kept
 from infra.cli.client import Client, is_in_the_clear
 from infra.cli.context import CONTEXT, exiting
 from infra.cli.provider_login import granted
@@ -23,6 +38,7 @@ app.add_typer(jobs.app, name="job")
 app.add_typer(runs.app, name="run")
 app.add_typer(users.app, name="user")
 app.add_typer(users.tokens, name="token")
+app.add_typer(sessions.app, name="session")
 app.add_typer(access.app, name="role")
 app.add_typer(access.permissions, name="permissions")
 app.add_typer(projections.app, name="projections")
@@ -55,7 +71,7 @@ def login(
         user = typer.prompt("User", default="admin", err=True)
     password = password_file.read().rstrip("\n") if password_file else typer.prompt("Password", hide_input=True, err=True)
     with exiting():
-        session = sessions.load(CONTEXT.url)
+        session = kept.load(CONTEXT.url)
         if is_in_the_clear(session.url):
             sys.stderr.write(f"warning: {session.url} is no https: whoever is between can read the password\n")
         Client(session).login(user, password)
@@ -63,7 +79,7 @@ def login(
 
 
 def _login_with_provider(browser: bool) -> None:
-    session = sessions.load(CONTEXT.url)
+    session = kept.load(CONTEXT.url)
     with exiting():
         client = Client(session)
         client.login_with_grant(*granted(session.url, browser))
@@ -74,7 +90,7 @@ def _login_with_provider(browser: bool) -> None:
 @app.command()
 def logout() -> None:
     """Sign out: the session ends on the server and is forgotten here."""
-    session = sessions.load(CONTEXT.url)
+    session = kept.load(CONTEXT.url)
     with exiting():
         Client(session).logout()
     sys.stderr.write(f"signed out of {session.url}\n")

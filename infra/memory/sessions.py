@@ -51,6 +51,11 @@ class MemorySessions:
         self._kept[session_id] = _Kept(renewed, kept.session.secret_hash, now, now + REFRESH_S)
         return "refreshed"
 
+    async def unused_s(self, session_id: str) -> float | None:
+        """How many seconds ago a session began or was last refreshed."""
+        kept = self._live(session_id)
+        return REFRESH_S - (kept.until - self._seconds()) if kept else None
+
     async def revoke(self, session_id: str) -> None:
         """End a session."""
         self._sweep()

@@ -54,6 +54,14 @@ class RedisSessions:
             await self.revoke(session_id)
         return cast("Refreshed", said)
 
+    async def unused_s(self, session_id: str) -> float | None:
+        """How many seconds ago a session began or was last refreshed: either makes it expire `REFRESH_S` later."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hget(self._key(session_id), "id")
+        pipe.pttl(self._key(session_id))
+        ident, left_ms = await _answer(pipe.execute())
+        return REFRESH_S - left_ms / 1000 if ident == session_id else None
+
     async def revoke(self, session_id: str) -> None:
         """End a session."""
         pipe = self._redis.pipeline(transaction=True)

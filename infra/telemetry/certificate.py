@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -13,23 +14,33 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 10.0
 
 
+class _Listening(ssl.SSLContext):
+    """What a server is given once; each connection is made with the context shown then.
+
+    A context in use is never changed: a handshake that begins between the new certificate and its key would fail. Nor is the
+    choice left to `sni_callback`, which Python calls only after it has read the name that a caller gives the server, with a
+    traceback for each that is not in ASCII.
+    """
+
+    shown: ssl.SSLContext
+
+    def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
+        """One connection's end."""
+        return self.shown.wrap_bio(*given, **named)
+
+
 class Certificate:
     """A certificate and its key. Raises `OSError` naming what cannot be used."""
 
     def __init__(self, chain: Path, key: Path) -> None:
         self._chain, self._key = chain, key
         self._read = self._stamp()
-        self._shown = self._listening = self._fresh()
-        self._listening.sni_callback = self._show
+        self._listening = _Listening(ssl.PROTOCOL_TLS_SERVER)
+        self._listening.shown = self._fresh()
 
     def context_for(self, config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """What the server listens with."""
         return self._listening
-
-    def _show(self, connection: ssl.SSLObject, name: str | None, listening: ssl.SSLContext) -> None:
-        """Called in every handshake, also of who names no server. A context in use is never changed: a handshake that begins
-        between the new certificate and its key would fail."""
-        connection.context = self._shown
 
     async def watch(self) -> None:
         """Show what stands in the files now, for new connections, until cancelled; what cannot be used is told of once."""
@@ -43,7 +54,7 @@ class Certificate:
             if found == self._read:
                 return
             self._read = found
-            self._shown = self._fresh()
+            self._listening.shown = self._fresh()
             log.info("the certificate was read anew")
         except OSError as error:
             log.warning("the certificate stays the one from before: %s", error)

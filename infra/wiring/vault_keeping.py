@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ROLE = "vault"
 """Who tells of master keys in the log."""
 
-LOOKS_EVERY_S, SWEEPS_EVERY_S, NOTES_EVERY_S = 2.0, 30.0, 3600.0
+LOOKS_EVERY_S, SWEEPS_EVERY_S, NOTES_EVERY_S, TELLS_EVERY_S = 2.0, 30.0, 3600.0, 3600
 RECENTLY = timedelta(minutes=10)
 """For how long after a secret came to its end it is swept for again and again; after that with every look for unnamed ones."""
 
@@ -41,7 +41,7 @@ async def keep_vault(house: House) -> None:
         await _keep_external(house)
     monotonic = house.clock.monotonic
     sweeps_at, notes_at, begun = monotonic(), monotonic() + SWEEPS_EVERY_S, True
-    told: set[object] = set()
+    told: dict[object, int] = {}
     while True:
         try:
             await asyncio.to_thread(go_on_with_rotation, house)
@@ -127,11 +127,13 @@ def go_on_with_rotation(house: House) -> None:
         rotation.wrap_all(house.writer, ring, partial(purposes, house.reader))
 
 
-async def tell_of_master_keys(house: House, told: set[object]) -> None:
-    """Have the audit trail say which master key is in force, and when no older one is needed any more; not what is in `told`.
+async def tell_of_master_keys(house: House, told: dict[object, int]) -> None:
+    """Have the audit trail say which master key is in force, and when no older one is needed any more; not what was `told` in
+    this hour.
 
-    That it was an operator's doing is all that is known: keys come by a file or a setting. Under ids of their own these commands
-    may be sent by every process, again and again. Raises `LogError`, `SQLAlchemyError`.
+    It is said every hour, and becomes an event once: an owner of before, in the midst of an upgrade, refuses what it does not
+    know. That it was an operator's doing is all that is known: keys come by a file or a setting. Under ids of their own, one an
+    hour, these commands may be sent by every process, again and again. Raises `LogError`, `SQLAlchemyError`.
     """
 
     def now() -> list[RecordMasterKey | RecordSecretsWrapped]:
@@ -143,9 +145,10 @@ async def tell_of_master_keys(house: House, told: set[object]) -> None:
         return [RecordMasterKey(rows.in_force), *wrapped]
 
     for command in await asyncio.to_thread(now):
-        if command not in told:
-            command_id = system_command_id(ROLE, f"master key {command.version}", type(command).__name__)
+        time = house.clock.now()
+        hour = int(time.timestamp() // TELLS_EVERY_S)
+        if told.get(command) != hour:
+            command_id = system_command_id(ROLE, f"master key {command.version} in hour {hour}", type(command).__name__)
             nothing_known = Cause(str(command_id), None, None)
-            time = house.clock.now()
             await house.log.sender.send(system_command(ROLE, KEYS, command, command_id, nothing_known, time))
-            told.add(command)
+            told[command] = hour

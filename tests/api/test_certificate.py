@@ -1,8 +1,10 @@
 """Is a certificate that was replaced shown to the next caller, and one that cannot be used left alone?"""
 
 import asyncio
+import contextlib
 import logging
 import ssl
+import sys
 import threading
 from pathlib import Path
 
@@ -79,7 +81,7 @@ async def test_handshakes_go_on_while_the_certificate_is_read_anew_all_the_time(
         while not over.is_set():
             kept._read = ()
             kept._look()
-            shown.add(id(kept._shown))
+            shown.add(id(kept._listening.shown))
 
     reading = asyncio.create_task(asyncio.to_thread(read_anew))
     try:
@@ -88,6 +90,35 @@ async def test_handshakes_go_on_while_the_certificate_is_read_anew_all_the_time(
         over.set()
         await reading
     assert len(shown) > 1, "it was not read anew"
+
+
+def greeting() -> bytes:
+    """How a caller begins who names the server in other than ASCII; Python's own would not."""
+    outgoing = ssl.MemoryBIO()
+    caller = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        caller.do_handshake()
+    return outgoing.read().replace(b"localhost", "löcalhös".encode()[:9])
+
+
+async def test_a_caller_who_names_the_server_in_other_than_ascii_is_answered_and_nothing_is_said_of_it(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    authority, chain, key = Authority(tmp_path), tmp_path / "chain.pem", tmp_path / "key.pem"
+    authority.sign(chain, key)
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    context = Certificate(chain, key).context_for(None, None)  # type: ignore[arg-type]
+    server = await asyncio.start_server(until_closed, "127.0.0.1", 0, ssl=context)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+        writer.write(greeting())
+        kind = await asyncio.wait_for(reader.readexactly(1), 10)
+        writer.close()
+    finally:
+        server.close()
+    assert kind == b"\x16", "an alert instead of a handshake"
+    assert not said and not caplog.records
 
 
 def test_what_is_no_certificate_is_named(tmp_path: Path) -> None:

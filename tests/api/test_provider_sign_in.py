@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +19,8 @@ from api.api_tokens import CONFIRMED_S
 from api.app import create_app
 from api.identity_provider import ProviderRules
 from api.kept_keys import load_keys
-from api.linking import digest_of
+from api.linking import Known, digest_of
+from api.routes import provider_sign_in
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
 from domain import user as domain
@@ -99,6 +100,15 @@ async def test_who_signs_in_first_becomes_a_user_with_the_roles_of_their_groups(
     assert shown["linked"] == {"issuer": house.idp.url, "subject": "c-1"}
     types = [event["type"] for event in (await house.server.get("/users/carol/history")).json()["items"]]
     assert types == ["UserCreated", "IdentityLinked", "TitleChanged", "RoleGranted", "SignedIn"]
+
+
+async def test_a_session_says_that_an_identity_provider_stands_for_it_and_when_it_began(house: House):
+    begun = house.server.clock.now()
+    headers = {"Authorization": f"Bearer {(await house.sign_in()).json()['access_token']}"}
+    [own] = (await house.http.get("/api/v1/me/sessions", headers=headers)).json()["items"]
+    assert (own["begun_by"], own["current"]) == ("identity_provider", True)
+    for time_of in ("begun_at", "refreshed_at"):
+        assert abs(datetime.fromisoformat(own[time_of]) - begun) < timedelta(minutes=1)
 
 
 async def test_at_the_next_sign_in_the_roles_are_those_of_the_groups_then(house: House):
@@ -210,6 +220,31 @@ async def test_who_was_linked_in_clear_is_the_same_user_and_linked_by_a_digest_f
     assert types == ["UserCreated", "UserLinked", "RoleGranted", "SignedIn", "IdentityLinked", "SignedIn", "SignedIn"]
     shown = (await house.server.get("/users/carol")).json()
     assert (shown["linked"], shown["title"]) == ({"issuer": house.idp.url, "subject": "c-1"}, "Carol C.")
+
+
+async def test_who_has_two_names_from_before_is_refused_until_one_of_them_is_erased(
+    house: House, monkeypatch: pytest.MonkeyPatch
+):
+    await house.sign_in()
+
+    async def unknown(call: Any, issuer: str, who: Any) -> Known:
+        return Known("caroline", digest_of(call.given.keys.identities, issuer, who.subject), False)
+
+    def then(command: Any, state: Any, companion: Any) -> list[Any]:
+        linked = [domain.IdentityLinked(command.identity, None), domain.RoleGranted("operator"), domain.SignedIn(command.session)]
+        return [domain.UserCreated("caroline", None), *linked]
+
+    with monkeypatch.context() as before:
+        before.setattr(provider_sign_in, "known_as", unknown)
+        before.setattr(domain, "_sign_in_with_provider", then)
+        assert (await house.sign_in()).status_code == 200
+    for _ in range(2):
+        refused = await house.sign_in()
+        assert (refused.status_code, refused.json()["code"]) == (403, "identity_refused")
+    shown = [user for user in (await house.server.get("/users")).json()["items"] if user["linked"]]
+    assert [user["name"] for user in shown] == ["carol", "caroline"], "an administrator sees them"
+    assert (await house.server.send("DELETE", "/users/caroline/personal-data")).status_code == 200
+    assert (await house.me((await house.sign_in()).json()["access_token"]))["name"] == "carol"
 
 
 async def test_who_was_linked_in_clear_is_taken_over_by_nobody(house: House, monkeypatch: pytest.MonkeyPatch):

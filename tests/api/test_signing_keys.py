@@ -1,13 +1,17 @@
 """Can the keys that sign access tokens be changed so that nobody notices, and taken away so that everybody does?"""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from api.signing_keys import SIGNS_AFTER_S, load_signing_keys, publish, refresh
+from api.sessions import SessionsUnavailable
+from api.signing_keys import SIGNS_AFTER_S, _read, load_signing_keys, publish, refresh
+from api.signing_keys import _place as place
 from api.signing_keys import made as made_key
 from api.tokens import Access, NotAuthentic, Tokens
+from schemas.vault import SecretUnavailable, VaultError
 from tests.api.conftest import made
 from tests.api.server import PASSWORD, Server
 from tests.support.eventually import eventually_async
@@ -83,10 +87,6 @@ async def test_a_retired_key_is_refused_at_once_and_does_not_come_back(server: S
 
 
 async def test_two_who_make_a_key_at_once_and_a_vault_that_is_silent_change_nothing_for_the_keys_in_force(server: Server) -> None:
-    import asyncio
-
-    from schemas.vault import VaultError
-
     given = server.given
     new = [made_key(given.ids, given.clock.now(), at_once=False) for _ in range(4)]
     await asyncio.gather(*(publish(given.vault, each) for each in new))
@@ -147,8 +147,6 @@ async def test_who_made_a_key_and_who_took_it_away_stands_in_the_audit_trail(ser
 
 
 async def test_a_key_that_the_vault_did_not_take_away_is_told_of_once_and_goes_when_asked_again(server: Server) -> None:
-    from schemas.vault import VaultError
-
     [old] = await published(server)
     assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
     seal = server.given.vault.seal
@@ -164,3 +162,69 @@ async def test_a_key_that_the_vault_did_not_take_away_is_told_of_once_and_goes_w
     assert (await server.sign_in()).status_code == 200 and old not in await published(server)
     events = await told(server, 2)
     assert [event["type"] for event in events].count("SigningKeyRetired") == 1
+
+
+CALLS = [(name, nth) for name, most in (("open", 9), ("seal", 1), ("shred", 1)) for nth in range(1, most + 1)]
+
+
+@pytest.mark.parametrize(("name", "nth"), CALLS)
+async def test_whenever_the_vault_fails_a_key_is_made_or_taken_away_or_503_says_so_and_asking_again_makes_it_good(
+    server: Server, monkeypatch: pytest.MonkeyPatch, name: str, nth: int
+) -> None:
+    [old] = await published(server)
+    vault, administrator = server.given.vault, server.token
+    before = {each.key.kid: place(each.number) for each in (await _read(vault))[0]}
+
+    async def while_failing(method: str, path: str, body: object = None) -> None:
+        with monkeypatch.context() as failing:
+            failing.setattr(vault, name, fails_from(nth, getattr(vault, name)))
+            answer = await server.send(method, path, body)
+        code = answer.json().get("code")
+        assert answer.status_code in (200, 201) or (answer.status_code, code) == (503, "vault_unavailable"), answer.text
+
+    await while_failing("POST", "/signing-keys", {"signs_at_once": True})
+    assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
+    server.token = administrator
+    await while_failing("DELETE", f"/signing-keys/{old}")
+    assert (await server.sign_in()).status_code == 200
+    again = await server.send("DELETE", f"/signing-keys/{old}")
+    assert again.status_code in (200, 404), again.text
+    with pytest.raises(SecretUnavailable):
+        await vault.open(*before[old])
+    assert (await server.sign_in()).status_code == 200 and old not in await published(server)
+
+
+def fails_from(nth: int, real: Any) -> Any:
+    calls = 0
+
+    async def failing(*given: object) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls >= nth:
+            raise VaultError("no answer")
+        return await real(*given)
+
+    return failing
+
+
+async def test_a_key_of_which_it_is_not_known_in_time_whether_it_is_in_the_log_is_not_made_and_the_answer_says_that(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*given: object) -> None:
+        return None
+
+    before = await published(server)
+    monkeypatch.setattr(server.log.outcomes, "wait", nothing)
+    late = await server.post("/signing-keys", {"signs_at_once": True})
+    assert (late.status_code, late.json()["code"]) == (503, "result_unknown") and await published(server) == before
+
+
+async def test_keys_are_made_and_taken_away_while_the_session_store_fails(server: Server) -> None:
+    async def down(*given: object) -> None:
+        raise SessionsUnavailable("down")
+
+    for name in ("begin", "user_of", "refresh", "revoke", "is_revoked", "unused_s"):
+        setattr(server.given.sessions, name, down)
+    [old] = await published(server)
+    assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
+    assert (await server.send("DELETE", f"/signing-keys/{old}")).status_code == 200

@@ -95,6 +95,16 @@ async def test_claims_must_all_be_there_be_of_their_type_and_be_ours(server):
             server.given.tokens.verify(token, server.clock.now())
 
 
+async def test_a_token_is_taken_by_a_process_whose_clock_is_a_little_behind(server):
+    behind, ids = server.clock.now(), server.given.ids
+    for ahead, is_taken in ((3, True), (7, False)):
+        token = server.given.tokens.sign(Access("admin", "s"), ids.new_id(), behind + timedelta(seconds=ahead))
+        try:
+            assert (server.given.tokens.verify(token, behind).user == "admin") and is_taken
+        except NotAuthentic:
+            assert not is_taken, f"{ahead} s ahead"
+
+
 async def test_a_token_is_good_for_fifteen_minutes_and_only_under_a_known_key(server):
     now, tokens = server.clock.now(), server.given.tokens
     token = tokens.sign(Access("admin", "s"), server.given.ids.new_id(), now)

@@ -15,7 +15,8 @@ def test_the_bench_of_the_command_path_measures_both_sides(tmp_path):
 def test_the_bench_of_permissions_measures_decisions_and_lists_for_each_kind_of_role(tmp_path):
     lines, raw = access.measure(tmp_path, access.Amounts(users=300, roles=100, decisions=20, lists=5, runs=200))
     kinds = {"built-in", "one custom", "20 custom"}
-    assert raw["decisions"].keys() == kinds and raw["lists"].keys() == {*kinds, *(f"{kind}, few" for kind in kinds)}
+    assert raw["decisions"].keys() == kinds and raw["lists"].keys() == {"runs", "targets", "users", "roles"}
+    assert all(listed.keys() == {*kinds, *(f"{kind}, few" for kind in kinds)} for listed in raw["lists"].values())
     assert all(len(times) == 20 for times in raw["decisions"].values())
     assert all(line.ours > 0 for line in lines)
 

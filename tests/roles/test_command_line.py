@@ -284,6 +284,26 @@ def test_custom_roles_by_the_command_line_and_why_somebody_may_or_may_not(server
     assert "only-a" not in ok(server, "role", "list") and "only-a" in ok(server, "role", "list", "--removed")
 
 
+def test_sessions_are_listed_and_ended_one_by_one_or_all_others(server: Installation, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct-horse-battery\n")
+    ok(server, "user", "create", "frank", "--role", "viewer", "--password-file", str(password))
+    machines = [{**server.environment, "XDG_CONFIG_HOME": str(tmp_path / name)} for name in ("one", "two", "three")]
+    for machine in machines:
+        ok(server, "login", "--user", "frank", "--password-file", str(password), env=machine)
+    one, two, three = machines
+    listed = [json.loads(line) for line in ok(server, "session", "list", "-o", "json", env=three).splitlines()]
+    assert [each["current"] for each in listed] == [True, False, False]
+    ok(server, "session", "end", listed[1]["session"], env=three)
+    ok(server, "target", "list", status=6, env=two)
+    ok(server, "target", "list", env=one)
+    ok(server, "session", "end", "--others", env=three)
+    ok(server, "target", "list", status=6, env=one)
+    assert ok(server, "session", "list", env=three).count("\n") == 1
+    for wrong in ([], ["--others", listed[0]["session"]]):
+        ok(server, "session", "end", *wrong, status=2, env=three)
+
+
 def test_who_signs_out_is_signed_in_no_more_here_and_on_the_server(server: Installation, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("correct-horse-battery\n")

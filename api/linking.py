@@ -18,7 +18,7 @@ from schemas.vault import bound_to_identity
 @dataclass(frozen=True, slots=True)
 class Known:
     """Whom the provider names: the name here (its own for somebody new), the keyed digest, and whether it is linked by that. An
-    event from before may name somebody in clear: `before` then stands for the same, until the next sign-in.
+    event from before may name somebody in clear, under the same name or another: `before` then stands for the same.
     """
 
     name: str
@@ -41,13 +41,14 @@ async def known_as(call: Call, issuer: str, who: Identity) -> Known:
     """Who this is here, whatever the provider calls it by now: the links that the log held when this was asked are seen."""
     await call.services.freshness.log_end([USER])
     identity = digest_of(call.given.keys.identities, issuer, who.subject)
-    name = await call.models.ask(lambda connection: users.name_of_identity(connection, identity))
-    if name is not None:
-        return Known(name, identity, True)
-    name = await call.models.ask(lambda connection: users.name_of_linked(connection, issuer, who.subject))
-    if name is not None:
-        return Known(name, identity, False, digest_before(issuer, who.subject))
-    return Known(who.name, identity, False)
+    name, in_clear = await call.models.ask(
+        lambda connection: (
+            users.name_of_identity(connection, identity),
+            users.name_of_linked(connection, issuer, who.subject),
+        )
+    )
+    before = digest_before(issuer, who.subject) if in_clear is not None else None
+    return Known(name or in_clear or who.name, identity, name is not None, before)
 
 
 async def sealed_identity(sealer: Sealer, issuer: str, subject: str) -> str:

@@ -140,4 +140,8 @@ async def _left_behind(vault: Vault, kid: str, free: int) -> Numbered | None:
 async def retire(vault: Vault, gone: Numbered) -> None:
     """Take a key away: what it signed is refused. Raises `VaultError`."""
     await vault.seal(*_mark(gone.number), b"retired")
+
+
+async def destroy(vault: Vault, gone: Numbered) -> None:
+    """Leave nothing of a key that was taken away. Raises `VaultError`."""
     await vault.shred([_place(gone.number)[0]])

@@ -19,6 +19,24 @@ def check_pattern(text: str, field: str) -> list[FieldError]:
 
 def matches_pattern(pattern: str, name: str) -> bool:
     """Whether `name` as a whole is what `pattern` says."""
+    if "?" in pattern:
+        return _matches_step_by_step(pattern, name)
+    first, *others = pattern.split("*")
+    if not others:
+        return name == pattern
+    *between, last = others
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in between:  # each as early as it can be: that leaves the most for those behind it
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _matches_step_by_step(pattern: str, name: str) -> bool:
     at, in_name, star, begin = 0, 0, -1, 0
     while in_name < len(name):
         if at < len(pattern) and pattern[at] == "*":

@@ -508,8 +508,9 @@ def _sign_in_with_provider(command: SignInWithProvider, state: UserState, compan
     """A user of one's own is nobody else's: a name that is taken here is not given to whoever has it elsewhere, and who has a
     name here gets no second one, or what is taken from the one would stay with the other.
     """
-    who = f"linked/{command.identity}/"
-    if companion and any(entry.startswith(who) and entry != f"{who}{command.name}" for entry in companion.unfinished):
+    who = tuple(f"linked/{digest}/" for digest in (command.identity, command.linked_before) if digest)
+    mine = {f"{each}{command.name}" for each in who}
+    if companion and any(entry.startswith(who) and entry not in mine for entry in companion.unfinished):
         raise Conflict("identity_linked", "this user of the identity provider has another name here")
     if state.erased:
         raise Conflict("user_erased", f"user {state.name} is erased")

@@ -21,6 +21,9 @@ CLOSED = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, ser_json_i
 """How commands and requests are read and everything is written: a number that is not finite shows in what was written."""
 
 
+_REPLACED = "\ufffd".encode()
+"""What a lone surrogate in the key of a mapping is written as."""
+
 _LONG_NUMBER = b"0" * 16
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 """Digits enough for an integer beyond 2^53, looked for where every digit is a 0: a pattern takes six times as long."""
@@ -52,7 +55,7 @@ def to_json(value: object) -> bytes:
     writer = closed_adapter(type(value)).serializer
     try:
         written: bytes = writer.to_json(value)
-    except ValueError:  # a lone surrogate, or a number that is beyond JSON altogether
+    except ValueError:  # a lone surrogate in a value, or a number that is beyond JSON altogether
         _refuse_unstorable(value, writer)
         raise
     if _looks_unstorable(written):
@@ -63,7 +66,11 @@ def to_json(value: object) -> bytes:
 def _looks_unstorable(written: bytes) -> bool:
     """Whether a value has to be looked through: its JSON, which is scanned far faster, shows a sign of what cannot be stored."""
     return (
-        b"\\u0000" in written or b"NaN" in written or b"Infinity" in written or _LONG_NUMBER in written.translate(_DIGITS_ALIKE)
+        b"\\u0000" in written
+        or b"NaN" in written
+        or b"Infinity" in written
+        or _REPLACED in written
+        or _LONG_NUMBER in written.translate(_DIGITS_ALIKE)
     )
 
 

@@ -164,6 +164,17 @@ async def test_a_key_that_the_vault_did_not_take_away_is_told_of_once_and_goes_w
     assert [event["type"] for event in events].count("SigningKeyRetired") == 1
 
 
+async def test_what_a_key_signed_is_refused_at_once_also_where_the_vault_fails_to_destroy_the_key(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [old] = await published(server)
+    assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
+    monkeypatch.setattr(server.given.vault, "shred", fails_from(1, server.given.vault.shred))
+    assert (await server.get("/me")).status_code == 200, "the token that the old key signed is still good"
+    assert (await server.send("DELETE", f"/signing-keys/{old}")).status_code == 503
+    assert (await server.get("/me")).status_code == 401
+
+
 CALLS = [(name, nth) for name, most in (("open", 9), ("seal", 1), ("shred", 1)) for nth in range(1, most + 1)]
 
 

@@ -351,11 +351,15 @@ def test_who_is_linked_gets_no_second_name():
     listed = DECIDER.listed_as(folded(CAROL, LINKED), "carol")
     renamed = SignInWithProvider("carol2", "c-1", ("viewer",), "s2")
     given("user/carol2", [], administrators("admin", listed)).when(renamed).then_rejected("identity_linked")
-    other = SignInWithProvider("dora", "d-1", ("viewer",), "s2", "who-2")
-    made = [UserCreated("dora", None), IdentityLinked("d-1", "who-2"), RoleGranted("viewer"), SignedIn("s2")]
-    given("user/dora", [], administrators("admin", listed)).when(other).then(made)
-    given(CAROL, LINKED, administrators("admin", listed)).when(by_provider()).then([SignedIn("s1")])
-    assert not DECIDER.is_finished(folded(CAROL, [*LINKED, UserDisabled()])), "nor who was disabled"
+
+
+def test_who_has_a_second_name_in_clear_from_before_is_refused_under_the_first():
+    """Else the second would keep its roles and tokens, whatever the groups say from now on."""
+    other = f"linked/{digest_before(ISSUER, 'c')}/caroline"
+    again = by_provider(before=digest_before(ISSUER, "c"))
+    for first in (LINKED_BEFORE, LINKED):
+        listed = DECIDER.listed_as(folded(CAROL, first), "carol")
+        given(CAROL, first, administrators("admin", listed, other)).when(again).then_rejected("identity_linked")
 
 
 def test_a_user_of_our_own_is_nobody_else_s():

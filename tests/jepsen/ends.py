@@ -43,7 +43,7 @@ _ASKS_TO_BE_STARTED = (
     r"the brokers do not describe the topics: .*(_TRANSPORT|_TIMED_OUT|_ALL_BROKERS_DOWN|no answer in time)",
     r"executor ended: KafkaConnectionError: Unable to bootstrap from",
     r".*(connection failed|connection timeout expired|server closed the connection)",  # started while Postgres does not answer
-    r"api ended: the vault does not answer: ",  # started as Postgres went, which did not come back in time
+    r"api ended: the vault does not answer: (OperationalError|TimeoutError)",  # started as Postgres went, for long
     r"executor ended: .* waits, and the committed position \d+ does not move",  # its consumer is stuck (HAZARDS R22)
 )
 

@@ -76,13 +76,23 @@ def plant_users(rest: Rest, planted: Planted) -> list[str]:
     return answers
 
 
+def refused_runs(rest: Rest, planted: Planted) -> list[str]:
+    """What is answered to parameters that are refused, with secrets in them."""
+    answers = []
+    for name, wrong in (("long", planted.new("too long") * 9000), ("listed", [planted.new("in a list")])):
+        refused = rest.ask("POST", "/jobs/planted/runs", {"parameters": {"secret_0": wrong}, planted.new(f"field {name}"): 1})
+        assert refused.status_code == 422, refused.text[:300]
+        answers.append(refused.text)
+    return answers
+
+
 def start_run(rest: Rest, planted: Planted) -> str:
     names = [f"secret_{n}" for n in range(6)]
     steps: list[dict[str, Any]] = [
         {"name": f"s-{n}", "kind": "command", "run": f"printf %s {{{{ parameters.{name} }}}} | {how}; echo; sleep 0.2"}
         for n, (name, how) in enumerate((name, how) for name in names for how in ENCODINGS[:4])
     ]
-    steps.append({"name": "fails", "kind": "script", "shell": "sh", "body": "echo $OPS_PARAM_SECRET_0 >&2; exit 3"})
+    steps.append({"name": "fails", "kind": "script", "shell": "sh", "body": "echo $OPS_PARAM_SECRET_0 >&2; kill -9 $$"})
     job = {"name": "planted", "targets": "set=fleet,group=1", "steps": steps}
     rest.write("POST", "/jobs", {**job, "parameters": [{"name": name, "type": "secret"} for name in names]})
     values = {name: planted.new(f"parameter {name}") for name in names}
@@ -119,6 +129,7 @@ def planted_and_used(rest: Rest, fleet_servers: list[FleetServer]) -> tuple[dict
     plant_credentials(rest, planted)
     refusals = plant_users(rest, planted)
     run = start_run(rest, planted)
+    refusals += refused_runs(rest, planted)
     assert len(planted.by_name) >= 50
     forms = ((name, in_clear(text)) for name, text in planted.by_name.items())
     wanted = {f"{name} {form}": part for name, found in forms for form, part in found.items() if len(part) > 12}

@@ -76,6 +76,7 @@ class Tokens:
 
     def __init__(self, newest: SigningKey, *older: SigningKey) -> None:
         self.keys: tuple[SigningKey, ...] = ()
+        self._dropped: set[str] = set()
         self.take([newest, *older])
 
     @staticmethod
@@ -83,7 +84,11 @@ class Tokens:
         return [(key.kid, key.signs_from) for key in keys]
 
     def take(self, keys: Sequence[SigningKey]) -> None:
-        """From now on these are the keys, newest first; what was signed with any other is refused."""
+        """From now on these are the keys, newest first; what was signed with any other is refused.
+
+        One that was dropped does not come back by a read that had begun before, as long as there is another.
+        """
+        keys = [key for key in keys if key.kid not in self._dropped] or keys
         if self._said(keys) == self._said(self.keys):
             return  # what is remembered of their signatures still holds
         self.keys = tuple(keys)
@@ -91,9 +96,9 @@ class Tokens:
         self._signed_claims = lru_cache(maxsize=MOST_KNOWN)(self._claims_of)
 
     def drop(self, kid: str) -> None:
-        """Take this key no more, unless no other is known."""
-        if others := [key for key in self.keys if key.kid != kid]:
-            self.take(others)
+        """Take this key no more, as soon as another is known."""
+        self._dropped.add(kid)
+        self.take(self.keys)
 
     def _current(self, at: int) -> SigningKey:
         """The newest key that signs; the oldest when none does yet."""

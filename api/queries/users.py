@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from api.as_of import Then
 from api.paging import Order, Page
@@ -29,18 +29,18 @@ def listed(connection: Connection, page: Page) -> tuple[Sequence[Mapping[Any, An
 
 def name_of_identity(connection: Connection, identity: str) -> str | None:
     """What the identity provider's user is called here of whom this is the keyed digest; of two names from before, the first."""
-    is_it = users.c.linked["identity"].as_string() == identity
-    return connection.execute(
-        select(users.c.name).where(is_it).order_by(users.c.created_at, users.c.name).limit(1)
-    ).scalar_one_or_none()
+    return _first_name(connection, users.c.linked["identity"].as_string() == identity)
 
 
 def name_of_linked(connection: Connection, issuer: str, subject: str) -> str | None:
     """The same of one whom an event from before names in clear, and who has not signed in since."""
     is_it = (users.c.linked["issuer"].as_string() == issuer) & (users.c.linked["subject"].as_string() == subject)
-    return connection.execute(
-        select(users.c.name).where(is_it).order_by(users.c.created_at, users.c.name).limit(1)
-    ).scalar_one_or_none()
+    return _first_name(connection, is_it)
+
+
+def _first_name(connection: Connection, is_it: ColumnElement[bool]) -> str | None:
+    found = select(users.c.name).where(is_it).order_by(users.c.created_at, users.c.name).limit(1)
+    return connection.execute(found).scalar_one_or_none()
 
 
 def tokens_of(connection: Connection, name: str) -> list[dict[str, Any]] | None:

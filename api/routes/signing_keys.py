@@ -62,8 +62,8 @@ async def retire(call: Call) -> Response:
     await recorded(write_by(call, KEYS, call.signed_in), RetireSigningKey(kid, others), _LATE)
     await signing_keys.retire(given.vault, gone)
     given.tokens.drop(kid)  # at once, also where the vault fails by now
-    await signing_keys.destroy(given.vault, gone)
     await signing_keys.refresh(given.tokens, given.vault)
+    await signing_keys.destroy(given.vault, gone)
     return json_answer({"kid": kid, "retired": True})
 
 

@@ -175,6 +175,16 @@ async def test_what_a_key_signed_is_refused_at_once_also_where_the_vault_fails_t
     assert (await server.get("/me")).status_code == 401
 
 
+async def test_a_read_that_had_begun_before_does_not_bring_a_retired_key_back(server: Server) -> None:
+    [old] = await published(server)
+    assert (await server.post("/signing-keys", {"signs_at_once": True})).status_code == 201
+    as_they_were = server.given.tokens.keys
+    assert (await server.send("DELETE", f"/signing-keys/{old}")).status_code == 200
+    server.given.tokens.take(as_they_were)
+    assert (await server.get("/me")).status_code == 401, "the token that the old key signed"
+    assert (await server.sign_in()).status_code == 200
+
+
 CALLS = [(name, nth) for name, most in (("open", 9), ("seal", 1), ("shred", 1)) for nth in range(1, most + 1)]
 
 

@@ -351,6 +351,11 @@ def test_who_is_linked_gets_no_second_name():
     listed = DECIDER.listed_as(folded(CAROL, LINKED), "carol")
     renamed = SignInWithProvider("carol2", "c-1", ("viewer",), "s2")
     given("user/carol2", [], administrators("admin", listed)).when(renamed).then_rejected("identity_linked")
+    other = SignInWithProvider("dora", "d-1", ("viewer",), "s2", "who-2")
+    made = [UserCreated("dora", None), IdentityLinked("d-1", "who-2"), RoleGranted("viewer"), SignedIn("s2")]
+    given("user/dora", [], administrators("admin", listed)).when(other).then(made)
+    given(CAROL, LINKED, administrators("admin", listed)).when(by_provider()).then([SignedIn("s1")])
+    assert not DECIDER.is_finished(folded(CAROL, [*LINKED, UserDisabled()])), "nor who was disabled"
 
 
 def test_who_has_a_second_name_in_clear_from_before_is_refused_under_the_first():

@@ -48,6 +48,7 @@ CRASHES = [
     End("commands-1", 78, True, OTHER_NAME),
     End("projections", 1, False, "projections cannot run: projections ended: 'NoneType' object has no attribute 'x'\n"),
     End("commands-1", 1, False, f"{NO_BROKER}commands cannot run: commands ended: something else\n"),
+    End("api", 1, False, NO_VAULT.replace("OperationalError", "ProgrammingError")),
     End("sweeper", 1, False, "Traceback (most recent call last):\nZeroDivisionError\n"),
     End("api", -11, False, ""),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import MetaData, create_engine, make_url, select
@@ -80,7 +80,7 @@ def refused_runs(rest: Rest, planted: Planted) -> list[str]:
     """What is answered to parameters that are refused, with secrets in them."""
     answers = []
     for wrong in (planted.new("too long") * 9000, [planted.new("in a list")]):
-        refused = rest.ask("POST", "/jobs/planted/runs", {"parameters": {"secret_0": wrong}, "more": 1})
+        refused = rest.ask("POST", "/jobs/planted/runs", {"parameters": {"secret_0": wrong}})
         assert refused.status_code == 422, refused.text[:300]
         answers.append(refused.text)
     return answers
@@ -198,7 +198,8 @@ def records(installation: Installation) -> Iterator[tuple[str, bytes]]:
         while left:
             message = consumer.poll(10)
             assert message is not None, f"nothing comes of {left}"
-            if message.error():
+            if (error := message.error()) is not None:
+                assert error.code() == KafkaError._PARTITION_EOF, error
                 left.discard((message.topic(), message.partition()))
             else:
                 headers = b"".join(value or b"" for _, value in message.headers() or ())

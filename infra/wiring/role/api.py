@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -13,9 +13,9 @@ from api.app import create_app
 from api.cors import origins
 from api.identity_provider import IdentityProvider
 from api.kept_keys import load_keys
-from api.ports import ApiDependencies, ApiSettings, Drain
+from api.ports import ApiDependencies, ApiKeys, ApiSettings, Drain
 from api.signing_keys import READ_EVERY_S, load_signing_keys, refresh
-from api.tokens import Tokens
+from api.tokens import SigningKey, Tokens
 from infra.telemetry.bounded_http import BoundedHttp
 from infra.telemetry.certificate import Certificate
 from infra.telemetry.serving import serve_until
@@ -89,8 +89,11 @@ async def _drain(drain: Drain, stop: asyncio.Event) -> None:
 async def _api_dependencies(
     house: House, threads: ThreadPoolExecutor, drain: Drain, provider: IdentityProvider | None, stop: asyncio.Event
 ) -> ApiDependencies:
-    keys = await answered(lambda: load_keys(house.vault, house.ids, _derived_before(house)), stop)
-    signing_keys = await answered(lambda: load_signing_keys(house.vault, house.ids), stop)
+    async def kept() -> tuple[ApiKeys, Sequence[SigningKey]]:
+        keys = await load_keys(house.vault, house.ids, _derived_before(house))
+        return keys, await load_signing_keys(house.vault, house.ids)
+
+    keys, signing_keys = await answered(kept, stop)
     return ApiDependencies(
         sender=house.log.sender,
         outcomes=house.log.outcomes,

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from redis import Redis
 from sqlalchemy import MetaData, create_engine, make_url, select
 
 from tests.roles.fleet import Fleet, FleetServer
@@ -162,7 +163,9 @@ def test_none_of_fifty_planted_secrets_is_to_be_found_in_a_cluster(
     installation, rest, _ = house
     wanted, found = planted_and_used(rest, fleet_servers)
     looked_through = 0
-    for where, content in (*records(installation), *rows(installation)):
+    in_redis = dict(kept_in_redis(installation))
+    assert in_redis, "sessions are kept there"
+    for where, content in (*records(installation), *rows(installation), *in_redis.items()):
         found += in_any({where: content}, wanted)
         looked_through += 1
     assert looked_through > 500
@@ -221,3 +224,19 @@ def rows(installation: Installation) -> Iterator[tuple[str, bytes]]:
                     yield name, b"\x00".join(bytes(c) if isinstance(c, bytes | memoryview) else str(c).encode() for c in row)
     finally:
         engine.dispose()
+
+
+def kept_in_redis(installation: Installation) -> Iterator[tuple[str, bytes]]:
+    """Every key with what it holds."""
+    with Redis.from_url(installation.environment["OPSCONDUCTOR_REDIS_URL"]) as there:
+        for key in there.scan_iter():
+            match there.type(key):
+                case b"hash":
+                    kept = b"\x00".join(part for pair in there.hgetall(key).items() for part in pair)
+                case b"string":
+                    kept = there.get(key) or b""
+                case b"zset":
+                    kept = b"\x00".join(there.zrange(key, 0, -1))
+                case other:
+                    raise AssertionError(f"a {other!r} is not looked into")
+            yield f"redis {key!r}", key + kept

@@ -30,6 +30,8 @@ def kafka_settings(bootstrap, **changes):
         max_poll_s=20,
         heartbeat_s=0.1,
         call_s=3,
+        # An owner is made to stand still for up to `patience_s / 2`; its watchdog would end the process of the tests.
+        hang_s=120,
     )
     return replace(settings, **changes)
 

@@ -13,8 +13,9 @@ from schemas.outcome import Accepted, Rejected, result_for
 
 Sleep = Callable[[float], Awaitable[None]]
 
-ANSWER_WITHIN_S = 5.0
-"""How long an outcome is waited for before the command is sent again."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 40.0
+"""How long an outcome is waited for before the command is sent again: twice as long each time, so that whoever hears nothing for
+long does not fill the lane. Waiting longer delays nothing where the command is in the lane: its outcome is heard as it comes."""
 
 PAUSE_S = 0.5
 """The pause after the log could not be reached."""
@@ -32,10 +33,11 @@ class Delivery:
 
     async def deliver(self, command: CommandEnvelope) -> Accepted | Rejected:
         """The result of `command`, however long it takes."""
+        wait_s = FIRST_WAIT_S
         while True:
             try:
                 await self.sender.send(command)
-                outcome = await self.outcomes.wait(command.command_id, ANSWER_WITHIN_S)
+                outcome = await self.outcomes.wait(command.command_id, wait_s)
             except RecordTooLarge as error:
                 return Rejected(TOO_LARGE, str(error))
             except LogError:
@@ -43,3 +45,4 @@ class Delivery:
                 continue
             if outcome is not None:
                 return result_for(command, outcome)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)

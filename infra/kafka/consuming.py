@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 _AHEAD = 1000
 _AGAIN_S = 0.02
 _TRY_S = 1.0
+_LOOKED_AT_EVERY_S = 10.0
+"""How often partitions that hand out nothing are compared with what the brokers hold."""
 _OUTSIDE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -43,6 +46,14 @@ class Offsets:
         """The high watermark of each: after the last record, undecided ones included. Raises `LogUnavailable`."""
         return self._ask(partitions, OffsetSpec.latest())
 
+    def decided_ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The end of what a reader may see of each, asked for once; nothing where the brokers do not answer now."""
+        try:
+            return self._told(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED) if partitions else {}
+        except (KafkaException, TimeoutError):
+            self._admin = AdminClient(client(self._settings))
+            return {}
+
     def _ask(self, partitions: Sequence[Partition], what: OffsetSpec) -> dict[Partition, int]:
         """Asked again for a while: a broker may not lead yet what the metadata says it leads.
 
@@ -59,9 +70,12 @@ class Offsets:
                 time.sleep(_AGAIN_S)
         return {}
 
-    def _told(self, partitions: Sequence[Partition], what: OffsetSpec) -> dict[Partition, int]:
+    def _told(
+        self, partitions: Sequence[Partition], what: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+    ) -> dict[Partition, int]:
         wanted = {TopicPartition(self._settings.topic(p.topic), p.shard): what for p in partitions}
-        asked = self._admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_TRY_S)
+        admin = self._admin  # another thread may put a new client in its place, and a client that nobody holds answers nothing
+        asked = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=_TRY_S)
         told = {(tp.topic, tp.partition): future.result(2 * _TRY_S).offset for tp, future in asked.items()}
         if silent := [where for where, offset in told.items() if offset < 0]:
             # Without an answer in time the client tells no error, but an offset that is none: it would be taken for an empty log.
@@ -72,7 +86,9 @@ class Offsets:
 class AssignedConsumer:
     """A place in some partitions. Used by one thread at a time.
 
-    It reads a little ahead and deals the partitions in turn, so that a busy one starves no other.
+    It reads a little ahead and deals the partitions in turn, so that a busy one starves no other. A client that stopped fetching
+    one partition, and only that, for minutes was seen after a broker had stood still: where the brokers hold more and nothing
+    came of it twice in a row, another client goes on from the same places.
     """
 
     def __init__(self, settings: KafkaLogSettings, offsets: Offsets, start: Mapping[Partition, int]) -> None:
@@ -83,8 +99,9 @@ class AssignedConsumer:
         self._waiting: dict[Partition, deque[Message]] = {}
         self._overtaken: set[Partition] = set()
         self._count = 0
-        self._consumer = Consumer({**reading_consumer(settings), "error_cb": self._on_error})
-        self._consumer.assign([self._assignment(p, offset) for p, offset in self._next.items()])
+        self._behind: dict[Partition, int] = {}
+        self._looked_at = time.monotonic()
+        self._consumer = self._assigned()
 
     @property
     def positions(self) -> dict[Partition, int]:
@@ -98,11 +115,33 @@ class AssignedConsumer:
         self._begin_inside()
         found = list(self._dealt(limit))
         self._advance()
+        if time.monotonic() - self._looked_at > _LOOKED_AT_EVERY_S:
+            self._look_for_stuck()
         return found
 
     def close(self) -> None:
         """Release the connections."""
         self._consumer.close()
+
+    def _assigned(self) -> Consumer:
+        consumer = Consumer({**reading_consumer(self._settings), "error_cb": self._on_error})
+        consumer.assign([self._assignment(p, offset) for p, offset in self._next.items()])
+        return consumer
+
+    def _look_for_stuck(self) -> None:
+        """Records of transactions that are not decided yet are not waited for."""
+        idle = [p for p in self._next if p not in self._waiting]
+        ends = self._offsets.decided_ends(idle)
+        behind = {p: self._next[p] for p, end in ends.items() if self._next[p] < end}
+        if stuck := [p for p, at in behind.items() if self._behind.get(p) == at]:
+            _LOG.warning(
+                "nothing comes of %s though there is more: another client goes on", [f"{p.topic}/{p.shard}" for p in stuck]
+            )
+            # Closing may take long where a client hangs, and nothing rests on it.
+            threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True).start()
+            self._waiting, self._count, behind = {}, 0, {}
+            self._consumer = self._assigned()
+        self._behind, self._looked_at = behind, time.monotonic()
 
     def _inside(self, start: Mapping[Partition, int]) -> dict[Partition, int]:
         lows, ends = self._offsets.lows(list(start)), self._offsets.ends(list(start))
@@ -177,5 +216,5 @@ class AssignedConsumer:
                 self._next[partition] = max(self._next[partition], told.offset)
 
     def _on_error(self, error: KafkaError) -> None:
-        told = logging.WARNING if error.code() == KafkaError._ALL_BROKERS_DOWN else logging.DEBUG
+        told = logging.DEBUG if error.code() == KafkaError._TRANSPORT else logging.WARNING
         _LOG.log(told, "a reader waits for the brokers: %s", error)

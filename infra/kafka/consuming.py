@@ -62,7 +62,7 @@ class Offsets:
         deadline = time.monotonic() + self._settings.call_s
         while partitions:
             try:
-                return self._told(partitions, what)
+                return self._told(partitions, what, IsolationLevel.READ_UNCOMMITTED)
             except (KafkaException, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise LogUnavailable(f"the brokers do not say where partitions end: {error}") from error
@@ -70,9 +70,7 @@ class Offsets:
                 time.sleep(_AGAIN_S)
         return {}
 
-    def _told(
-        self, partitions: Sequence[Partition], what: OffsetSpec, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
-    ) -> dict[Partition, int]:
+    def _told(self, partitions: Sequence[Partition], what: OffsetSpec, isolation: IsolationLevel) -> dict[Partition, int]:
         wanted = {TopicPartition(self._settings.topic(p.topic), p.shard): what for p in partitions}
         admin = self._admin  # another thread may put a new client in its place, and a client that nobody holds answers nothing
         asked = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=_TRY_S)

@@ -25,7 +25,7 @@ def owner_replays_to_what_is_decided() -> None:
     """Taking over, it reads to the last stable offset, not to the high watermark (HAZARDS D2)."""
 
     class Committed:
-        READ_UNCOMMITTED = IsolationLevel.READ_COMMITTED
+        READ_UNCOMMITTED = READ_COMMITTED = IsolationLevel.READ_COMMITTED
 
     CONSUMING.IsolationLevel = Committed
 

@@ -51,8 +51,8 @@ class Asked:
     """What run is asked for: how long things go wrong, how many brokers, from which seed.
 
     `plant` names a bug to be found; `services` are URLs of Postgres and Redis (else own ones are started); `pause_s` lies between
-    two faults; while a fault or crash point that is `wanted` has met nothing it goes on, at most as long again; the roles' logs
-    are kept in the new folder `logs`.
+    two faults; while a fault or crash point that is `wanted` has met nothing it goes on, at most as long again; the logs of the
+    roles and brokers are kept in the new folder `logs`.
     """
 
     minutes: float
@@ -120,6 +120,8 @@ def jepsen(asked: Asked, say: Callable[[str], None] = print) -> Report:
             run.end()
             if asked.logs is not None:
                 shutil.copytree(there.roles.logs, asked.logs)
+                for node in there.brokers.nodes:
+                    shutil.copy(node.log, asked.logs)
     return report
 
 

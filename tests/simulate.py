@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def _cut(seeds: range, size: int) -> Iterator[range]:
 
 
 def _in_processes(seeds: range, jobs: int) -> Iterator[Lived]:
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         running: set[Future[Lived]] = set()
         for handful in _cut(seeds, AT_A_TIME):
@@ -107,6 +108,18 @@ def _in_processes(seeds: range, jobs: int) -> Iterator[Lived]:
         yield from map(Future.result, running)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Whatever ends the parent, also a signal that it does not hear, ends this process."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 def live(seeds: range) -> Lived:

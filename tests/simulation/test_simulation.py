@@ -16,10 +16,11 @@ from random import Random
 
 import pytest
 
-from infra.deploy.services.native_process import tied_to_us
+from infra.deploy.services.native_process import children_of, start_ticks, tied_to_us
 from tests.simulate import main
 from tests.simulation.planted import PLANTED, executor_acts_before_its_intent_is_accepted
 from tests.support import simulation
+from tests.support.eventually import eventually
 from tests.support.simulated_process import Fault, Process, SimulationLoop, Stuck
 from tests.support.simulated_world import world_of
 from tests.support.simulation import simulate
@@ -128,3 +129,21 @@ def test_many_processes_come_to_the_same_as_one(capsys: pytest.CaptureFixture[st
         assert main(["8", "--from", "40", "--jobs", jobs]) == 0
         told.append([line for line in capsys.readouterr().out.splitlines() if line.startswith(("lived", "faults"))])
     assert sorted(told[0][0].split()) == sorted(told[1][0].split())
+
+
+def test_its_processes_end_with_it_whatever_ends_it() -> None:
+    command = tied_to_us([sys.executable, "-m", "tests.simulate", "1000", "--jobs", "2"])
+    with subprocess.Popen(command, cwd=TOP, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
+        eventually(lambda: len(_workers(parent.pid)) >= 2, within=60)
+        workers = _workers(parent.pid)
+        parent.kill()
+    eventually(lambda: not any(start_ticks(worker) == began for worker, began in workers.items()), within=30)
+
+
+def _workers(pid: int) -> dict[int, int | None]:
+    """The processes that live through seeds, each with when it began: what multiprocessing keeps beside them is none."""
+    found = {}
+    for child in children_of(pid):
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            found[child] = start_ticks(child)
+    return found

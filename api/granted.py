@@ -7,7 +7,7 @@ import orjson
 from sqlalchemy import Connection, Select, Text, bindparam, cast, false, select
 
 from domain.access import ROLES, Grant, Limits, grants_of
-from domain.user import MAX_ROLES
+from domain.user.decide import MAX_ROLES
 from projections.tables import roles
 
 

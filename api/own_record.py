@@ -11,7 +11,7 @@ from api.problem_details import Problem
 from api.sessions import SessionsUnavailable
 from api.submit import Pending, Write, outcome_of
 from domain.identity import USER, stream_of
-from domain.user import EndSessions
+from domain.user.messages import EndSessions
 from schemas.actor import Actor
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,10 @@ domain checks what it sees against it.
 from dataclasses import dataclass
 from typing import Any
 
-from domain import credential, key, role, target, user
+from domain import credential, key, role, target
 from domain.job import decide as job
 from domain.run import messages as run
+from domain.user import messages as user
 
 
 @dataclass(frozen=True, slots=True)

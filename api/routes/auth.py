@@ -20,7 +20,7 @@ from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection
 from api.tokens import ACCESS_S, Access
 from domain.identity import USER, is_slug
-from domain.user import EndSessions, RecordSignIn
+from domain.user.messages import EndSessions, RecordSignIn
 from schemas.actor import ANONYMOUS
 from schemas.http.auth import LogoutBody, RefreshBody
 from schemas.http.closed import read

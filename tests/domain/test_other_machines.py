@@ -22,7 +22,7 @@ from domain.target import (
     RetireTarget,
     SshConnection,
 )
-from domain.user import (
+from domain.user.messages import (
     ChangePassword,
     ChangeUser,
     CreateFirstAdministrator,
@@ -31,8 +31,8 @@ from domain.user import (
     IssueToken,
     RecordSignIn,
     RevokeToken,
-    UserState,
 )
+from domain.user.state import UserState
 from schemas.event_types import TABLE as EVENTS
 from schemas.payload import adapter, to_json
 from tests.support.builders import NOON

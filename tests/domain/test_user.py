@@ -6,10 +6,8 @@ import pytest
 
 from domain.access import PERMISSIONS, ROLES
 from domain.decider import Companion
-from domain.user import (
-    DECIDER,
-    MAX_SESSIONS,
-    MAX_TOKENS,
+from domain.user.decide import DECIDER, MAX_SESSIONS, MAX_TOKENS
+from domain.user.messages import (
     ChangePassword,
     ChangeUser,
     CreateFirstAdministrator,
@@ -37,9 +35,8 @@ from domain.user import (
     UserErased,
     UserLinked,
     UserRetitled,
-    UserState,
-    digest_before,
 )
+from domain.user.state import UserState, digest_before
 from tests.support.specification import beside, folded, given
 
 ADMIN, BOB = "user/admin", "user/bob"

@@ -52,7 +52,7 @@ TABLE: dict[type[Any], Consequences] = {
         ("identity_linked", "user_not_linked", "user_erased", "user_disabled", _INVALID),
     ),
     user.RecordSignInFailures: Consequences((user.SignInsFailed,), ("user_not_found",)),
-    user.EndSessions: Consequences((user.SessionsEnded,), ("user_not_found",)),
+    user.EndSessions: Consequences((user.SessionsEnded,), ("user_not_found", "session_not_found")),
     user.IssueToken: Consequences((user.TokenIssued,), (*_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),
     user.RevokeToken: Consequences((user.TokenRevoked,), (*_NO_USER, "token_not_found")),
     user.RecordDeniedCommands: Consequences((user.CommandsDenied,), ("user_not_found",)),

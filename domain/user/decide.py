@@ -79,8 +79,10 @@ def _noted(command: RecordSignInFailures | RecordDeniedCommands | EndSessions, s
             return [SignInsFailed(count, since, until)]
         case RecordDeniedCommands(counts, since, until):
             return [CommandsDenied(dict(counts), since, until)]
-        case EndSessions(sessions, reason):
-            ending = tuple(s for s in state.sessions if sessions is None or s in sessions)
+        case EndSessions(sessions, reason, keeps):
+            if keeps is not None and keeps not in state.sessions:
+                raise Absent("session_not_found", f"user {state.name} has no such session")
+            ending = tuple(s for s in state.sessions if s != keeps and (sessions is None or s in sessions))
             return [SessionsEnded(ending, reason)] if ending else []
 
 

@@ -100,10 +100,13 @@ class RecordDeniedCommands:
 
 @dataclass(frozen=True, slots=True)
 class EndSessions:
-    """End these sessions, or all when None: no access or refresh token of theirs is good any more."""
+    """End these sessions, or all when None: no access or refresh token of theirs is good any more. The session `keeps` asks that
+    all others end, and goes on; one that is over asks for nothing any more.
+    """
 
     sessions: tuple[str, ...] | None
     reason: Ended
+    keeps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

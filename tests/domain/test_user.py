@@ -236,6 +236,13 @@ def test_sessions_end_some_or_all_and_what_is_over_ends_no_more():
     )
 
 
+def test_a_session_ends_all_others_and_goes_on_but_one_that_is_over_ends_none():
+    history = [*BORN, SignedIn("s1"), SignedIn("s2"), SignedIn("s3")]
+    after = given(BOB, history).when(EndSessions(None, "sign_out", "s2")).then([SessionsEnded(("s1", "s3"), "sign_out")])
+    given(BOB, after).when(EndSessions(None, "sign_out", "s2")).then_nothing()
+    given(BOB, after).when(EndSessions(None, "sign_out", "s1")).then_rejected("session_not_found")
+
+
 def test_failed_sign_ins_are_recorded_by_the_window():
     given(BOB, BORN).when(RecordSignInFailures(7, NOON, LATER)).then([SignInsFailed(7, NOON, LATER)])
 

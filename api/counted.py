@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from api.problem_details import Problem
-from domain.user import RecordDeniedCommands, RecordSignInFailures
+from domain.user.messages import RecordDeniedCommands, RecordSignInFailures
 from schemas.log import LogError
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from api.passwords import MIN_LENGTH, hashed
 from api.tokens import Randomness
 from domain.identity import USER, kind_of, stream_of
-from domain.user import CreateFirstAdministrator
+from domain.user.messages import CreateFirstAdministrator
 from schemas.actor import system
 from schemas.command_envelope import CommandEnvelope, system_command_id
 from schemas.event_envelope import EventEnvelope

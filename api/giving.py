@@ -16,7 +16,7 @@ from api.routes.names import absent
 from api.submit import Write
 from domain.access import ROLES, Grant, built_in, first_beyond
 from domain.identity import ROLE, USER, is_slug, name_of
-from domain.user import MAX_ROLES
+from domain.user.decide import MAX_ROLES
 
 
 def check_gives(call: Call, permission: str, grants: Iterable[Grant]) -> None:

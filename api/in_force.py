@@ -11,12 +11,17 @@ log = logging.getLogger(__name__)
 
 
 async def in_force(write: Write, answer: Response) -> Response:
-    """`answer` to `write`, once every request is judged by what it changed. A read model that lags for too long changes nothing
-    of what is in the log: then the answer comes all the same.
-    """
+    """`answer` to `write`, once every request is judged by what it changed."""
     if (version := answer.headers.get("etag", "").strip('"')) and answer.status_code < 300:
-        try:
-            await write.call.services.freshness.versions([(write.stream, int(version))], ("users", "roles"))
-        except Problem as late:
-            log.warning("a change of %s is in the log and not in force yet: %s", write.stream, late.code)
+        await judged_by(write, int(version))
     return answer
+
+
+async def judged_by(write: Write, version: int) -> None:
+    """Wait until every request is judged by this version of what was written. A read model that lags for too long changes nothing
+    of what is in the log: then it goes on all the same.
+    """
+    try:
+        await write.call.services.freshness.versions([(write.stream, version)], ("users", "roles"))
+    except Problem as late:
+        log.warning("a change of %s is in the log and not in force yet: %s", write.stream, late.code)

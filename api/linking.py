@@ -11,7 +11,7 @@ from api.identity_provider import Identity
 from api.queries import users
 from api.sealing import Sealer
 from domain.identity import USER, name_of
-from domain.user import digest_before
+from domain.user.state import digest_before
 from schemas.vault import bound_to_identity
 
 

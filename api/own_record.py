@@ -3,22 +3,25 @@
 import hashlib
 import hmac
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from api.call import Call, Caller
+from api.in_force import judged_by
 from api.problem_details import Problem
 from api.sessions import SessionsUnavailable
 from api.submit import Pending, Write, outcome_of
-from domain.identity import USER, stream_of
-from domain.user import EndSessions
+from domain.identity import USER, name_of, stream_of
+from domain.user.messages import EndSessions
 from schemas.actor import Actor
+from schemas.outcome import Accepted
 
 log = logging.getLogger(__name__)
 
 
-async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> int:
-    """Append what `command` causes to the user's stream, by the user unless said: the stream's version then. See `recorded`."""
+async def record(call: Call, user: str, command: Any, actor: Actor | None = None) -> Accepted:
+    """Append what `command` causes to the user's stream, by the user unless said. See `recorded`."""
     return await recorded(own_write(call, user, actor), command)
 
 
@@ -34,13 +37,13 @@ def write_by(call: Call, stream: str, caller: Caller) -> Write:
     return Write(replace(call, caller=caller), stream, key, False, said, None)
 
 
-async def recorded(write: Write, command: Any, late: str = "sessions_unavailable") -> int:
-    """Append what `command` causes: the stream's version then.
+async def recorded(write: Write, command: Any, late: str = "sessions_unavailable") -> Accepted:
+    """Append what `command` causes: the stream's version then, and which events these are.
 
     Raises `Rejection` when it is none of that, or another `Problem`: `late` when it is not known to be recorded in time.
     """
     try:
-        return (await outcome_of(write, command)).version
+        return await outcome_of(write, command)
     except Pending:
         raise Problem(late, "it could not be recorded in time") from None
 
@@ -50,18 +53,23 @@ async def record_in_force(call: Call, user: str, command: Any) -> None:
     await in_force_once_recorded(own_write(call, user), command)
 
 
-async def end_own_sessions(call: Call, ends: tuple[str, ...]) -> None:
-    """End those of these sessions that are the caller's. The log is what counts; the session store makes it known sooner."""
-    await record_in_force(call, call.signed_in.user, EndSessions(ends, "sign_out"))
+async def end_sessions(write: Write, command: EndSessions, known: Iterable[str]) -> bool:
+    """End sessions of a user: whether there was one to end. Which ones is decided in the log, whatever the read model knows; of
+    those that are `known` the session store is told, too, for all who ask it before the read model has come so far.
+    """
+    accepted = await recorded(write, command)
+    sessions, user = write.call.given.sessions, name_of(write.stream)
     try:
-        for session_id in ends:
-            if await call.given.sessions.user_of(session_id) == call.signed_in.user:
-                await call.given.sessions.revoke(session_id)
+        for session_id in known:
+            if await sessions.user_of(session_id) == user:
+                await sessions.revoke(session_id)
     except SessionsUnavailable:
         log.warning("an ended session is known from the log alone: the session store cannot be asked")
+    await judged_by(write, accepted.version)
+    return bool(accepted.event_ids)
 
 
 async def in_force_once_recorded(write: Write, command: Any) -> None:
     """The same for a write that was begun already."""
-    version = await recorded(write, command)
-    await write.call.services.freshness.versions([(write.stream, version)], ("users",))
+    accepted = await recorded(write, command)
+    await write.call.services.freshness.versions([(write.stream, accepted.version)], ("users",))

@@ -10,6 +10,7 @@ session.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,8 +54,8 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def unused_s(self, session_id: str) -> float | None:
-        """How many seconds ago a session began or was last refreshed; None when there is none (any more)."""
+    async def unused_s(self, session_ids: Sequence[str]) -> Mapping[str, float]:
+        """How many seconds ago each of these sessions began or was last refreshed, of those that there are (still)."""
         ...
 
     async def revoke(self, session_id: str) -> None:

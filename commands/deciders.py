@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from domain import credential, key, role, target, user
+from domain import credential, key, role, target
 from domain.decider import Decider
 from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER
 from domain.job import decide as job
 from domain.run import decide as run
 from domain.run import state as run_state
+from domain.user import decide as user
+from domain.user.state import UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Aggregate:
 
 
 TABLE: dict[str, Aggregate] = {
-    USER: Aggregate(user.DECIDER, user.UserState),
+    USER: Aggregate(user.DECIDER, UserState),
     ROLE: Aggregate(role.DECIDER, role.RoleState),
     KEY: Aggregate(key.DECIDER, key.KeysState),
     CREDENTIAL: Aggregate(credential.DECIDER, credential.CredentialState),

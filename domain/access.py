@@ -81,8 +81,8 @@ class Limits:
 
     def on(self, permission: str) -> dict[Limit, str]:
         """The limits that bear on a permission."""
-        bearing = ((name, getattr(self, name)) for name in _LIMITED_BY.get(permission.partition(".")[0], ()))
-        return {name: limit for name, limit in bearing if limit is not None}
+        bearing = _LIMITED_BY.get(permission.partition(".")[0], ())
+        return {name: limit for name in bearing if (limit := getattr(self, name)) is not None}
 
 
 NO_LIMITS = Limits()

@@ -21,34 +21,34 @@ def matches_pattern(pattern: str, name: str) -> bool:
     """Whether `name` as a whole is what `pattern` says."""
     if pattern[:1] not in ("*", "?", name[:1]):
         return False  # as most do that fail
-    if "?" in pattern:
-        return _matches_step_by_step(pattern, name)
     first, *others = pattern.split("*")
     if not others:
-        return name == pattern
+        return len(name) == len(first) and _stands(first, name, 0)
     *between, last = others
     at, end = len(first), len(name) - len(last)
-    if at > end or not name.startswith(first) or not name.endswith(last):
+    if at > end or not _stands(last, name, end) or not _stands(first, name, 0):
         return False
     for part in between:  # each as early as it can be: that leaves the most for those behind it
-        found = name.find(part, at, end)
+        found = _find(part, name, at, end)
         if found < 0:
             return False
         at = found + len(part)
     return True
 
 
-def _matches_step_by_step(pattern: str, name: str) -> bool:
-    at, in_name, star, begin = 0, 0, -1, 0
-    while in_name < len(name):
-        if at < len(pattern) and pattern[at] == "*":
-            star, begin = at, in_name
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", name[in_name]):
-            at, in_name = at + 1, in_name + 1
-        elif star >= 0:  # the last star takes one character more; those before it never need to
-            begin += 1
-            at, in_name = star + 1, begin
-        else:
+def _stands(part: str, name: str, at: int) -> bool:
+    """Whether a part of a pattern without a star is what stands at `at` in the name, which is long enough for it."""
+    if "?" not in part:
+        return name.startswith(part, at)
+    for wanted in part:
+        if wanted not in ("?", name[at]):
             return False
-    return not pattern[at:].strip("*")
+        at += 1
+    return True
+
+
+def _find(part: str, name: str, at: int, end: int) -> int:
+    """Where such a part stands first between `at` and `end`; -1 for nowhere."""
+    if "?" not in part:
+        return name.find(part, at, end)
+    return next((here for here in range(at, end - len(part) + 1) if _stands(part, name, here)), -1)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from domain.identity import USER, kind_of, name_of
-from domain.user import (
+from domain.user.messages import (
     CommandsDenied,
     IdentityLinked,
     PasswordChanged,

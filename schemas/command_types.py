@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from domain import credential, key, role, target, user
+from domain import credential, key, role, target
 from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER
 from domain.job import decide as job
 from domain.run import messages as run
+from domain.user import messages as user
 
 Lane = Literal["people", "system"]
 

@@ -7,9 +7,10 @@ domain checks what it sees against it.
 from dataclasses import dataclass
 from typing import Any
 
-from domain import credential, key, role, target, user
+from domain import credential, key, role, target
 from domain.job import decide as job
 from domain.run import messages as run
+from domain.user import messages as user
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ TABLE: dict[type[Any], Consequences] = {
         ("identity_linked", "user_not_linked", "user_erased", "user_disabled", _INVALID),
     ),
     user.RecordSignInFailures: Consequences((user.SignInsFailed,), ("user_not_found",)),
-    user.EndSessions: Consequences((user.SessionsEnded,), ("user_not_found",)),
+    user.EndSessions: Consequences((user.SessionsEnded,), ("user_not_found", "session_not_found")),
     user.IssueToken: Consequences((user.TokenIssued,), (*_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),
     user.RevokeToken: Consequences((user.TokenRevoked,), (*_NO_USER, "token_not_found")),
     user.RecordDeniedCommands: Consequences((user.CommandsDenied,), ("user_not_found",)),

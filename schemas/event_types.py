@@ -4,9 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain import credential, key, role, target, user
+from domain import credential, key, role, target
 from domain.job import decide as job
 from domain.run import messages as run
+from domain.user import messages as user
 from schemas.event_envelope import EventEnvelope
 from schemas.payload import adapter, field_errors
 from schemas.upcasters import upcast

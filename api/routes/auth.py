@@ -10,7 +10,7 @@ from api import refresh_tokens, shapes
 from api.account import NO_NAME, attempted, is_password_of, new_secret, signed_in_person
 from api.call import Call, json_answer
 from api.identity import user_row
-from api.own_record import end_own_sessions, record, record_in_force
+from api.own_record import end_sessions, own_write, record, record_in_force
 from api.problem_details import Problem, wrong
 from api.refresh_tokens import RefreshToken
 from api.routes.route import Route
@@ -20,7 +20,7 @@ from api.strict_json import body_of, optional_body_of
 from api.submit import Rejection
 from api.tokens import ACCESS_S, Access
 from domain.identity import USER, is_slug
-from domain.user import EndSessions, RecordSignIn
+from domain.user.messages import EndSessions, RecordSignIn
 from schemas.actor import ANONYMOUS
 from schemas.http.auth import LogoutBody, RefreshBody
 from schemas.http.closed import read
@@ -136,7 +136,8 @@ async def logout(call: Call) -> Response:
     body = await optional_body_of(call.request)
     given = read(LogoutBody, body.raw, body.plain).refresh_token
     other = refresh_tokens.presented(call.given.keys.fingerprints, given) if given is not None else None
-    await end_own_sessions(call, (signed_in_person(call), *([other.session_id] if other else [])))
+    ends = (signed_in_person(call), *([other.session_id] if other else []))
+    await end_sessions(own_write(call, call.signed_in.user), EndSessions(ends, "sign_out"), ends)
     return json_answer({"signed_out": True})
 
 

@@ -13,7 +13,7 @@ from api.shredding import destroyed
 from api.strict_json import optional_body_of
 from api.submit import Said, submit, write_of
 from domain.identity import USER, stream_of
-from domain.user import EraseUser
+from domain.user.messages import EraseUser
 from schemas.http import closed
 from schemas.http.run import NoBody
 

@@ -33,7 +33,7 @@ from api.sealing import Sealer, sealing
 from api.sign_in_flow import BEGUN_S, GRANT_S, Begun, Grant
 from api.strict_json import body_of
 from api.submit import Rejection
-from domain.user import SignInWithProvider
+from domain.user.messages import SignInWithProvider
 from schemas.http.auth import GrantBody
 from schemas.http.closed import read
 from schemas.vault import VaultError

@@ -21,7 +21,7 @@ from api.sealing import sealing
 from api.strict_json import body_of, optional_body_of
 from api.submit import Said, accepted_answer, remembered, submit, write_of
 from domain.identity import USER, stream_of
-from domain.user import IssueToken, RevokeToken
+from domain.user.messages import IssueToken, RevokeToken
 from schemas.http import closed
 from schemas.http.run import NoBody
 from schemas.http.user import NewToken

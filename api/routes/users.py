@@ -21,7 +21,9 @@ from api.strict_json import body_of, optional_body_of
 from api.submit import Said, Write, accepted_answer, remembered, submit, write_of
 from domain.decider import Companion
 from domain.identity import ROLE, USER, name_of, stream_of
-from domain.user import ChangePassword, ChangeUser, CreateUser, UserState, decide
+from domain.user.decide import decide
+from domain.user.messages import ChangePassword, ChangeUser, CreateUser
+from domain.user.state import UserState
 from schemas.http import closed
 from schemas.http.run import NoBody
 from schemas.http.user import NewUser, OwnPassword, ResetPassword, UserPatch, patch

@@ -1,7 +1,7 @@
 """Keeps sessions in memory: for the embedded server, which forgets them when it stops, and for tests."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.sessions import GRACE_S, REFRESH_S, Refreshed, Session
@@ -51,10 +51,10 @@ class MemorySessions:
         self._kept[session_id] = _Kept(renewed, kept.session.secret_hash, now, now + REFRESH_S)
         return "refreshed"
 
-    async def unused_s(self, session_id: str) -> float | None:
-        """How many seconds ago a session began or was last refreshed."""
-        kept = self._live(session_id)
-        return REFRESH_S - (kept.until - self._seconds()) if kept else None
+    async def unused_s(self, session_ids: Sequence[str]) -> Mapping[str, float]:
+        """How many seconds ago each session began or was last refreshed."""
+        live = {each: kept for each in session_ids if (kept := self._live(each))}
+        return {each: REFRESH_S - (kept.until - self._seconds()) for each, kept in live.items()}
 
     async def revoke(self, session_id: str) -> None:
         """End a session."""

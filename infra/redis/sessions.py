@@ -2,7 +2,7 @@
 after FLUSHALL refreshing answers 401 and people sign in again.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -54,13 +54,15 @@ class RedisSessions:
             await self.revoke(session_id)
         return cast("Refreshed", said)
 
-    async def unused_s(self, session_id: str) -> float | None:
-        """How many seconds ago a session began or was last refreshed: either makes it expire `REFRESH_S` later."""
+    async def unused_s(self, session_ids: Sequence[str]) -> Mapping[str, float]:
+        """How many seconds ago each session began or was last refreshed: either makes it expire `REFRESH_S` later."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hget(self._key(session_id), "id")
-        pipe.pttl(self._key(session_id))
-        ident, left_ms = await _answer(pipe.execute())
-        return REFRESH_S - left_ms / 1000 if ident == session_id else None
+        for each in session_ids:
+            pipe.hget(self._key(each), "id")
+            pipe.pttl(self._key(each))
+        said = await _answer(pipe.execute())
+        asked = zip(session_ids, said[::2], said[1::2], strict=True)
+        return {each: REFRESH_S - left_ms / 1000 for each, ident, left_ms in asked if ident == each}
 
     async def revoke(self, session_id: str) -> None:
         """End a session."""

@@ -36,7 +36,7 @@ from infra.vaults.key_ring import KeyRing
 from infra.vaults.sql_vault import SqlVault
 from projections.follow import Follower
 from projections.rebuild import request_rebuild
-from schemas.actor import system
+from schemas.actor import Actor, system
 from schemas.command_envelope import CommandEnvelope
 from schemas.outcome import Accepted
 from schemas.partitioning import shard_of
@@ -89,6 +89,8 @@ class Server:
     clock: Clock
     http: httpx2.AsyncClient
     database: Path
+    follower: asyncio.Task[None]
+    """Keeps the read models up to date; cancelled, they stand still."""
     token: str = ""
     answers: list[bytes] = field(default_factory=list)
 
@@ -202,7 +204,7 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
         async with running(log, MemoryStateStores()), httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
             with mock.patch("api.first_start.hashed", cheaply_hashed):
                 assert await make_first_administrator(first_start(given), "admin", PASSWORD)
-            server = Server(app, given, log, clock, http, database)
+            server = Server(app, given, log, clock, http, database, follower)
             assert (await server.sign_in()).status_code == 200, "at once, however far the read models are"
             yield server
     finally:
@@ -230,14 +232,14 @@ def first_start(given: ApiDependencies) -> FirstStart:
 # --- what an executor would do --------------------------------------------------------------------------------------
 
 
-async def told(server: Server, stream: str, command: Any) -> None:
-    """One command from the executor, accepted."""
+async def told(server: Server, stream: str, command: Any, actor: Actor | None = None) -> None:
+    """One command from the executor, unless said, accepted."""
     envelope = CommandEnvelope(
         command_id=uuid.uuid4(),
         type=type(command).__name__,
         stream=stream,
         payload=to_json(command),
-        actor=system("executor"),
+        actor=actor or system("executor"),
         correlation_id="executor",
         time=server.clock.now(),
         fingerprint=uuid.uuid4().hex,

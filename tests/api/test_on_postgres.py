@@ -8,7 +8,7 @@ import pytest_asyncio
 from sqlalchemy import create_engine, make_url, text
 
 from api.queries import users
-from domain.user import SignInWithProvider
+from domain.user.messages import SignInWithProvider
 from projections.tables import users as table
 from schemas.actor import Actor
 from schemas.command_envelope import CommandEnvelope

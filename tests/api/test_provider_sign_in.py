@@ -23,7 +23,7 @@ from api.linking import Known, digest_of
 from api.routes import provider_sign_in
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
-from domain import user as domain
+from domain.user import messages as domain
 from infra.oidc.provider import OidcProvider, may_be_asked
 from schemas.vault import SecretUnavailable, VaultError, bound_to_identity
 from tests.api.server import Server, serving

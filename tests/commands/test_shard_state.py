@@ -5,7 +5,7 @@ from commands.shard_state import ShardState
 from commands.state_form import fingerprint, outcome_from_bytes, roster_from_bytes, state_from_bytes
 from commands.state_store import Found, Mark
 from domain.identity import JOB, RUN
-from domain.user import ChangeUser, CreateFirstAdministrator, CreateUser
+from domain.user.messages import ChangeUser, CreateFirstAdministrator, CreateUser
 from schemas.position import Partition, Position
 from tests.commands.shard import Shard, codes_of
 from tests.support.builders import claim_run, define_job, envelope, fail_run, register_target, request_run, retitle_target, run_of

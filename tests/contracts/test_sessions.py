@@ -84,15 +84,18 @@ async def test_a_revoked_session_is_known_to_be_and_an_unknown_one_is_not_revoke
 
 async def test_how_long_a_session_was_not_used_is_counted_from_its_last_refresh_as_long_as_there_is_one(kept):
     one = session()
-    assert await kept.sessions.unused_s(one.session_id) is None
+    other, asked = session(), [one.session_id, "never-there"]
+    assert await kept.sessions.unused_s(asked) == {}
     await kept.sessions.begin(one)
     await asyncio.sleep(0.3)
-    before = await kept.sessions.unused_s(one.session_id)
+    before = (await kept.sessions.unused_s(asked))[one.session_id]
     await kept.sessions.refresh(one.session_id, hash_of("s1"), hash_of("s2"))
-    after = await kept.sessions.unused_s(one.session_id)
-    assert 0 <= after < before and before + 0.01 >= 0.3, "Redis counts whole milliseconds"
+    await kept.sessions.begin(other)
+    after = await kept.sessions.unused_s([*asked, other.session_id])
+    assert after.keys() == {one.session_id, other.session_id}
+    assert all(0 <= each < before for each in after.values()) and before + 0.01 >= 0.3, "Redis counts whole milliseconds"
     await kept.sessions.revoke(one.session_id)
-    assert await kept.sessions.unused_s(one.session_id) is None
+    assert (await kept.sessions.unused_s([*asked, other.session_id])).keys() == {other.session_id}
 
 
 async def test_of_many_attempts_at_once_only_the_free_ones_are_looked_at(kept):
@@ -166,7 +169,7 @@ async def test_with_redis_down_calls_end_soon_and_hints_and_counts_are_only_lost
     for call in (
         sessions.begin(session()),
         sessions.user_of("x"),
-        sessions.unused_s("x"),
+        sessions.unused_s(["x"]),
         sessions.refresh("x", "a", "b"),
         sessions.revoke("x"),
         sessions.is_revoked("x"),

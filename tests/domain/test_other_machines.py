@@ -22,7 +22,7 @@ from domain.target import (
     RetireTarget,
     SshConnection,
 )
-from domain.user import (
+from domain.user.messages import (
     ChangePassword,
     ChangeUser,
     CreateFirstAdministrator,
@@ -31,8 +31,8 @@ from domain.user import (
     IssueToken,
     RecordSignIn,
     RevokeToken,
-    UserState,
 )
+from domain.user.state import UserState
 from schemas.event_types import TABLE as EVENTS
 from schemas.payload import adapter, to_json
 from tests.support.builders import NOON
@@ -120,10 +120,15 @@ class UserMachine(Aggregate):
             assert self.others or not acted, "nobody is left who may act"
             assert self.state == UserState("admin", disabled=True, erased=True)
 
-    @rule(sessions=st.none() | st.lists(st.sampled_from(("s1", "s2")), max_size=2).map(tuple))
-    def end_sessions(self, sessions):
-        if self.told(EndSessions(sessions, "sign_out")):
-            assert not self.state.sessions if sessions is None else not set(self.state.sessions) & set(sessions)
+    @rule(
+        sessions=st.none() | st.lists(st.sampled_from(("s1", "s2")), max_size=2).map(tuple),
+        keeps=st.none() | st.sampled_from(("s1", "s3")),
+    )
+    def end_sessions(self, sessions, keeps):
+        had = set(self.state.sessions)
+        if self.told(EndSessions(sessions, "sign_out", keeps)):
+            assert keeps is None or keeps in had
+            assert set(self.state.sessions) == (had & {keeps} if sessions is None else had - (set(sessions) - {keeps}))
 
     @rule(keeps=st.none() | st.sampled_from(("s1", "s2")), proved=st.sampled_from((None, "a", "pw")))
     def change_password(self, keeps, proved):

@@ -13,8 +13,8 @@ from domain.role import (
     RoleDefined,
     RoleRemoved,
 )
-from domain.user import (
-    MAX_ROLES,
+from domain.user.decide import MAX_ROLES
+from domain.user.messages import (
     ChangeUser,
     CommandsDenied,
     CreateUser,

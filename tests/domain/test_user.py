@@ -6,10 +6,8 @@ import pytest
 
 from domain.access import PERMISSIONS, ROLES
 from domain.decider import Companion
-from domain.user import (
-    DECIDER,
-    MAX_SESSIONS,
-    MAX_TOKENS,
+from domain.user.decide import DECIDER, MAX_SESSIONS, MAX_TOKENS
+from domain.user.messages import (
     ChangePassword,
     ChangeUser,
     CreateFirstAdministrator,
@@ -37,9 +35,8 @@ from domain.user import (
     UserErased,
     UserLinked,
     UserRetitled,
-    UserState,
-    digest_before,
 )
+from domain.user.state import UserState, digest_before
 from tests.support.specification import beside, folded, given
 
 ADMIN, BOB = "user/admin", "user/bob"
@@ -237,6 +234,13 @@ def test_sessions_end_some_or_all_and_what_is_over_ends_no_more():
     given(BOB, history).when(EndSessions(None, "refresh_token_reused")).then(
         [SessionsEnded(("s1", "s2"), "refresh_token_reused")]
     )
+
+
+def test_a_session_ends_all_others_and_goes_on_but_one_that_is_over_ends_none():
+    history = [*BORN, SignedIn("s1"), SignedIn("s2"), SignedIn("s3")]
+    after = given(BOB, history).when(EndSessions(None, "sign_out", "s2")).then([SessionsEnded(("s1", "s3"), "sign_out")])
+    given(BOB, after).when(EndSessions(None, "sign_out", "s2")).then_nothing()
+    given(BOB, after).when(EndSessions(None, "sign_out", "s1")).then_rejected("session_not_found")
 
 
 def test_failed_sign_ins_are_recorded_by_the_window():

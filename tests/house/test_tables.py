@@ -6,9 +6,10 @@ import typing
 import pytest
 
 from commands.deciders import TABLE as DECIDERS
-from domain import credential, key, role, target, user
+from domain import credential, key, role, target
 from domain.job import decide as job
 from domain.run import messages as run
+from domain.user import messages as user
 from infra.cli.main import app
 from infra.cli.manual import manual
 from schemas.command_types import LANE_TOPIC

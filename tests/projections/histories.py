@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from domain import credential, role, target, user
+from domain import credential, role, target
 from domain.access import Limits
 from domain.audit.hash_chain import GENESIS
 from domain.decider import Companion, Decider
@@ -22,6 +22,8 @@ from domain.run.decide import DECIDER as RUN_DECIDER
 from domain.run.progress import startable
 from domain.run.state import Active, Final, Requested
 from domain.target import SshConnection
+from domain.user import decide as deciding_user
+from domain.user import messages as user
 from infra.memory.log import MemoryLog
 from schemas.actor import Actor, system
 from schemas.event_envelope import EventEnvelope, hash_of
@@ -37,7 +39,7 @@ from tests.support.builders import NOON
 DECIDERS: dict[str, Decider[Any, Any, Any]] = {
     "target": target.DECIDER,
     "credential": credential.DECIDER,
-    "user": user.DECIDER,
+    "user": deciding_user.DECIDER,
     "role": role.DECIDER,
     "job": job.DECIDER,
     "run": RUN_DECIDER,
@@ -196,7 +198,7 @@ def _change_user(history: History, random: Random) -> None:
                 user.SignInWithProvider(name, f"digest-{name}", roles, session, "vault-8", "vault-7"),
                 user.RecordSignInFailures(3, NOON, NOON),
                 user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON),
-                user.EndSessions(random.choice([None, (session,)]), "sign_out"),
+                user.EndSessions(random.choice([None, (session,)]), "sign_out", random.choice([None, session])),
                 user.IssueToken(token, "CI", "vault-4", random.choice([None, ("runs.start",)]), NOON),
                 user.RevokeToken(token),
                 *([user.EraseUser()] if random.random() < 0.1 else []),

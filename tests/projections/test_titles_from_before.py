@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain import user
+from domain.user import messages as user
 from infra.memory.log import MemoryLog
 from tests.projections.histories import History, Writer
 from tests.projections.tables_seen import Database, project

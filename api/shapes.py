@@ -116,6 +116,13 @@ API_TOKEN = Shape("ApiToken", {
     "token": EVENT_ID, "title": "CI", "permissions": Maybe(["jobs.read", "runs.start"]), "issued_at": TIME, "expires_at": LATER,
 })  # fmt: skip
 
+SESSION = Shape("Session", {
+    "session": "01a20f1f-13a8-73a4-9249-d007f627b33d", "begun_at": "2026-11-25T08:00:00.000Z",
+    "refreshed_at": Maybe("2026-11-25T11:45:12.250Z"), "begun_by": "password", "current": True,
+})  # fmt: skip
+
+ENDED_SESSIONS = Shape("EndedSessions", {"ended": ["01a20f1f-13a8-73a4-9249-d007f627b33d"]})
+
 ISSUED_TOKEN = Shape("IssuedToken", {
     "stream": "user/alice", "version": 3, "command_id": "0b0f3c52-2b1c-5f57-9a55-0a7b7c0d8e11", "name": "alice",
     "token_id": EVENT_ID, "token": Maybe(f"ops.alice.{EVENT_ID}.kJ3…"),

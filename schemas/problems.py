@@ -58,7 +58,7 @@ TABLE: dict[str, Kind] = {
     "identity_provider_not_set": Kind(404, "No identity provider is set up here"),
     "role_not_found": Kind(404, "There is no such role"),
     "token_not_found": Kind(404, "There is no such API token"),
-    "session_not_found": Kind(404, "The caller has no such session"),
+    "session_not_found": Kind(404, "There is no such session"),
     "signing_key_not_found": Kind(404, "There is no such signing key"),
     "event_not_found": Kind(404, "There is no such event"),
     "command_not_found": Kind(404, "There is no such command"),

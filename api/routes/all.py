@@ -15,6 +15,7 @@ from api.routes import (
     signing_keys,
     start_run,
     targets,
+    user_sessions,
     user_tokens,
     users,
 )
@@ -27,6 +28,7 @@ TABLE: tuple[Route, ...] = (
     *users.ROUTES,
     *personal_data.ROUTES,
     *user_tokens.ROUTES,
+    *user_sessions.ROUTES,
     *signing_keys.ROUTES,
     *permissions.ROUTES,
     *roles.ROUTES,

@@ -11,7 +11,6 @@ from api.own_record import end_sessions, own_write
 from api.problem_details import Problem
 from api.routes.route import Route
 from api.session_list import sessions_of, shown
-from api.shapes import Maybe, Shape
 from api.strict_json import optional_body_of
 from domain.user.messages import EndSessions
 from schemas.http import closed
@@ -54,18 +53,11 @@ async def _asked(call: Call) -> str:
     return current
 
 
-_SESSION = "01a20f1f-13a8-73a4-9249-d007f627b33d"
-_OWN = Shape("OwnSession", {
-    "session": _SESSION, "begun_at": "2026-11-25T08:00:00.000Z", "refreshed_at": Maybe("2026-11-25T11:45:12.250Z"),
-    "begun_by": "password", "current": True,
-})  # fmt: skip
-_ENDED = Shape("EndedSessions", {"ended": [_SESSION]})
-
 ROUTES = (
     Route(
         method="GET",
         path="/api/v1/me/sessions",
-        gives=shapes.listed(_OWN),
+        gives=shapes.listed(shapes.SESSION),
         answer=listed,
         permission="self.read",
         summary="List one's own sessions",
@@ -74,7 +66,7 @@ ROUTES = (
     Route(
         method="DELETE",
         path="/api/v1/me/sessions",
-        gives=_ENDED,
+        gives=shapes.ENDED_SESSIONS,
         answer=end_others,
         permission="self.write",
         summary="End all of one's own sessions but this one",
@@ -82,7 +74,7 @@ ROUTES = (
     Route(
         method="DELETE",
         path="/api/v1/me/sessions/{session}",
-        gives=_ENDED,
+        gives=shapes.ENDED_SESSIONS,
         answer=end,
         permission="self.write",
         summary="End one of one's own sessions",

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Ended = Literal["sign_out", "refresh_token_reused", "too_many"]
-"""Why sessions end by themselves; changing or resetting a password and disabling the user end them, too."""
+Ended = Literal["sign_out", "refresh_token_reused", "too_many", "revoked"]
+"""Why sessions end: by themselves, or revoked by who manages users. Changing or resetting a password and disabling the user end
+them, too.
+"""
 
 
 @dataclass(frozen=True, slots=True)

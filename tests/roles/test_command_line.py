@@ -300,8 +300,16 @@ def test_sessions_are_listed_and_ended_one_by_one_or_all_others(server: Installa
     ok(server, "session", "end", "--others", env=three)
     ok(server, "target", "list", status=6, env=one)
     assert ok(server, "session", "list", env=three).count("\n") == 1
-    for wrong in ([], ["--others", listed[0]["session"]]):
+    for wrong in ([], ["--others", listed[0]["session"]], ["--all"], ["--others", "--user", "frank"], ["--user", "frank"]):
         ok(server, "session", "end", *wrong, status=2, env=three)
+    ok(server, "login", "--user", "frank", "--password-file", str(password), env=one)
+    theirs = [each["session"] for each in as_json(server, "session", "list", "--user", "frank")]
+    assert len(theirs) == 2 and theirs[1] == listed[0]["session"]
+    ok(server, "session", "end", theirs[1], "--user", "frank")
+    ok(server, "target", "list", status=6, env=three)
+    ok(server, "target", "list", env=one)
+    ok(server, "session", "end", "--user", "frank", "--all")
+    ok(server, "target", "list", status=6, env=one)
 
 
 def test_who_signs_out_is_signed_in_no_more_here_and_on_the_server(server: Installation, tmp_path: Path) -> None:

@@ -1,52 +1,13 @@
 """What does a job file say? YAML or JSON, read with a bound on everything (HAZARDS §4 case 37)."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 MAX_BYTES = 1_048_576
-MAX_DEPTH = 50
 
 
 class BadDocument(Exception):
     """The file is not a document we read; the message says where."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases, duplicate keys or tags, and with `true` and `false` as the only booleans."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise BadDocument(f"aliases are not allowed (line {self.line + 1})")
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise BadDocument(f"nested deeper than {MAX_DEPTH}")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        mapping: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise BadDocument(f"a key must be text (line {key_node.start_mark.line + 1})")
-            if key in mapping:
-                raise BadDocument(f"{key!r} is there twice (line {key_node.start_mark.line + 1})")
-            mapping[key] = self.construct_object(value_node, deep=True)
-        return mapping
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _first in "tf":
-    _Loader.yaml_implicit_resolvers.setdefault(_first, []).append(("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$")))
 
 
 def read(path: Path) -> Any:
@@ -57,7 +18,9 @@ def read(path: Path) -> Any:
         raise BadDocument(f"{path}: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
         raise BadDocument(f"{path} is larger than {MAX_BYTES} bytes")
+    from infra.cli.strict_yaml import YAMLError, loaded  # few commands read a file, and it takes a while to load
+
     try:
-        return yaml.load(raw.decode(), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        return loaded(raw.decode())
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadDocument(f"{path}: {error}") from error

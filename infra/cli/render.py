@@ -4,11 +4,11 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-9;]*m"  # colours stay
@@ -28,7 +28,13 @@ class Renderer:
     def __init__(self, form: str) -> None:
         self.form = form
         self.on_terminal = sys.stdout.isatty()
-        self.console = Console(highlight=False)
+
+    @cached_property
+    def console(self) -> "Console":
+        """The terminal; what draws on it takes a while to load, and a pipe does without."""
+        from rich.console import Console
+
+        return Console(highlight=False)
 
     def one(self, item: dict[str, Any]) -> None:
         """Show one thing, a line a field."""
@@ -49,6 +55,9 @@ class Renderer:
             for row in rows:
                 self._line(row)
             return
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)
         for row in rows:
             table.add_row(*(Text(harmless(cell)) for cell in row))

@@ -3,6 +3,7 @@
 What a role is made of is imported when it starts: the other commands are short, and would wait for it each time.
 """
 
+import gc
 from collections.abc import Callable, Mapping
 
 import typer
@@ -10,6 +11,7 @@ import typer
 
 def start(name: str) -> None:
     """Run one role, or all with `up`, until a signal; the exit status says whether it ended well."""
+    gc.disable()  # until all is imported: nothing of it is garbage, and to look for some takes a seventh of the start
     from infra.wiring.process import start as start_process
 
     start_process(name)

@@ -2,17 +2,18 @@
 
 import sys
 import threading
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from infra.cli.client import Client
 from infra.cli.context import CONTEXT, RUN_STATUS, Output, at, exiting, pairs, show_list, show_one, write
 from infra.cli.render import Renderer, harmless
 from infra.cli.targets import Limit
+
+if TYPE_CHECKING:  # what draws on a terminal takes a while to load, and a pipe does without
+    from rich.console import Console
+    from rich.live import Live
 
 app = typer.Typer(no_args_is_help=True, help="Jobs as they are done on targets.")
 COLUMNS = ["id", "job", "revision", "state", "requested_by", "requested_at", "finished_at", "targets"]
@@ -61,6 +62,9 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
     fresh = {"Ops-Min-Version": f"run/{run}@1"}
     on_terminal = renderer.on_terminal and renderer.form != "json"
     if on_terminal:
+        from rich.live import Live
+        from rich.text import Text
+
         with Live(Text(""), console=renderer.console, transient=True) as live:
             done = threading.Event()
             ticker = threading.Thread(target=_show_progress, args=(client, run, live, done), daemon=True)
@@ -80,7 +84,9 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
     return RUN_STATUS.get(final["state"], 1)
 
 
-def _show_progress(client: Client, run: str, live: Live, done: threading.Event) -> None:
+def _show_progress(client: Client, run: str, live: "Live", done: threading.Event) -> None:
+    from rich.text import Text
+
     while not done.wait(0.5):
         with exiting():
             row = client.get(at("runs", run))
@@ -90,7 +96,7 @@ def _show_progress(client: Client, run: str, live: Live, done: threading.Event) 
 
 
 def _print_output(
-    client: Client, run: str, console: Console | None, raw: bool, headers: dict[str, str], *, as_json: bool = False
+    client: Client, run: str, console: "Console | None", raw: bool, headers: dict[str, str], *, as_json: bool = False
 ) -> None:
     printer = _Printer(console, raw)
     for event, _, item in client.events(at("runs", run, "output") + "?follow=true", headers):
@@ -104,7 +110,7 @@ def _print_output(
 class _Printer:
     """Prints whole lines, each behind its target's name, so that targets do not mix within a line."""
 
-    def __init__(self, console: Console | None, raw: bool) -> None:
+    def __init__(self, console: "Console | None", raw: bool) -> None:
         self._console, self._raw = console, raw
         self._rest: dict[tuple[str, str, str], str] = {}
 
@@ -127,6 +133,8 @@ class _Printer:
         mark = "!" if stream == "stderr" else "|"
         shown = f"{target} {mark} {line if self._raw else harmless(line)}"
         if self._console:
+            from rich.text import Text
+
             self._console.print(Text.from_ansi(shown))
         else:
             sys.stdout.write(shown + "\n")

@@ -17,11 +17,6 @@ from infra.kafka.settings import KafkaLogSettings
 from infra.memory.sessions import MemorySessions
 from infra.memory.sign_in_attempts import MemoryAttempts
 from infra.memory.wakeups import MemoryWakeups
-from infra.redis.connection import connect
-from infra.redis.sessions import RedisSessions
-from infra.redis.shared_limits import RedisLimits
-from infra.redis.sign_in_attempts import RedisAttempts
-from infra.redis.wakeups import RedisWakeups
 from infra.sql.engine import create_all, open_engine, open_reader
 from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key
@@ -201,6 +196,12 @@ _Shared = tuple[SessionStore, SignInAttempts, Wakeups, Buckets]
 async def _session_adapters(settings: Settings, clock: SystemClock, stack: AsyncExitStack) -> _Shared:
     if not settings.redis_url:
         return MemorySessions(), MemoryAttempts(), MemoryWakeups(), Buckets(settings.rates, clock.monotonic)
+    from infra.redis.connection import connect  # Redis' client is only loaded where there is one: it takes long
+    from infra.redis.sessions import RedisSessions
+    from infra.redis.shared_limits import RedisLimits
+    from infra.redis.sign_in_attempts import RedisAttempts
+    from infra.redis.wakeups import RedisWakeups
+
     redis = connect(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     wakeups = RedisWakeups(redis, settings.log_prefix)

@@ -16,3 +16,4 @@ def look_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, _YOUNG_PER_OLDER, _YOUNG_PER_OLDER)
+    gc.enable()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib import import_module
+from types import ModuleType
 
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
@@ -66,9 +67,13 @@ def _say(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
+def _module(name: str) -> ModuleType:
+    """Where a role is; no other one's is imported."""
+    return import_module(f"infra.wiring.role.{name}")
+
+
 def _role(name: str, opened: House, process: Process) -> Role:
-    """A role by its name; only its own module is imported."""
-    role: Callable[..., Awaitable[None]] = getattr(import_module(f"infra.wiring.role.{name}"), f"{name}_role")
+    role: Callable[..., Awaitable[None]] = getattr(_module(name), f"{name}_role")
     match name:
         case "api":
             return partial(role, opened, _say)
@@ -80,8 +85,12 @@ def _role(name: str, opened: House, process: Process) -> Role:
             return partial(role, opened)
 
 
+def _chosen(name: str) -> tuple[str, ...]:
+    return EVERY if name == "up" else (name,)
+
+
 def _roles_of(name: str, opened: House, process: Process) -> Mapping[str, Role]:
-    chosen = {one: _role(one, opened, process) for one in (EVERY if name == "up" else (name,))}
+    chosen = {one: _role(one, opened, process) for one in _chosen(name)}
     if not opened.settings.metrics_listen:
         return chosen
     listen = address(opened.settings.metrics_listen)
@@ -121,8 +130,10 @@ def start(name: str) -> None:
     if name != "up" and settings.is_embedded:
         _say(f"the role {name} needs a log on Kafka: set OPSCONDUCTOR_LOG_URL=kafka://…; or run `opsconductor up`")
         raise SystemExit(2)
+    for one in _chosen(name):
+        _module(one)
     make_adapters()
-    look_seldom()
+    look_seldom()  # after all that is there for good
     try:
         asyncio.run(_run(name, settings))
     except (InstanceInUse, TopicsDiffer, BadMasterKey, BadVaultAddress) as wrong:

@@ -195,7 +195,7 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
         tokens=Tokens(*await load_signing_keys(vault, ids)),
         threads=threads,
         rebuild=lambda name: request_rebuild(store, name),
-        settings=ApiSettings(**{"outcome_wait_s": 5.0, "freshness_wait_s": 5.0, "poll_s": 0.05, **settings}),
+        settings=ApiSettings(**{"outcome_wait_s": 60.0, "freshness_wait_s": 60.0, "poll_s": 0.05, **settings}),
     )
     follower = asyncio.create_task(Follower(log.reader, store, wakeups).run())
     app = create_app(given)
@@ -245,7 +245,7 @@ async def told(server: Server, stream: str, command: Any, actor: Actor | None = 
         fingerprint=uuid.uuid4().hex,
     )
     await server.log.sender.send(envelope)
-    outcome = await server.log.outcomes.wait(envelope.command_id, 10)
+    outcome = await server.log.outcomes.wait(envelope.command_id, 60)
     assert outcome is not None and isinstance(outcome.result, Accepted), outcome
 
 

@@ -170,7 +170,7 @@ async def test_one_check_of_the_log_at_a_time(server: Server):
 
     server.log.reader.feed = slow
     first = asyncio.create_task(server.post("/audit/verify"))
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 60)
     second = await server.post("/audit/verify")
     assert (second.status_code, second.json()["code"]) == (503, "overloaded")
     gate.set()

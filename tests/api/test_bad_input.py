@@ -175,7 +175,7 @@ async def test_a_body_that_does_not_come_is_408_and_a_compressed_one_415(tmp_pat
 
         from tests.api.server import scope_of
 
-        await asyncio.wait_for(server.app(scope_of("POST", "/api/v1/targets", JSON), receive, send), 3)
+        await asyncio.wait_for(server.app(scope_of("POST", "/api/v1/targets", JSON), receive, send), 60)
         assert sent[0]["status"] == 408
         answer = await server.send("POST", "/targets", content=b"\x1f\x8b", headers={**JSON, "Content-Encoding": "gzip"})
         assert answer.status_code == 415

@@ -33,12 +33,12 @@ async def listening(monkeypatch) -> AsyncIterator[int]:
 
     monkeypatch.setattr(uvicorn.Server, "startup", noted)
     serving = asyncio.create_task(serve_until(config, stop))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not bound:
             await asyncio.sleep(0.01)
     yield bound[0]
     stop.set()
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 60)
 
 
 async def answer_to(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
@@ -47,7 +47,7 @@ async def answer_to(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
     for part in parts:
         writer.write(part)
         await asyncio.sleep(pause_s)
-    said = await asyncio.wait_for(reader.read(), 5)
+    said = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return said
 

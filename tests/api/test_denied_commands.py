@@ -25,7 +25,7 @@ async def test_denied_writes_are_told_of_once_a_window_with_their_numbers(tmp_pa
             assert sum(sum(event["payload"]["counts"].values()) for event in found) == 6
             return found
 
-        found = await eventually_async(events, within=10)
+        found = await eventually_async(events)
         counts = {}
         for event in found:
             assert event["actor"] == {"kind": "user", "name": "alice"}

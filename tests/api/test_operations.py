@@ -51,7 +51,7 @@ async def test_projections_are_shown_and_rebuilt_on_demand(server: Server):
     assert {"targets", "jobs", "runs", "run_output", "events"} <= set(before) and before["jobs"]["state"] == "live"
     answer = await server.post("/projections/jobs/rebuild")
     assert answer.status_code == 202, answer.text
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             after = {p["name"]: p for p in (await server.get("/projections")).json()["items"]}
             if after["jobs"]["generation"] == before["jobs"]["generation"] + 1 and after["jobs"]["state"] == "live":
@@ -171,7 +171,7 @@ async def test_what_is_told_of_keys_before_anybody_is_there_keeps_no_administrat
     async with running(log, MemoryStateStores()):
         command = system_command("vault", KEYS, RecordMasterKey(1), uuid.uuid4(), Cause("c", None, None), datetime.now(UTC))
         await log.sender.send(command)
-        outcome = await log.outcomes.wait(command.command_id, 5)
+        outcome = await log.outcomes.wait(command.command_id, 60)
         assert outcome is not None and isinstance(outcome.result, Accepted)
         assert not await has_users(log.reader)
 

@@ -30,7 +30,7 @@ async def finished_run(server, *texts):
 
 
 async def final(server, run):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (answer := await server.get(f"/runs/{run}")).status_code == 404 or answer.json()["state"] != "succeeded":
             await asyncio.sleep(0.02)
     return answer.json()
@@ -101,13 +101,13 @@ class Follower:
         self.text += message.get("body", b"").decode()
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition(self):
                 await asyncio.sleep(0.01)
 
     async def leave(self):
         self._gone.set()
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, 60)
 
     @property
     def events(self):
@@ -131,7 +131,7 @@ async def test_output_is_followed_while_it_is_written_and_resumed_without_gap_or
     second = Follower(server, f"/runs/{run}/output", {"Last-Event-ID": str(first.events[-1][0])})
     await second.until(lambda f: len(f.events) == 2)
     await reported(server, run, StepEnd("only", "web-01", 1, "succeeded", 0, None, end))
-    await asyncio.wait_for(second.task, 5)
+    await asyncio.wait_for(second.task, 60)
     assert [text for _, text in first.events + second.events] == ["a", "b", "c", "d"]
     assert second.text.rstrip().endswith("event: end\ndata: {}")
     third = await server.get(f"/runs/{run}/output?follow=true")
@@ -150,7 +150,7 @@ async def test_live_streams_end_when_the_server_stops_and_are_bounded(tmp_path):
         more = await server.get(f"/runs/{run}/output?follow=true")
         assert (more.status_code, more.json()["code"]) == (429, "too_many_streams")
         server.given.drain.stopping = True
-        await asyncio.wait_for(follower.task, 2)
+        await asyncio.wait_for(follower.task, 60)
         assert "event: end" not in follower.text, "the client comes again"
 
 
@@ -168,7 +168,7 @@ async def test_a_reader_who_takes_nothing_is_let_go_and_one_who_goes_leaves_noth
                 if message["type"] == "http.response.body":
                     await asyncio.Event().wait()
 
-            await asyncio.wait_for(server.app(scope, stuck._receive, never), 3)
+            await asyncio.wait_for(server.app(scope, stuck._receive, never), 60)
         gone = Follower(server, f"/runs/{run}/output")
         await gone.until(lambda f: "retry" in f.text)
         await gone.leave()

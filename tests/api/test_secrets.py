@@ -187,7 +187,7 @@ def overtaken(server, kind, by):
 
 
 async def came_to_nothing(server, command_id, code):
-    outcome = await server.log.outcomes.wait(command_id, 5)
+    outcome = await server.log.outcomes.wait(command_id, 60)
     assert isinstance(outcome.result, Rejected) and outcome.result.code == code
 
 

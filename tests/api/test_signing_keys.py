@@ -37,7 +37,7 @@ async def told(server: Server, count: int) -> list[dict[str, Any]]:
         items[:] = (await server.get("/audit/events?stream=key/installation")).json()["items"]
         assert len(items) >= count, items
 
-    await eventually_async(there, 5)
+    await eventually_async(there)
     return items
 
 

@@ -43,7 +43,7 @@ class Running:
     async def stop(self) -> None:
         """In order, as on SIGTERM."""
         self._stop.set()
-        await asyncio.wait_for(self.task, 10)
+        await asyncio.wait_for(self.task, 60)
 
     async def end(self) -> None:
         """At the end of a test, whatever became of it."""

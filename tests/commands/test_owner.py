@@ -293,7 +293,7 @@ async def test_a_batch_larger_than_a_transaction_is_taken_again_in_parts(log, st
     for command in commands:
         await log.sender.send(command)
     async with running(log, stores, bounds=replace(BOUNDS, transaction_bytes=10_000)) as owner:
-        assert codes([await log.outcomes.wait(c.command_id, 5) for c in commands]) == ["accepted"] * 30
+        assert codes([await log.outcomes.wait(c.command_id, 60) for c in commands]) == ["accepted"] * 30
     assert owner.counters.transactions > 2
     assert owner.counters.duplicates == 0
     assert len(await sound_events(log)) == 30

@@ -25,7 +25,7 @@ class Hold:
 
     def apply(self, transaction):
         self.reached.set()
-        assert self.go.wait(30)
+        assert self.go.wait(60)
         if self.abort:
             raise sqlite3.OperationalError("the test aborts it")
 

@@ -40,7 +40,7 @@ def test_a_broker_that_does_not_answer_is_told_as_such_and_asked_with_success_wh
                 ask(partitions)
         os.kill(node.pid, signal.SIGCONT)
         # A broker that was silent for long is taken back by its controller first.
-        assert eventually(lambda: _ends_unless_unavailable(offsets, partitions), 30) == dict.fromkeys(partitions, 0)
+        assert eventually(lambda: _ends_unless_unavailable(offsets, partitions), 60) == dict.fromkeys(partitions, 0)
     finally:
         os.kill(node.pid, signal.SIGCONT)
         node.stop()

@@ -136,13 +136,13 @@ async def test_a_vault_that_does_not_answer_as_it_should_is_an_error_that_says_n
 
 async def test_a_vault_that_hangs_or_is_not_there_is_given_up(vault: KvVault, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_vault, "_WITHIN_S", 0.3)
-    steer(url, slow_s=2)
+    steer(url, slow_s=30)
     began = time.monotonic()
     with pytest.raises(VaultError):
         await vault.open("there", "x")
     with pytest.raises(VaultError):
         await vault.open_many({"there": "x", "gone": "x"})
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 15
     absent = KvVault(KvSettings(url="http://127.0.0.1:9", token=TOKEN))
     with pytest.raises(VaultError):
         await absent.open("there", "x")

@@ -131,7 +131,7 @@ async def test_what_is_being_sealed_when_a_key_comes_into_force_is_not_overlooke
 
     def slow(version: int) -> Any:
         began.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return of(version)
 
     known.ring.holding = slow  # type: ignore[method-assign]
@@ -239,10 +239,10 @@ def _killed_under_load(url: str, home: Path) -> None:
     with output.open("wb") as out:
         using = subprocess.Popen(tied_to_us([sys.executable, "-c", USES, url, str(home)]), stdout=out, stderr=subprocess.STDOUT)
     try:
-        eventually(lambda: output.stat().st_size > 50, within=30)
+        eventually(lambda: output.stat().st_size > 50, within=60)
         kills = _rotate_with_kills(url, home, writer)
         used = output.stat().st_size
-        eventually(lambda: output.stat().st_size > used, within=30)
+        eventually(lambda: output.stat().st_size > used, within=60)
         assert using.poll() is None, output.read_text()[-2000:]
     finally:
         using.kill()

@@ -111,7 +111,7 @@ async def test_failed_attempts_are_counted_and_forgotten(kept):
         last = await kept.attempts.failed(key)
     assert last == (await kept.attempts.failures(key))[0]
     count, age = await kept.attempts.failures(key)
-    assert count == 3 and 0 <= age < 5
+    assert count == 3 and 0 <= age < 60
     await kept.attempts.forget(key)
     assert (await kept.attempts.failures(key))[0] == 0
 
@@ -182,7 +182,7 @@ async def test_with_redis_down_calls_end_soon_and_hints_and_counts_are_only_lost
     await wakeups.wake(["run/a"])
     async with wakeups.listen("run/a") as waiter:
         await waiter.wait(0.05)
-    assert loop.time() - begin < 10
+    assert loop.time() - begin < 30
     await redis.aclose()
 
 

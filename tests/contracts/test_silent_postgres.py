@@ -28,6 +28,9 @@ WITHIN_S = 0.5
 ASKED = 30
 """More than there are threads and connections."""
 
+MUCH_LATER_S = 20 * WITHIN_S
+"""In less all have given up, however slow the machine; one after the other they would need longer."""
+
 
 @pytest.fixture
 def postgres() -> Iterator[PostgresServer]:
@@ -68,7 +71,7 @@ async def test_queries_are_answered_503_in_time_and_answered_again_once_it_speak
     silence(postgres)
     began = time.monotonic()
     told = await asyncio.gather(*[models.ask(one) for _ in range(ASKED)], return_exceptions=True)
-    assert time.monotonic() - began < 4 * WITHIN_S
+    assert time.monotonic() - began < MUCH_LATER_S
     assert {getattr(problem, "code", problem) for problem in told} == {"read_models_unavailable"}
     thaw(postgres)
 
@@ -78,7 +81,7 @@ async def test_queries_are_answered_503_in_time_and_answered_again_once_it_speak
         except Problem:
             return False
 
-    await eventually_async(answers, within=20)
+    await eventually_async(answers)
     engine.dispose()
     threads.shutdown()
 
@@ -96,7 +99,7 @@ async def test_projecting_is_given_up_in_time_and_goes_on_once_it_speaks(
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="silent"):
             await store.transact(one)
-        assert time.monotonic() - began < 4 * WITHIN_S
+        assert time.monotonic() - began < MUCH_LATER_S
     thaw(postgres)
 
     async def projects() -> bool:
@@ -105,6 +108,6 @@ async def test_projecting_is_given_up_in_time_and_goes_on_once_it_speaks(
         except StoreUnavailable:
             return False
 
-    await eventually_async(projects, within=20)
+    await eventually_async(projects)
     await store.close()
     engine.dispose()

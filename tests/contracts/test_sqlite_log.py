@@ -8,6 +8,7 @@ import pytest
 
 from infra.sqlite import checkpoints, writer
 from infra.sqlite.connections import LOG_FILE, has_wal_reset_bug, open_reader
+from infra.sqlite.feed import POLL_S
 from infra.sqlite.lock import FolderInUse, FolderUnsuitable
 from infra.sqlite.log import SqliteLog
 from schemas.log import CommitAborted, LogUnavailable, OwnershipLost, ResultUnknown
@@ -45,7 +46,7 @@ async def test_a_commit_is_seen_within_milliseconds_and_not_by_polling(log):
         committed = time.perf_counter()
         await waiting
         took.append(time.perf_counter() - committed)
-    assert sorted(took)[10] < 0.02
+    assert sorted(took)[10] < POLL_S / 2, "who only looks now and then sees most of them later"
 
 
 async def test_a_second_open_in_the_same_process_is_refused_too(log, tmp_path):
@@ -208,7 +209,7 @@ async def test_an_old_reader_blocks_no_write_and_the_log_behind_it_shrinks_once_
         began = time.perf_counter()
         await log.records.publish(partition, lines)
         slowest = max(slowest, time.perf_counter() - began)
-    assert slowest < 2.0
+    assert slowest < 20.0
     grown = log.checkpoints.wal_bytes()
     assert grown > 2_000_000
     assert reader.execute("SELECT count(*) FROM records").fetchone() == (0,)

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from infra.deploy.services.kafka import kafka_cluster
 from infra.deploy.services.kafka_jars import kafka_jars
-from infra.deploy.services.native_process import ServiceFailed, ServiceUnavailable, children_of, start_ticks
+from infra.deploy.services.native_process import ServiceFailed, ServiceUnavailable, children_of, free_port, start_ticks
 from infra.deploy.services.postgres import PostgresServer
 from infra.deploy.services.redis import RedisServer
 from infra.deploy.services.sshd import SshServer
@@ -24,11 +24,18 @@ from tests.support.services import docker_answers, missing, scratch_folder
 pytestmark = pytest.mark.services
 
 
+def test_a_free_port_is_given_once_and_is_none_that_an_outgoing_connection_may_have_meanwhile() -> None:
+    ports = [free_port() for _ in range(100)]
+    assert len(set(ports)) == 100
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not [port for port in ports if first <= port <= last]
+
+
 def test_the_fixture_kafka_is_one_broker_that_creates_no_topic_by_itself(kafka: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka, "allow.auto.create.topics": True})
-    assert len(admin.list_topics(timeout=10).brokers) >= 1
-    assert "nobody-made-this" not in admin.list_topics("nobody-made-this", timeout=10).topics or (
-        admin.list_topics("nobody-made-this", timeout=10).topics["nobody-made-this"].error is not None
+    assert len(admin.list_topics(timeout=60).brokers) >= 1
+    assert "nobody-made-this" not in admin.list_topics("nobody-made-this", timeout=60).topics or (
+        admin.list_topics("nobody-made-this", timeout=60).topics["nobody-made-this"].error is not None
     )
 
 
@@ -50,7 +57,7 @@ def test_the_fixture_sshd_runs_a_command_for_the_holder_of_its_key(sshd: SshServ
     known.write_text(f"[127.0.0.1]:{sshd.port} {sshd.host_key}\n")
     options = ["-F", "none", "-i", str(key), "-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes"]
     ran = subprocess.run(
-        ["ssh", *options, "-p", str(sshd.port), f"{sshd.user}@127.0.0.1", "echo through"], capture_output=True, timeout=20
+        ["ssh", *options, "-p", str(sshd.port), f"{sshd.user}@127.0.0.1", "echo through"], capture_output=True, timeout=60
     )
     assert (ran.stdout, ran.returncode) == (b"through\n", 0), ran.stderr
 
@@ -117,7 +124,7 @@ def test_three_brokers_keep_the_consumed_offsets_and_the_transactions_three_time
         producer.send_offsets_to_transaction([TopicPartition("three", 0, 0)], consumer.consumer_group_metadata(), 20)
         producer.commit_transaction(20)
         consumer.close()
-        listed = admin.list_topics(timeout=10)
+        listed = admin.list_topics(timeout=60)
         assert len(listed.brokers) == 3
         for topic in ("three", "__consumer_offsets", "__transaction_state"):
             assert {len(p.replicas) for p in listed.topics[topic].partitions.values()} == {3}, topic

@@ -36,7 +36,7 @@ def test_a_value_arrives_byte_for_byte_in_a_real_shell(shell, value):
         input=script.encode(),
         env=environment,
         capture_output=True,
-        timeout=20,
+        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, value.encode(), b"")
 
@@ -140,7 +140,7 @@ def test_where_bash_would_evaluate_a_value_no_placeholder_may_stand(text, tmp_pa
     script = text.replace("@", reference("bash", "OPS_PARAM_X"))
     environment = {"PATH": os.environ["PATH"], "OPS_PARAM_X": EVALUATED}
     subprocess.run(
-        ["/bin/bash"], input=script.encode(), env=environment, cwd=tmp_path, capture_output=True, timeout=20, check=False
+        ["/bin/bash"], input=script.encode(), env=environment, cwd=tmp_path, capture_output=True, timeout=60, check=False
     )
     assert (tmp_path / "ran").exists()
     for shell in ("sh", "bash"):

@@ -75,8 +75,8 @@ class Collector:
         consumer = Consumer({**self._config, "group.id": f"{self._prefix}-commands", "isolation.level": "read_committed"})
         try:
             lanes = [p for p in self._partitions if p.topic in (COMMANDS_PEOPLE, COMMANDS_SYSTEM)]
-            committed = consumer.committed([self._place(p) for p in lanes], timeout=5)
-            ends = {p: consumer.get_watermark_offsets(self._place(p), timeout=5)[1] for p in lanes}
+            committed = consumer.committed([self._place(p) for p in lanes], timeout=20)
+            ends = {p: consumer.get_watermark_offsets(self._place(p), timeout=20)[1] for p in lanes}
             at = {self._partition(tp.topic, tp.partition): max(0, tp.offset) for tp in committed}
             return [f"{p.topic}/{p.shard}: {at[p]} of {end}" for p, end in ends.items() if at[p] < end]
         finally:
@@ -94,7 +94,7 @@ class Collector:
         return Ends(found["read_committed"], found["read_uncommitted"])
 
     def _end(self, consumer: Consumer, partition: Partition) -> int:
-        return int(consumer.get_watermark_offsets(self._place(partition), timeout=5)[1])
+        return int(consumer.get_watermark_offsets(self._place(partition), timeout=20)[1])
 
     def everything(self, within_s: float) -> WholeLog:
         """The whole log up to its end, committed records only; what could not be read in time is told as strange."""

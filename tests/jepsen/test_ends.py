@@ -79,7 +79,7 @@ def test_a_supervisor_notes_a_role_that_crashes_with_the_log_of_that_life_alone(
         roles.start()
         pids = [roles.processes["api"].pid]
         for _ in range(2):
-            roles.processes["api"].wait(10)
+            roles.processes["api"].wait(60)
             there.look_after()
             pids.append(roles.processes["api"].pid)
         eventually(lambda: len(there.crashed) == 2)
@@ -116,5 +116,5 @@ def test_a_run_in_which_nothing_was_done_does_not_pass() -> None:
 def test_where_java_is_missing_one_line_says_so_and_the_status_is_no_violation_s(what: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", f"tests.{what}", "--minutes", "0.1", "--seed", "7"]
     environment = {**os.environ, "PATH": str(tmp_path)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (ran.returncode, ran.stdout.splitlines()[-1], ran.stderr) == (2, "cannot run: java is not installed", "")

@@ -89,12 +89,12 @@ def one_late_and_another_open(late: Late) -> int:
     with contextlib.suppress(OwnershipLost):
         late.commit()
     assert rule.caught is not None
-    eventually(lambda: late.transactions.ready(5), within=30)
+    eventually(lambda: late.transactions.ready(5), within=60)
     before = late.end(IsolationLevel.READ_UNCOMMITTED)
-    eventually(lambda: late.end(IsolationLevel.READ_COMMITTED) == before, within=20)
+    eventually(lambda: late.end(IsolationLevel.READ_COMMITTED) == before, within=60)
     late.begin_another()
     late.proxies.lift(rule)
-    eventually(lambda: not late.proxies.carries(rule.caught), within=20)
+    eventually(lambda: not late.proxies.carries(rule.caught), within=60)
     return before
 
 

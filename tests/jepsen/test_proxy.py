@@ -67,7 +67,7 @@ def connect(broker: Broker, proxies: Proxies) -> Iterator[Callable[[], socket.so
     links: list[socket.socket] = []
 
     def made() -> socket.socket:
-        links.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+        links.append(socket.create_connection(("127.0.0.1", port), timeout=60))
         return links[-1]
 
     yield made

@@ -49,7 +49,7 @@ def test_a_label_that_the_target_lacks_is_said():
 
 
 def told_by(command: list[str], ready: Rendered) -> str:
-    done = subprocess.run([*command, ready.script], env=dict(ready.environment), capture_output=True, timeout=20, check=True)
+    done = subprocess.run([*command, ready.script], env=dict(ready.environment), capture_output=True, timeout=60, check=True)
     return done.stdout.decode()
 
 

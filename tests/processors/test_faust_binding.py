@@ -106,12 +106,12 @@ class Deployment:
         )
         reading = asyncio.create_task(self._read(process))
         try:
-            assert process.stdout and (await asyncio.wait_for(self._ready(process), 60))
+            assert process.stdout and (await asyncio.wait_for(self._ready(process), 120))
             yield process
         finally:
             if process.returncode is None:
                 process.send_signal(stop)
-            await asyncio.wait_for(process.wait(), 30)
+            await asyncio.wait_for(process.wait(), 60)
             await reading
 
     async def _ready(self, process: asyncio.subprocess.Process) -> bool:
@@ -127,7 +127,7 @@ class Deployment:
             else:
                 self.seen.append(int(line))
 
-    async def sees(self, numbers: Iterable[int], within: float = 40.0) -> None:
+    async def sees(self, numbers: Iterable[int], within: float = 120.0) -> None:
         wanted = set(numbers)
 
         async def all_seen() -> bool:
@@ -144,7 +144,7 @@ class Deployment:
             await asyncio.sleep(0.5)
             return set(range(16)) <= set(self.seen)
 
-        await eventually_async(sees, within=40)
+        await eventually_async(sees, within=60)
 
 
 async def test_an_aborted_record_never_reaches_a_processor_and_what_follows_it_does_also_beside_a_spare_member(kafka: str):

@@ -31,7 +31,7 @@ async def projected(world: World, database: Database) -> None:
     async def reached() -> bool:
         return database.reached(world.log)
 
-    await eventually_async(reached, within=20)
+    await eventually_async(reached)
 
 
 async def test_it_says_what_the_events_say(database: Database, inventory: SqlInventory):

@@ -249,7 +249,7 @@ async def test_a_reader_that_holds_a_table_for_long_delays_only_the_swap(log: Me
         with database.reader.connect() as holding:
             holding.execute(select(targets)).all()
             ask_for_all(database)
-            await eventually_async(partial(swapped, log, database, set(NAMES) - {"targets"}), within=30)
+            await eventually_async(partial(swapped, log, database, set(NAMES) - {"targets"}), within=60)
             Writer(log).write_output([])
             assert database.status(log)["targets"].generation == 1
         await all_in_generation(database, log, 2)

@@ -162,7 +162,7 @@ def same_after_rebuild(installation: Installation) -> None:
     """Every read model built anew equals the one that grew."""
     installation.log_in()  # an event, too
     rest = installation.rest()
-    eventually(lambda: caught_up(rest), within=30)
+    eventually(lambda: caught_up(rest), within=120)
     before = installation.rows()
     rebuilt = installation.command("projections", "rebuild", "--all")
     assert rebuilt.returncode == 0, rebuilt.stderr

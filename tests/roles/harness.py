@@ -22,7 +22,7 @@ from tests.support.eventually import eventually
 
 PROGRAM = str(Path(sys.executable).parent / "opsconductor")
 LEASE_S = 3
-START_WITHIN_S = 60
+START_WITHIN_S = 120
 STOP_WITHIN_S = 15
 """How long an orderly stop may take (HAZARDS §3 case 64)."""
 
@@ -128,7 +128,7 @@ class Installation:
 
     def answers_ready(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/health/ready", timeout=5, trust_env=False).status_code == 200
+            return httpx2.get(f"{self.url}/health/ready", timeout=20, trust_env=False).status_code == 200
         except httpx2.TransportError:
             return False
 

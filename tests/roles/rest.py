@@ -7,6 +7,9 @@ from typing import Any
 
 import httpx2
 
+MOST_NAMED = 200
+"""Of so many writes at most, the newest, a read takes account; whoever writes more waits until all read models are there."""
+
 
 class NotSignedIn(AssertionError):
     """Signing in was not answered with tokens."""
@@ -34,6 +37,8 @@ class Rest:
     def __post_init__(self) -> None:
         self._http = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
         self._token = ""
+        self._shown: dict[str, int] = {}
+        """Of how many acknowledged writes an answer took account, by path."""
 
     def sign_in(self) -> dict[str, Any]:
         form = {"grant_type": "password", "username": "admin", "password": self.password}
@@ -52,9 +57,18 @@ class Rest:
             method, f"/api/v1{path}", json=body, headers={**named, "Authorization": f"Bearer {self._token}"}
         )
 
-    def get(self, path: str, **headers: str) -> Any:
-        answer = self.ask("GET", path, **headers)
+    def get(self, path: str) -> Any:
+        """The answer once it takes account of whatever this client was acknowledged: read models follow the log."""
+        written, until = len(self.acknowledged), time.monotonic() + self.patience_s
+        versions = {done.stream: done.version for done in self.acknowledged[self._shown.get(path, 0) :][-MOST_NAMED:]}
+        headers = {}
+        if versions:
+            headers["Ops_Min_Version"] = ",".join(f"{stream}@{version}" for stream, version in versions.items())
+        while (answer := self.ask("GET", path, **headers)).status_code == 503 and time.monotonic() < until:
+            if answer.json()["code"] != "projection_lag":
+                break
         assert answer.status_code == 200, f"GET {path}: {answer.status_code} {answer.text}"
+        self._shown[path] = written
         return answer.json()
 
     def items(self, path: str) -> list[dict[str, Any]]:

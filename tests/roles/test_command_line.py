@@ -7,13 +7,15 @@ import select
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.roles.fleet import FleetServer
+from tests.roles.fleet import FleetServer, caught_up
 from tests.roles.harness import PROGRAM, Installation
+from tests.roles.rest import Rest
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.services
@@ -34,7 +36,7 @@ def jobs(server: Installation, fleet_servers: list[FleetServer]) -> Iterator[Cal
     """Applies a job; one target carries the label that these jobs ask for."""
     rest = server.rest()
     rest.write("PATCH", "/targets/a-01", {"labels": {"main": "yes"}})
-    rest.get("/targets/a-01", Ops_Min_Version="target/a-01@2")
+    rest.get("/targets/a-01")
     folder = server.home.parent
 
     def applied(name: str, run: str, **more: Any) -> Path:
@@ -46,8 +48,17 @@ def jobs(server: Installation, fleet_servers: list[FleetServer]) -> Iterator[Cal
     yield applied
 
 
+@cache
+def onlooker(server: Installation) -> Rest:
+    return server.rest()
+
+
 def ok(server: Installation, *words: str, status: int = 0, **more: Any) -> str:
-    """What the command wrote on standard output; its exit status must be as said."""
+    """What the command wrote on standard output; its exit status must be as said.
+
+    The read models are awaited first: they are not at the heels of somebody who types as fast as this.
+    """
+    eventually(lambda: caught_up(onlooker(server)))
     done = server.command(*words, **more)
     assert done.returncode == status, f"{words}: {done.returncode} {done.stdout} {done.stderr}"
     assert "Traceback" not in done.stderr
@@ -80,7 +91,7 @@ def test_targets_and_credentials_by_the_command_line(
     def reachable() -> bool:
         return as_json(server, "target", "show", "cli-01")[0]["reachable"] is True
 
-    eventually(reachable, within=20, every=0.5)
+    eventually(reachable, within=120, every=0.5)
     assert [t["name"] for t in as_json(server, "target", "list", "--selector", "made=cli")] == ["cli-01"]
     lines = ok(server, "target", "list", "--selector", "made=cli").splitlines()
     assert lines == ["cli-01\tChanged\t127.0.0.1\tmade=cli\tssh\tyes\t" + lines[0].rpartition("\t")[2]]
@@ -120,7 +131,7 @@ def test_following_a_run_that_is_cancelled_ends_with_3(server: Installation, job
         assert following.stdout and following.stdout.readline() == "a-01 | begun\n"
         (run,) = (r["id"] for r in as_json(server, "run", "list", "--job", "endless", "--limit", "1"))
         ok(server, "run", "cancel", run, "--reason", "enough")
-        assert following.wait(20) == 3
+        assert following.wait(60) == 3
     assert as_json(server, "run", "list", "--job", "endless", "--state", "cancelled")[0]["id"] == run
 
 
@@ -163,7 +174,7 @@ def test_read_models_by_the_command_line(server: Installation) -> None:
 def test_the_shell_is_told_how_to_complete(server: Installation) -> None:
     # The shell is told from the ancestors of the process, so there has to be one.
     asked = ["bash", "-c", f'"{PROGRAM}" --show-completion; exit $?']
-    shown = subprocess.run(asked, env=server.environment, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(asked, env=server.environment, capture_output=True, text=True, timeout=120, check=True)
     assert "_OPSCONDUCTOR_COMPLETE" in shown.stdout
     environment = {
         **server.environment,
@@ -171,7 +182,7 @@ def test_the_shell_is_told_how_to_complete(server: Installation) -> None:
         "COMP_WORDS": "opsconductor ru",
         "COMP_CWORD": "1",
     }
-    done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.split() == ["run"]
 
 
@@ -179,7 +190,7 @@ def test_no_server_no_session_and_a_bad_file_each_have_their_status_and_a_line(s
     nowhere = server.command("--url", "http://127.0.0.1:9", "target", "list")
     assert nowhere.returncode == 7 and nowhere.stderr.startswith("no answer")
     stranger = {**server.environment, "XDG_CONFIG_HOME": str(tmp_path)}
-    done = subprocess.run([PROGRAM, "target", "list"], env=stranger, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([PROGRAM, "target", "list"], env=stranger, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 6 and "opsconductor login" in done.stderr
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("a: &a [x]\nb: *a\n")
@@ -202,6 +213,7 @@ def test_on_a_terminal_what_drives_it_is_taken_out_and_colours_stay(server: Inst
 
 def on_terminal(server: Installation, *words: str, said: bytes = b"", status: int = 0) -> bytes:
     """What the command writes when its output is a terminal, at which somebody types what is `said`."""
+    eventually(lambda: caught_up(onlooker(server)))
     ours, theirs = pty.openpty()
     environment = {**server.environment, "TERM": "xterm-256color", "COLUMNS": "200"}
     with subprocess.Popen([PROGRAM, *words], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -216,7 +228,7 @@ def on_terminal(server: Installation, *words: str, said: bytes = b"", status: in
                     break
             elif process.poll() is not None:
                 break
-        assert process.wait(10) == status, shown
+        assert process.wait(60) == status, shown
     os.close(ours)
     return shown
 

@@ -172,7 +172,7 @@ def fill_and_check(installation: Installation, disk: FullFileSystem | LimitedFil
             assert rest.ask("GET", "/credentials?limit=1").status_code in (200, 503)
     finally:
         disk.clear()
-    eventually(lambda: goes_on(installation, writes), within=90, every=0.5)
+    eventually(lambda: goes_on(installation, writes), within=120, every=0.5)
     for name in writes.refused():
         rest.write("POST", *meant(name), Idempotency_Key=writes.keys[name])
     _check(installation, rest, writes)
@@ -190,7 +190,7 @@ def goes_on(installation: Installation, writes: Writes) -> bool:
 
 
 def _check(installation: Installation, rest: Rest, writes: Writes) -> None:
-    eventually(lambda: caught_up(rest), within=60)
+    eventually(lambda: caught_up(rest), within=120)
     rows = installation.rows()
     made = Counter(row["stream"] for row in rows["events"] if row["type"] in ("CredentialCreated", "TargetRegistered"))
     assert made == Counter(f"{name.partition('-')[0]}/{name}" for name in writes.told)

@@ -65,19 +65,19 @@ def kill_and_check(folder: Path, fleet_servers: list[FleetServer], kills: int, r
                 started += [starting.submit(starter.write, "POST", f"/jobs/{JOBS[kill % 4]}/runs", {}) for _ in range(runs)]
                 if kill % 4 < 3:
                     seen = len(steady.acknowledged)
-                    eventually(lambda seen=seen: len(steady.acknowledged) > seen, within=60)
+                    eventually(lambda seen=seen: len(steady.acknowledged) > seen, within=120)
                 time.sleep(dice.uniform(*LIVES_S))  # not for luck: that the instant is any is the point
                 installation.kill9("up")
                 installation.start("up")
             took = time.monotonic() - began
-            eventually(installation.is_ready, within=60)
+            eventually(installation.is_ready, within=120)
         for future in started:
             future.result()
         print(f"{kills} kills in {took:.0f} s")
         acknowledged = [*rest.acknowledged, *starter.acknowledged, *steady.acknowledged]
         rest = installation.rest()  # the first one's token may be too old by now
         eventually(lambda: all_final(rest, kills * runs), within=SETTLED_WITHIN_S, every=0.5)
-        eventually(lambda: caught_up(rest), within=60)
+        eventually(lambda: caught_up(rest), within=120)
         rows = installation.rows()
         nothing_lost(rows, acknowledged)
         _nothing_twice(rows, steady.acknowledged)

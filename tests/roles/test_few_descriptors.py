@@ -43,12 +43,12 @@ def test_without_a_descriptor_left_nothing_acknowledged_is_lost_and_it_goes_on_w
             told = Counter(status for of_one in at_once.map(asked, clients, range(CLIENTS)) for status in of_one)
         print(dict(told))
         assert set(told) <= {200, 201, 202, 404, 503}
-        refusals = installation.log("up").read_text().count("out of system resource")
-        assert 1 <= refusals < 100, "a line a second, not thousands"
+        refusals = eventually(lambda: installation.log("up").read_text().count("out of system resource"))
+        assert refusals < 100, "a line a second, not thousands"
         limit(installation, None)
-        eventually(installation.is_ready, within=60)
+        eventually(installation.is_ready, within=120)
         clients[0].write("POST", "/credentials", credential("after"))
-        eventually(lambda: caught_up(clients[0]), within=30)
+        eventually(lambda: caught_up(clients[0]), within=120)
         rows = installation.rows()
         nothing_lost(rows, [done for rest in clients for done in rest.acknowledged])
         versions_are_gapless(rows)

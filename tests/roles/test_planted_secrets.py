@@ -87,11 +87,15 @@ def refused_runs(rest: Rest, planted: Planted) -> list[str]:
     return answers
 
 
+def said_in_every_way(name: str) -> list[str]:
+    return [f"printf %s {{{{ parameters.{name} }}}} | {how}" for how in ENCODINGS[:4]]
+
+
 def start_run(rest: Rest, planted: Planted) -> str:
     names = [f"secret_{n}" for n in range(6)]
     steps: list[dict[str, Any]] = [
-        {"name": f"s-{n}", "kind": "command", "run": f"printf %s {{{{ parameters.{name} }}}} | {how}; echo; sleep 0.2"}
-        for n, (name, how) in enumerate((name, how) for name in names for how in ENCODINGS[:4])
+        {"name": f"s-{n}", "kind": "command", "run": f"{'; echo; '.join(said_in_every_way(name))}; echo; sleep 0.5"}
+        for n, name in enumerate(names)
     ]
     steps.append({"name": "fails", "kind": "script", "shell": "sh", "body": "echo $OPS_PARAM_SECRET_0 >&2; kill -9 $$"})
     job = {"name": "planted", "targets": "set=fleet,group=1", "steps": steps}
@@ -194,12 +198,12 @@ def records(installation: Installation) -> Iterator[tuple[str, bytes]]:
         }
     )
     try:
-        topics = {name: t for name, t in consumer.list_topics(timeout=10).topics.items() if name.startswith(f"{prefix}.")}
+        topics = {name: t for name, t in consumer.list_topics(timeout=60).topics.items() if name.startswith(f"{prefix}.")}
         assert len(topics) >= 8
         left = {(name, number) for name, topic in topics.items() for number in topic.partitions}
         consumer.assign([TopicPartition(name, number, 0) for name, number in left])
         while left:
-            message = consumer.poll(10)
+            message = consumer.poll(60)
             assert message is not None, f"nothing comes of {left}"
             if (error := message.error()) is not None:
                 assert error.code() == KafkaError._PARTITION_EOF, error

@@ -37,7 +37,7 @@ def issuer() -> Iterator[str]:
         return False
 
     try:
-        eventually(answers, within=30)
+        eventually(answers, within=120)
         yield url
     finally:
         process.kill()
@@ -54,7 +54,7 @@ def server(issuer: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[In
 
 def at_the_browser(installation: Installation, where: str, subject: str) -> httpx2.Response:
     """What a person does: follow every link, and say at the provider who they are."""
-    with httpx2.Client(trust_env=False) as browser:
+    with httpx2.Client(timeout=60, trust_env=False) as browser:
         answer = browser.get(where)
         while answer.status_code in (302, 303):
             there = answer.headers["location"].replace(US, installation.url)
@@ -74,7 +74,7 @@ def test_the_command_line_signs_in_through_the_browser(server: Installation) -> 
     assert found
     said = at_the_browser(server, found[0], "d-1").text
     assert "may be closed" in said, server.log_end("up")
-    assert login.wait(20) == 0, login.stderr.read()
+    assert login.wait(60) == 0, login.stderr.read()
     shown = server.command("user", "show", "dora", "-o", "json")
     assert shown.returncode == 4 or "permission" in shown.stderr, "an operator does not look at users"
     jobs = server.command("job", "list", "-o", "json")

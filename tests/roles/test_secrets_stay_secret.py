@@ -90,9 +90,9 @@ def watched(rest: Rest, run: str) -> bytes:
     def over() -> bool:
         nonlocal seen
         seen += arguments()
-        return rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")["state"] == "failed"
+        return rest.get(f"/runs/{run}")["state"] == "failed"
 
-    eventually(over, within=60, every=0.1)
+    eventually(over, within=120, every=0.1)
     return seen
 
 

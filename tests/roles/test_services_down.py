@@ -55,7 +55,7 @@ def a_run_succeeds(rest: Rest, installation: Installation) -> None:
 
     def done() -> bool:
         installation.start_fallen()
-        state = rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")["state"]
+        state = rest.get(f"/runs/{run}")["state"]
         assert state == "succeeded", (state, state == "failed" and came_to_nothing(rest, run))
         return True
 
@@ -74,7 +74,7 @@ def test_without_kafka_writes_are_answered_503_queries_go_on_and_all_comes_back(
         assert {status for status, _ in told} <= {202, 503}, told
         assert {code for status, code in told if status == 503} <= {"log_unavailable", "result_unknown"}, told
         assert timed(rest, "GET", "/runs") == (200, "")
-        eventually(lambda: not installation.answers_ready(), within=10)
+        eventually(lambda: not installation.answers_ready())
     finally:
         os.kill(kafka, signal.SIGCONT)
     eventually(lambda: recovered(installation), within=RECOVERS_WITHIN_S)
@@ -112,7 +112,7 @@ def test_without_redis_people_sign_in_for_a_while_and_everything_else_goes_on(
         a_run_succeeds(rest, installation)
     finally:
         services["redis"].start()
-    assert eventually(lambda: rest.sign_in()["refresh_token"], within=20)
+    assert eventually(lambda: rest.sign_in()["refresh_token"])
 
 
 @pytest.mark.faults  # the short chaos kills them in every run
@@ -131,7 +131,7 @@ def test_services_that_come_and_go_under_load_lose_and_double_nothing(
     acknowledged = load.finish(120)
     eventually(lambda: recovered(installation), within=RECOVERS_WITHIN_S)
     eventually(lambda: ended(installation, rest, before + 12), within=2 * RECOVERS_WITHIN_S, every=0.5)
-    eventually(lambda: caught_up(rest), within=30)
+    eventually(lambda: caught_up(rest), within=120)
     rows = installation.rows()
     nothing_lost(rows, [*rest.acknowledged, *acknowledged])
     versions_are_gapless(rows)

@@ -25,7 +25,7 @@ def test_the_server_speaks_tls_and_the_command_line_believes_only_the_authority_
     installation.environment["OPSCONDUCTOR_URL"] = url = f"https://127.0.0.1:{installation.port}"
     installation.start()
     try:
-        eventually(lambda: b"first administrator made" in installation.log("up").read_bytes(), within=60)
+        eventually(lambda: b"first administrator made" in installation.log("up").read_bytes(), within=120)
         assert f"listening on {url}" in installation.log_end("up", 10_000)
         assert "warning: other machines'" not in installation.log_end("up", 10_000)
         signing_in = ("login", "--user", "admin", "--password-file", str(installation.home / "admin-password"))
@@ -51,7 +51,7 @@ def test_the_server_speaks_tls_and_the_command_line_believes_only_the_authority_
 
 def test_a_certificate_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
     settings = {"OPSCONDUCTOR_TLS_CERT": "/nowhere.pem", "OPSCONDUCTOR_TLS_KEY": "/nowhere.key"}
-    refused = Installation(tmp_path / "home", {}, settings).command("up", within_s=60)
+    refused = Installation(tmp_path / "home", {}, settings).command("up")
     assert refused.returncode == 2 and "/nowhere.pem" in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
 
 

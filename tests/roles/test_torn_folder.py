@@ -35,16 +35,16 @@ class Original:
         with embedded(folder) as installation:
             self.password = installation.rest().password
             with Steady(installation.rest) as steady:
-                eventually(lambda: len(steady.acknowledged) >= 60, within=60)
+                eventually(lambda: len(steady.acknowledged) >= 60, within=120)
                 for n in range(NAIVE_COPIES):
                     seen = len(steady.acknowledged)
                     self.copies.append(copied_while_written(installation.home, folder / f"copied-{n}", steady))
-                    eventually(lambda seen=seen: len(steady.acknowledged) >= seen + 10, within=60)
+                    eventually(lambda seen=seen: len(steady.acknowledged) >= seen + 10, within=120)
                 installation.kill9("up")
                 shutil.copytree(installation.home, self.killed)
                 installation.start("up")
             self.acknowledged = steady.acknowledged
-            eventually(installation.is_ready, within=60)
+            eventually(installation.is_ready, within=120)
             installation.stop("up")
             shutil.copytree(installation.home, self.stopped)
 
@@ -57,7 +57,7 @@ def copied_while_written(home: Path, to: Path, steady: Steady) -> Path:
         (to / file.relative_to(home)).parent.mkdir(parents=True, exist_ok=True)
         seen = len(steady.acknowledged)
         shutil.copy(file, to / file.relative_to(home))
-        eventually(lambda seen=seen: len(steady.acknowledged) > seen, within=60)
+        eventually(lambda seen=seen: len(steady.acknowledged) > seen, within=120)
     return to
 
 
@@ -77,7 +77,7 @@ def started(home: Path) -> Iterator[Installation]:
     installation = Installation(home, {"up": {}}, {})
     try:
         installation.start()
-        eventually(lambda: installation.processes["up"].poll() is not None or installation.answers_ready(), within=60)
+        eventually(lambda: installation.processes["up"].poll() is not None or installation.answers_ready(), within=120)
         yield installation
     finally:
         installation.end_all()
@@ -163,7 +163,7 @@ def test_an_older_state_that_is_whole_is_not_noticed(original: Original, tmp_pat
     with started(home) as installation:
         rest = Rest(installation.url, original.password)
         assert rest.ask("POST", "/audit/verify").json()["intact"] is True
-        eventually(lambda: caught_up(rest), within=60)
+        eventually(lambda: caught_up(rest), within=120)
         rows = installation.rows()
         versions_are_gapless(rows)
         there = {(row["stream"], row["version"]) for row in rows["events"]}

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.services
 
 
 def test_a_second_server_on_the_folder_is_refused_naming_the_first(server: Installation) -> None:
-    second = server.command("up", within_s=30)
+    second = server.command("up")
     assert second.returncode == 1
     assert f"process {server.processes['up'].pid}" in second.stderr
     assert "Traceback" not in second.stderr
@@ -30,13 +30,15 @@ def test_no_lock_stays_behind_when_the_server_is_killed_and_its_data_is_there_ag
         password = rest.password
         installation.kill9("up")
         installation.start("up")
-        eventually(installation.is_ready, within=60)
+        eventually(installation.is_ready, within=120)
         assert [row["name"] for row in rest.items("/credentials")] == ["one"]
         assert installation.rest().password == password
         installation.stop("up")
         installation.start("up")
-        eventually(installation.is_ready, within=60)
-        assert [row["name"] for row in installation.rest().items("/credentials")] == ["one"]
+        eventually(installation.is_ready, within=120)
+        again = installation.rest()
+        again.acknowledged += rest.acknowledged
+        assert [row["name"] for row in again.items("/credentials")] == ["one"]
 
 
 def test_a_server_told_to_stop_hands_a_running_step_over_and_ends_open_streams(
@@ -54,27 +56,27 @@ def test_a_server_told_to_stop_hands_a_running_step_over_and_ends_open_streams(
         }
         rest.write("POST", "/jobs", long)
         run = rest.write("POST", "/jobs/long/runs", {}).body["run_id"]
-        eventually(lambda: len(rest.items(f"/runs/{run}/output")) == 20, within=40, every=0.3)
+        eventually(lambda: len(rest.items(f"/runs/{run}/output")) == 20, within=120, every=0.3)
         heard = _listening(rest, f"/runs/{run}/output?follow=true")
         took = installation.stop("up")
         print(f"stopped after {took:.1f} s")
         assert took < STOP_WITHIN_S
-        heard.thread.join(5)
+        heard.thread.join(60)
         assert not heard.thread.is_alive()
         assert heard.lines, "nothing was streamed"
         installation.start("up")
-        eventually(installation.is_ready, within=60)
-        ended = eventually(lambda: _final(rest, run), within=60, every=0.5)
+        eventually(installation.is_ready, within=120)
+        ended = eventually(lambda: _final(rest, run), within=120, every=0.5)
         assert ended["state"] in ("lost", "failed")
         states = {(step["state"], (step["error"] or {}).get("code")) for step in rest.items(f"/runs/{run}/steps")}
         assert states == {("lost", "executor_stopped")}
         other = rest.write("POST", "/jobs/trace/runs", {}).body["run_id"]
-        assert eventually(lambda: _final(rest, other), within=60, every=0.5)["state"] == "succeeded"
-        eventually(lambda: nothing_lost(installation.rows(), rest.acknowledged), within=30)
+        assert eventually(lambda: _final(rest, other), within=120, every=0.5)["state"] == "succeeded"
+        eventually(lambda: nothing_lost(installation.rows(), rest.acknowledged), within=120)
 
 
 def _final(rest: Rest, run: str) -> Any:
-    found = rest.get(f"/runs/{run}", Ops_Min_Version=f"run/{run}@1")
+    found = rest.get(f"/runs/{run}")
     return found if found["state"] in FINAL else False
 
 
@@ -87,7 +89,7 @@ class _listening:
         self._open = threading.Event()
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
-        assert self._open.wait(10)
+        assert self._open.wait(60)
 
     def _read(self) -> None:
         headers = {"Authorization": f"Bearer {self._rest._token}"}

@@ -106,7 +106,7 @@ class Asking:
         return True
 
     def _send(self, case: Case, person: Person, session: requests.Session) -> None:
-        answer = case.call(base_url=self.url, session=session, headers=person.headers(), timeout=20)
+        answer = case.call(base_url=self.url, session=session, headers=person.headers(), timeout=60)
         person.statuses[answer.status_code] += 1
         self.asked.add(case.operation.label)
         if answer.status_code == 401 or case.operation.path.endswith(("/auth/logout", "/password")):

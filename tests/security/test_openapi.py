@@ -35,7 +35,7 @@ class Asked:
 
     def sign_in(self, name: str) -> str:
         form = {"grant_type": "password", "username": name, "password": PASSWORD}
-        answer = httpx2.post(f"{self.url}/api/v1/auth/token", data=form, timeout=20, trust_env=False)
+        answer = httpx2.post(f"{self.url}/api/v1/auth/token", data=form, timeout=60, trust_env=False)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
@@ -45,7 +45,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with embedded(tmp_path_factory.mktemp("asked"), OPSCONDUCTOR_TRUSTED_PROXIES=LOOPBACK) as installation:
         rest = installation.rest()
         names = furnished(rest)
-        document = json.loads(httpx2.get(f"{installation.url}/openapi.json", timeout=20, trust_env=False).text)
+        document = json.loads(httpx2.get(f"{installation.url}/openapi.json", timeout=60, trust_env=False).text)
         yield Asked(installation.url, document, names)
         rest.close()
         assert b"Traceback" not in installation.log("up").read_bytes(), installation.log_end("up")
@@ -65,7 +65,7 @@ def furnished(rest: Rest) -> dict[str, list[str]]:
     steps = [{"name": "only", "kind": "command", "run": "true"}]
     rest.write("POST", "/jobs", {"name": "greet", "title": "Greet", "targets": "env=prod", "steps": steps})
     run = rest.write("POST", "/jobs/greet/runs", {}).body["run_id"]
-    eventually(lambda: rest.get(f"/runs/{run}")["finished_at"], within=60)
+    eventually(lambda: rest.get(f"/runs/{run}")["finished_at"], within=120)
     return {
         "targets": ["web-01", "web-02"],
         "credentials": ["deploy-key"],

@@ -1,4 +1,7 @@
-"""Does something hold before a deadline? Waits for a condition, never for luck."""
+"""Does something hold before a deadline? Waits for a condition, never for luck.
+
+A deadline is there for what never comes to hold: how long it is costs nothing where it holds early, and a machine may be slow.
+"""
 
 import asyncio
 import time
@@ -7,8 +10,10 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+WITHIN_S = 60.0
 
-def eventually(check: Callable[[], Result], within: float = 10.0, every: float = 0.05) -> Result:
+
+def eventually(check: Callable[[], Result], within: float = WITHIN_S, every: float = 0.05) -> Result:
     """What `check` returns, as soon as it is true or, for None, passes without an `AssertionError`.
 
     `check` either asserts and returns nothing (or a true value), or returns a false value other than None to be asked again.
@@ -28,7 +33,7 @@ def eventually(check: Callable[[], Result], within: float = 10.0, every: float =
         time.sleep(every)
 
 
-async def eventually_async(check: Callable[[], Awaitable[Result]], within: float = 10.0, every: float = 0.05) -> Result:
+async def eventually_async(check: Callable[[], Awaitable[Result]], within: float = WITHIN_S, every: float = 0.05) -> Result:
     """The same for a coroutine function; the loop stays free in between."""
     deadline = time.monotonic() + within
     while True:

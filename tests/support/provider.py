@@ -203,7 +203,7 @@ def running_provider() -> Iterator[Provider]:
     process = subprocess.Popen([sys.executable, "-m", "tests.support.provider", str(port)])
     try:
         found = Provider(f"http://127.0.0.1:{port}", process.pid)
-        eventually(found.answers, within=30)
+        eventually(found.answers)
         yield found
     finally:
         process.kill()

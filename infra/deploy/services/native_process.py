@@ -1,14 +1,16 @@
 """How is a server process started, awaited and ended?"""
 
 import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +28,34 @@ class ServiceUnavailable(ServiceFailed):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on right now, and that this process has not been given before.
+
+    The system lends such a port to no outgoing connection: it stays free until a server takes it, also while that server is
+    started again.
+    """
+    return next(port for port in _PORTS if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _never_lent(span: int = 8_000) -> Iterator[int]:
+    """The ports below those that the system lends to outgoing connections, round and round from anywhere."""
+    try:
+        lent_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        lent_from = 32_768
+    lowest = max(1_024, lent_from - span)
+    ports = range(lowest, max(lent_from, lowest + 1_000))
+    start = random.randrange(len(ports))
+    return itertools.cycle([*ports[start:], *ports[:start]])
+
+
+_PORTS = _never_lent()
 
 
 def listens(port: int) -> bool:

@@ -91,7 +91,7 @@ class Recorder:
     def stderr(self) -> bytes:
         return self.of("stderr")
 
-    async def until(self, part: bytes, within: float = 20.0) -> bytes:
+    async def until(self, part: bytes, within: float = 60.0) -> bytes:
         """stdout, once it holds `part`."""
         async with asyncio.timeout(within):
             while part not in self.stdout:

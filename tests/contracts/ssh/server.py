@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from infra.deploy.services.native_process import free_port
 from processors.executor.connector import Endpoint, Login
 from tests.support.eventually import eventually
 
@@ -22,7 +23,7 @@ class Server:
     def __init__(self, *settings: str, host_key: str = "ed25519", port: int | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="ops-sshd-"))
         self.home.chmod(0o755)
-        self.port = port or _free_port()
+        self.port = port or free_port()
         make_key(self.home / "host", host_key)
         make_key(self.home / "user", "ed25519")
         self.authorize(self.home / "user.pub")
@@ -86,7 +87,7 @@ class Server:
         for pid in [self.process.pid, *self.sessions()]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -98,12 +99,6 @@ def make_key(path: Path, kind: str, passphrase: str = "", *more: str) -> Path:
         ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path), *more], check=True, stdin=subprocess.DEVNULL
     )
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _parents() -> dict[int, int]:

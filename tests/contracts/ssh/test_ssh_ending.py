@@ -22,14 +22,14 @@ STUBBORN = "trap '' TERM HUP INT; echo $$; while :; do sleep 0.2; done"
 
 
 async def test_a_step_whose_time_is_over_is_killed(begin):
-    step = begin(invocation("echo $$; sleep 600", timeout_s=0.5))
+    step = begin(invocation("echo $$; sleep 600", timeout_s=1.5))
     leader = int(await step.sink.until(b"\n"))
     assert await step.ending() == Killed("timed_out")
     assert not alive(leader)
 
 
 async def test_a_step_that_ignores_term_is_killed_all_the_same(begin):
-    step = begin(invocation(STUBBORN, timeout_s=0.3))
+    step = begin(invocation(STUBBORN, timeout_s=1.5))
     leader = int(await step.sink.until(b"\n"))
     assert await step.ending() == Killed("timed_out")
     assert not alive(leader)
@@ -76,7 +76,7 @@ def test_a_step_that_arrives_in_part_never_runs(tmp_path, filler):
     cuts = {0, 1, 5, len(whole) - 1, len(whole) - 2, *range(10, len(whole) - 1, max(1, len(whole) // 40))}
     for cut in sorted(cuts):
         done = subprocess.run(
-            ["sh", "-c", RUN_STEP], input=whole[:cut], capture_output=True, start_new_session=True, timeout=20, check=False
+            ["sh", "-c", RUN_STEP], input=whole[:cut], capture_output=True, start_new_session=True, timeout=60, check=False
         )
         complete = b"\n_ops_k=1" in whole[:cut]
         assert complete or (done.returncode and GREETING not in done.stdout), f"cut at {cut} of {len(whole)}"
@@ -118,7 +118,7 @@ async def test_a_step_waiting_for_a_thread_is_cancelled_at_once(begin, connect, 
     second = begin(invocation(f"touch {tmp_path}/mark"), connector=narrow)
     await asyncio.sleep(0)
     second.cancelled.set()
-    assert await asyncio.wait_for(second.ending(), 5) == Killed("cancelled")
+    assert await asyncio.wait_for(second.ending(), 60) == Killed("cancelled")
     assert not (tmp_path / "mark").exists()
     first.cancelled.set()
     await first.ending()
@@ -186,7 +186,7 @@ async def test_a_connection_that_is_cut_ends_the_step_on_the_target(begin, serve
     step = begin(invocation(script), endpoint=server.endpoint(port=relay.port))
     leader = int(await step.sink.until(b"\n"))
     relay.cut()
-    assert isinstance(await asyncio.wait_for(step.ending(), 10), Unconfirmed)
+    assert isinstance(await asyncio.wait_for(step.ending(), 60), Unconfirmed)
     await asyncio.to_thread(eventually, lambda: not alive(leader))
 
 
@@ -195,7 +195,7 @@ async def test_a_server_that_dies_under_a_step_makes_it_unconfirmed_and_ends_it(
     step = begin(invocation("echo $$; sleep 600"), server=server)
     leader = int(await step.sink.until(b"\n"))
     server.kill()
-    assert isinstance(await asyncio.wait_for(step.ending(), 10), Unconfirmed)
+    assert isinstance(await asyncio.wait_for(step.ending(), 60), Unconfirmed)
     await asyncio.to_thread(eventually, lambda: not alive(leader))
 
 
@@ -203,7 +203,7 @@ async def test_a_step_whose_end_cannot_be_confirmed_is_unconfirmed(begin, own_se
     """The server still holds the connection and takes no new one, and the connection's own process no longer answers."""
     server = own_server()
     step = begin(
-        invocation("echo $$; sleep 600", timeout_s=0.5),
+        invocation("echo $$; sleep 600", timeout_s=1.5),
         server=server,
         connector=connect(answer_timeout_s=0.5, connect_timeout_s=1.0, confirm_timeout_s=1.0, refusals_for_s=1.0),
     )
@@ -212,7 +212,7 @@ async def test_a_step_whose_end_cannot_be_confirmed_is_unconfirmed(begin, own_se
     for pid in stopped:
         freeze(pid)
     try:
-        assert isinstance(await asyncio.wait_for(step.ending(), 20), Unconfirmed)
+        assert isinstance(await asyncio.wait_for(step.ending(), 60), Unconfirmed)
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
@@ -222,7 +222,7 @@ async def test_a_step_whose_end_cannot_be_confirmed_is_unconfirmed(begin, own_se
 async def test_a_stalled_connection_is_confirmed_over_another_one(begin, own_server, connect):
     server = own_server()
     step = begin(
-        invocation("echo $$; sleep 600", timeout_s=0.5),
+        invocation("echo $$; sleep 600", timeout_s=1.5),
         server=server,
         connector=connect(answer_timeout_s=0.5, confirm_timeout_s=6.0),
     )
@@ -231,7 +231,7 @@ async def test_a_stalled_connection_is_confirmed_over_another_one(begin, own_ser
     for pid in stalled:
         freeze(pid)
     try:
-        assert await asyncio.wait_for(step.ending(), 20) == Killed("timed_out")
+        assert await asyncio.wait_for(step.ending(), 60) == Killed("timed_out")
         assert not alive(leader)
     finally:
         for pid in stalled:
@@ -239,13 +239,13 @@ async def test_a_stalled_connection_is_confirmed_over_another_one(begin, own_ser
 
 
 async def test_a_pooled_connection_that_has_stalled_is_replaced(run, own_server, connect):
-    server, patient = own_server(), connect(answer_timeout_s=0.5)
+    server, patient = own_server(), connect(answer_timeout_s=1.5)
     await run(invocation("true"), server=server, connector=patient)
     stalled = server.sessions()
     for pid in stalled:
         freeze(pid)
     try:
-        ending, sink = await asyncio.wait_for(run(invocation("echo again"), server=server, connector=patient), 20)
+        ending, sink = await asyncio.wait_for(run(invocation("echo again"), server=server, connector=patient), 60)
     finally:
         for pid in stalled:
             os.kill(pid, signal.SIGCONT)
@@ -266,21 +266,21 @@ async def test_a_server_that_accepts_and_says_nothing_times_out(run, server, con
 
 
 async def test_cancelling_while_a_target_keeps_us_waiting_takes_no_time(begin, server, connect):
-    connector = connect(connect_timeout_s=6.0)
+    connector = connect(connect_timeout_s=60.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         step = begin(invocation("true"), endpoint=server.endpoint(port=silent.getsockname()[1]), connector=connector)
         accepted, _ = await asyncio.to_thread(silent.accept)
         with accepted:
             step.cancelled.set()
-            assert await asyncio.wait_for(step.ending(), 2) == Killed("cancelled")
+            assert await asyncio.wait_for(step.ending(), 20) == Killed("cancelled")
 
 
 async def test_closing_ends_running_steps_quickly(begin, connect, own_server):
     server, connector = own_server(), connect()
     step = begin(invocation("echo $$; sleep 600"), server=server, connector=connector)
     leader = int(await step.sink.until(b"\n"))
-    await asyncio.wait_for(connector.close(), 5)
-    assert isinstance(await asyncio.wait_for(step.ending(), 5), Unconfirmed)
+    await asyncio.wait_for(connector.close(), 30)
+    assert isinstance(await asyncio.wait_for(step.ending(), 60), Unconfirmed)
     await asyncio.to_thread(eventually, lambda: not alive(leader))
     with pytest.raises(Unreachable):
         await connector.run(server.endpoint(), server.login(), invocation("true"), step.sink, step.cancelled)

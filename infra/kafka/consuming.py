@@ -84,9 +84,10 @@ class Offsets:
 class AssignedConsumer:
     """A place in some partitions. Used by one thread at a time.
 
-    It reads a little ahead and deals the partitions in turn, so that a busy one starves no other. A client that stopped fetching
-    one partition, and only that, for minutes was seen after a broker had stood still: where the brokers hold more and nothing
-    came of it twice in a row, another client goes on from the same places.
+    It reads a little ahead and deals the partitions in turn, so that a busy one starves no other. A broker that has just stood
+    still may answer that there are no brokers; librdkafka then forgets them all, those it was given at first too, and never asks
+    again (confluentinc/librdkafka#5301). So where the brokers hold more and nothing came of it twice in a row, another client
+    goes on from the same places.
     """
 
     def __init__(self, settings: KafkaLogSettings, offsets: Offsets, start: Mapping[Partition, int]) -> None:

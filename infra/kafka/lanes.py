@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from infra.kafka.consuming import Offsets
 from infra.kafka.settings import KafkaLogSettings, lane_consumer
-from schemas.log import LogTruncated, LogUnavailable, OwnershipLost
+from schemas.log import LogError, LogTruncated, LogUnavailable, OwnershipLost
 from schemas.position import Partition
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM
 
@@ -26,7 +26,13 @@ _AHEAD = 1000
 _HELD_BYTES = 67_108_864
 _ASK_S = 1.0
 _CLOSE_S = 10.0
+_LOOKED_AT_EVERY_S, _ANSWERS_BEFORE_LOST = 15.0, 4
+"""How often it is looked whether the group knows us, and how often in a row the brokers must answer others while it does not."""
 _OUTSIDE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+class ClientLost(LogError):
+    """The group's client has lost all brokers for good: only a new process gets another one."""
 
 
 class LanesApart(Exception):
@@ -75,6 +81,7 @@ class Lanes:
         self._astray: set[Partition] = set()
         self._joined = False
         self._membership = b""
+        self._looked_at, self._answers = time.monotonic(), 0
         self._lanes = {name: Lane() for name in _LANES}
         self._consumer = Consumer({**lane_consumer(settings), "error_cb": self._on_error})
 
@@ -97,7 +104,7 @@ class Lanes:
     def fill(self, within_s: float) -> None:
         """Serve the group and fetch what is there; wait for something only when nothing waits here.
 
-        Raises `LanesApart`, and `LogTruncated` when the log ends before the committed position.
+        Raises `LanesApart`, `LogTruncated` when the log ends before the committed position, and `ClientLost`.
         """
         first = self._consumer.poll(0 if self._anything_waits() else within_s)
         if first is not None:
@@ -106,6 +113,19 @@ class Lanes:
             self._bound()
         if not self._placed:
             self._place()
+        if time.monotonic() - self._looked_at > _LOOKED_AT_EVERY_S:
+            self._look_for_lost_client()
+
+    def _look_for_lost_client(self) -> None:
+        """A client that was told of no brokers forgets all it knew, and joins no group again (confluentinc/librdkafka#5301).
+
+        While the brokers are away nothing is counted; a group that balances knows its members all the while.
+        """
+        self._looked_at = time.monotonic()
+        lost = not self._consumer.memberid() and bool(self._offsets.decided_ends([Partition(COMMANDS_PEOPLE, 0)]))
+        self._answers = self._answers + 1 if lost else 0
+        if self._answers >= _ANSWERS_BEFORE_LOST:
+            raise ClientLost("the owner's client has lost all brokers, though they answer: start it anew")
 
     def pick(self, limit: int, size: int) -> list[Message]:
         """Up to `limit` messages of about `size` bytes together, at least one if any waits; people's first."""

@@ -85,9 +85,6 @@ def client(settings: KafkaLogSettings) -> ClientConfig:
         "allow.auto.create.topics": False,
         "socket.timeout.ms": milliseconds(settings.call_s),
         "socket.nagle.disable": True,
-        # A broker that has just come back may name fewer topics and partitions than it has (HAZARDS R17). By default a client
-        # believes that for five minutes, and reads a partition no more for so long.
-        "topic.metadata.refresh.interval.ms": 10_000,
         "retry.backoff.ms": 10,
         "retry.backoff.max.ms": 200,
         "reconnect.backoff.ms": 50,

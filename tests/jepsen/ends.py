@@ -42,7 +42,9 @@ _ASKS_TO_BE_STARTED = (
     # started while no broker answers, as the topics are asked for or a moment later
     r"the brokers do not describe the topics: .*(_TRANSPORT|_TIMED_OUT|_ALL_BROKERS_DOWN|no answer in time)",
     r"executor ended: KafkaConnectionError: Unable to bootstrap from",
-    r".*(connection failed|connection timeout expired|server closed the connection)",  # started while Postgres does not answer
+    # started while Postgres does not answer, or goes
+    r".*(connection failed|connection timeout expired|server closed the connection|terminating connection due to administrator)",
+    r"commands ended: .*the owner's client has lost all brokers",  # confluentinc/librdkafka#5301
     r"api ended: the vault does not answer: (OperationalError|TimeoutError)",  # started as Postgres went, for long
     r"executor ended: .* waits, and the committed position \d+ does not move",  # its consumer is stuck (HAZARDS R22)
 )

@@ -30,7 +30,7 @@ def fleet_servers() -> Iterator[list[FleetServer]]:
 
 @pytest.fixture(scope="package")
 def server(fleet_servers: list[FleetServer]) -> Iterator[Installation]:
-    """An embedded server with the fleet's targets, signed in on the command line; who stops or breaks one has one of their own."""
+    """An embedded server with the fleet's targets, signed in on the command line; who stops or breaks one has their own."""
     with scratch_folder() as folder, embedded(folder) as installation:
         rest = installation.rest()
         Fleet(fleet_servers, folder / "traces").register(rest)

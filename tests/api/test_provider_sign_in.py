@@ -23,6 +23,7 @@ from api.linking import Known, digest_of
 from api.routes import provider_sign_in
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
+from domain.user import decide
 from domain.user import messages as domain
 from infra.oidc.provider import OidcProvider, may_be_asked
 from schemas.vault import SecretUnavailable, VaultError, bound_to_identity
@@ -204,7 +205,7 @@ async def linked_in_clear(house: House, monkeypatch: pytest.MonkeyPatch) -> None
         return [domain.UserCreated("carol", None, "Carol C."), *linked]
 
     with monkeypatch.context() as before:
-        before.setattr(domain, "_sign_in_with_provider", then)
+        before.setattr(decide, "_sign_in_with_provider", then)
         assert (await house.sign_in()).status_code == 200
 
 
@@ -236,7 +237,7 @@ async def test_who_has_two_names_from_before_is_refused_until_one_of_them_is_era
 
     with monkeypatch.context() as before:
         before.setattr(provider_sign_in, "known_as", unknown)
-        before.setattr(domain, "_sign_in_with_provider", then)
+        before.setattr(decide, "_sign_in_with_provider", then)
         assert (await house.sign_in()).status_code == 200
     for _ in range(2):
         refused = await house.sign_in()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -63,7 +64,9 @@ class PlainProducer:
     """An idempotent producer and the thread that serves its delivery reports.
 
     While no broker can be reached nothing new is accepted, so that those who come then hear that nothing was written; only what
-    was under way when the connection went is in doubt.
+    was under way when the connection went is in doubt. A client may lose its brokers for good and not say so
+    (confluentinc/librdkafka#5301): a record that was not acknowledged in time is taken for a sign, and who finds none for as
+    long as a send may take is replaced.
     """
 
     def __init__(self, settings: KafkaLogSettings) -> None:
@@ -74,6 +77,7 @@ class PlainProducer:
         self._reachable.set()
         self._down = False
         self._broken = False
+        self._looking_since: float | None = None
         self._closing = False
         self._producer = self._made()
         self._thread = threading.Thread(target=self._serve, name="kafka-deliveries", daemon=True)
@@ -120,6 +124,8 @@ class PlainProducer:
         return acknowledged
 
     def _delivered(self, acknowledged: Acknowledged, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
+            self._down = True
         self._reports.append((acknowledged, error, message.offset() or 0))
 
     def _on_error(self, error: KafkaError) -> None:
@@ -157,16 +163,20 @@ class PlainProducer:
             self._tell_loop(partial(_resolve, reports))
 
     def _find_broker(self) -> None:
-        if self._broken:
-            _LOG.error("the producer of commands and records broke and is replaced")
+        if self._looking_since is None:
+            self._looking_since = time.monotonic()
+        if self._broken or time.monotonic() - self._looking_since > self._settings.send_s:
+            _LOG.warning(
+                "the producer of commands and records %s and is replaced", "broke" if self._broken else "finds no broker"
+            )
             self._producer.purge()
             self._producer.flush(1)
-            self._producer, self._broken = self._made(), False
+            self._producer, self._broken, self._looking_since = self._made(), False, time.monotonic()
         try:
             self._producer.list_topics(self._settings.topic("outcomes"), timeout=0.5)
         except KafkaException:
             return
-        self._down = False
+        self._down, self._looking_since = False, None
         self._tell_loop(self._reachable.set)
 
     def _tell_loop(self, what: object) -> None:

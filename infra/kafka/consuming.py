@@ -114,7 +114,8 @@ class AssignedConsumer:
         self._begin_inside()
         found = list(self._dealt(limit))
         self._advance()
-        if time.monotonic() - self._looked_at > _LOOKED_AT_EVERY_S:
+        # While the client hands out anything at all, a partition may be waiting for its turn behind others.
+        if not (found or self._count) and time.monotonic() - self._looked_at > _LOOKED_AT_EVERY_S:
             self._look_for_stuck()
         return found
 
@@ -129,8 +130,7 @@ class AssignedConsumer:
 
     def _look_for_stuck(self) -> None:
         """Records of transactions that are not decided yet are not waited for."""
-        idle = [p for p in self._next if p not in self._waiting]
-        ends = self._offsets.decided_ends(idle)
+        ends = self._offsets.decided_ends(list(self._next))
         behind = {p: self._next[p] for p, end in ends.items() if self._next[p] < end}
         if stuck := [p for p, at in behind.items() if self._behind.get(p) == at]:
             _LOG.warning(
@@ -138,8 +138,7 @@ class AssignedConsumer:
             )
             # Closing may take long where a client hangs, and nothing rests on it.
             threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True).start()
-            self._waiting, self._count, behind = {}, 0, {}
-            self._consumer = self._assigned()
+            self._consumer, behind = self._assigned(), {}
         self._behind, self._looked_at = behind, time.monotonic()
 
     def _inside(self, start: Mapping[Partition, int]) -> dict[Partition, int]:

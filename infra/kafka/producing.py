@@ -65,8 +65,8 @@ class PlainProducer:
 
     While no broker can be reached nothing new is accepted, so that those who come then hear that nothing was written; only what
     was under way when the connection went is in doubt. A client may lose its brokers for good and not say so
-    (confluentinc/librdkafka#5301): a record that was not acknowledged in time is taken for a sign, and who finds none for as
-    long as a send may take is replaced.
+    (confluentinc/librdkafka#5301): a record that was not acknowledged in time is taken for a sign, and who finds none for twice
+    as long as a send may take is replaced. By then all that it was given has been told to be in doubt.
     """
 
     def __init__(self, settings: KafkaLogSettings) -> None:
@@ -165,7 +165,7 @@ class PlainProducer:
     def _find_broker(self) -> None:
         if self._looking_since is None:
             self._looking_since = time.monotonic()
-        if self._broken or time.monotonic() - self._looking_since > self._settings.send_s:
+        if self._broken or time.monotonic() - self._looking_since > 2 * self._settings.send_s:
             _LOG.warning(
                 "the producer of commands and records %s and is replaced", "broke" if self._broken else "finds no broker"
             )

@@ -17,11 +17,13 @@ async def in_force(write: Write, answer: Response) -> Response:
     return answer
 
 
-async def judged_by(write: Write, version: int) -> None:
-    """Wait until every request is judged by this version of what was written. A read model that lags for too long changes nothing
-    of what is in the log: then it goes on all the same.
+async def judged_by(write: Write, version: int) -> bool:
+    """Wait until every request is judged by this version of what was written: whether they are. A read model that lags for too
+    long changes nothing of what is in the log.
     """
     try:
         await write.call.services.freshness.versions([(write.stream, version)], ("users", "roles"))
     except Problem as late:
         log.warning("a change of %s is in the log and not in force yet: %s", write.stream, late.code)
+        return False
+    return True

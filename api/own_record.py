@@ -55,18 +55,29 @@ async def record_in_force(call: Call, user: str, command: Any) -> None:
 
 async def end_sessions(write: Write, command: EndSessions, known: Iterable[str]) -> bool:
     """End sessions of a user: whether there was one to end. Which ones is decided in the log, whatever the read model knows; of
-    those that are `known` the session store is told, too, for all who ask it before the read model has come so far.
+    those that are `known` the session store is told, too, for all who ask it before the read model has come so far. Raises
+    `Problem` when one of them may go on for now: it is unknown to the store, and the read model is behind.
     """
     accepted = await recorded(write, command)
-    sessions, user = write.call.given.sessions, name_of(write.stream)
+    everywhere = await _revoked(write, known)
+    if not await judged_by(write, accepted.version) and not everywhere:
+        raise Problem("projection_lag", "it is in the log; a session may go on until the read model of users has come so far")
+    return bool(accepted.event_ids)
+
+
+async def _revoked(write: Write, known: Iterable[str]) -> bool:
+    """Tell the session store that these have ended: whether it knows so of all of them."""
+    sessions, user, everywhere = write.call.given.sessions, name_of(write.stream), True
     try:
         for session_id in known:
-            if await sessions.user_of(session_id) == user:
+            owner = await sessions.user_of(session_id)
+            if owner == user:
                 await sessions.revoke(session_id)
+            everywhere = everywhere and (owner is not None or await sessions.is_revoked(session_id))
     except SessionsUnavailable:
         log.warning("an ended session is known from the log alone: the session store cannot be asked")
-    await judged_by(write, accepted.version)
-    return bool(accepted.event_ids)
+        return False
+    return everywhere
 
 
 async def in_force_once_recorded(write: Write, command: Any) -> None:

@@ -54,6 +54,16 @@ class Offsets:
             self._admin = AdminClient(client(self._settings))
             return {}
 
+    def coordinates(self, group: str) -> bool:
+        """Whether somebody coordinates this consumer group now and answers, asked for once."""
+        admin = self._admin
+        try:
+            admin.describe_consumer_groups([group], request_timeout=_TRY_S)[group].result(2 * _TRY_S)
+        except (KafkaException, TimeoutError):
+            self._admin = AdminClient(client(self._settings))
+            return False
+        return True
+
     def _ask(self, partitions: Sequence[Partition], what: OffsetSpec) -> dict[Partition, int]:
         """Asked again for a while: a broker may not lead yet what the metadata says it leads.
 
@@ -98,6 +108,7 @@ class AssignedConsumer:
         self._waiting: dict[Partition, deque[Message]] = {}
         self._overtaken: set[Partition] = set()
         self._count = 0
+        self._drained = False
         self._behind: dict[Partition, int] = {}
         self._looked_at = time.monotonic()
         self._consumer = self._assigned()
@@ -114,8 +125,8 @@ class AssignedConsumer:
         self._begin_inside()
         found = list(self._dealt(limit))
         self._advance()
-        # While the client hands out anything at all, a partition may be waiting for its turn behind others.
-        if not (found or self._count) and time.monotonic() - self._looked_at > _LOOKED_AT_EVERY_S:
+        # While more waits in the client, a partition may be waiting there for its turn behind others.
+        if self._drained and time.monotonic() - self._looked_at > _LOOKED_AT_EVERY_S:
             self._look_for_stuck()
         return found
 
@@ -130,7 +141,7 @@ class AssignedConsumer:
 
     def _look_for_stuck(self) -> None:
         """Records of transactions that are not decided yet are not waited for."""
-        ends = self._offsets.decided_ends(list(self._next))
+        ends = self._offsets.decided_ends([p for p in self._next if p not in self._waiting])
         behind = {p: self._next[p] for p, end in ends.items() if self._next[p] < end}
         if stuck := [p for p, at in behind.items() if self._behind.get(p) == at]:
             _LOG.warning(
@@ -138,7 +149,8 @@ class AssignedConsumer:
             )
             # Closing may take long where a client hangs, and nothing rests on it.
             threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True).start()
-            self._consumer, behind = self._assigned(), {}
+            self._waiting, self._count, behind = {}, 0, {}
+            self._consumer = self._assigned()
         self._behind, self._looked_at = behind, time.monotonic()
 
     def _inside(self, start: Mapping[Partition, int]) -> dict[Partition, int]:
@@ -161,8 +173,11 @@ class AssignedConsumer:
         """What is there, up to a bound; also while something waits, or a partition fetched later would come last."""
         if not self._count and (first := self._consumer.poll(within_s)) is not None:
             self._accept(first)
-        if self._count < _AHEAD:
-            for message in self._consumer.consume(_AHEAD - self._count, 0):
+        self._drained = False
+        if (room := _AHEAD - self._count) > 0:
+            messages = self._consumer.consume(room, 0)
+            self._drained = len(messages) < room
+            for message in messages:
                 self._accept(message)
 
     def _accept(self, message: Message) -> None:

@@ -27,7 +27,7 @@ _HELD_BYTES = 67_108_864
 _ASK_S = 1.0
 _CLOSE_S = 10.0
 _LOOKED_AT_EVERY_S, _ANSWERS_BEFORE_LOST = 15.0, 4
-"""How often it is looked whether the group knows us, and how often in a row the brokers must answer others while it does not."""
+"""How often it is looked whether the group knows us; how often in a row its coordinator must answer others while it does not."""
 _OUTSIDE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -119,10 +119,10 @@ class Lanes:
     def _look_for_lost_client(self) -> None:
         """A client that was told of no brokers forgets all it knew, and joins no group again (confluentinc/librdkafka#5301).
 
-        While the brokers are away nothing is counted; a group that balances knows its members all the while.
+        While the group's coordinator is away nothing is counted; a group that balances knows its members all the while.
         """
         self._looked_at = time.monotonic()
-        lost = not self._consumer.memberid() and bool(self._offsets.decided_ends([Partition(COMMANDS_PEOPLE, 0)]))
+        lost = not self._consumer.memberid() and self._offsets.coordinates(self._settings.group)
         self._answers = self._answers + 1 if lost else 0
         if self._answers >= _ANSWERS_BEFORE_LOST:
             raise ClientLost("the owner's client has lost all brokers, though they answer: start it anew")

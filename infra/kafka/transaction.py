@@ -15,6 +15,8 @@ from schemas.wire import WireRecord
 
 _LOG = logging.getLogger(__name__)
 _TWICE_WITHIN_S = 60.0
+_CALLS_BEFORE_LOST = 4
+"""For as long as so many calls may take a new producer is given to find its coordinator."""
 
 Produced = Sequence[tuple[Partition, WireRecord]]
 Membership = Callable[[], bytes]
@@ -61,7 +63,7 @@ class Transactions:
         self._doubtful = False
         self._fenced = False
         self._fenced_at: float | None = None
-        self._began = 0.0
+        self._began = self._made_at = 0.0
 
     def ready(self, within_s: float) -> bool:
         """Whether there is a producer for the next transaction, made now if need be."""
@@ -70,7 +72,7 @@ class Transactions:
             self._throw_away()
         if self._producer is None:
             self._producer = Producer({**transactional_producer(self._settings), "error_cb": self._on_error})
-            self._initialised = False
+            self._initialised, self._made_at = False, time.monotonic()
         if not self._initialised:
             self._initialise(self._producer, within_s)
         return self._initialised
@@ -125,11 +127,17 @@ class Transactions:
         except KafkaException as failed:
             error: KafkaError = failed.args[0]
             _LOG.warning("no transactions yet: %s", error)
-            if verdict_of(error) is not Verdict.RETRY:
+            if verdict_of(error) is not Verdict.RETRY or self._has_lost_its_brokers():
                 self._throw_away()
         except SystemError as failed:
             _LOG.warning("no transactions yet: %s", failed)
             self._throw_away()
+
+    def _has_lost_its_brokers(self) -> bool:
+        """A client told of no brokers when it asked first never asks again (confluentinc/librdkafka#5301). While they are
+        away it looks the same, and to make another one does no harm: it has begun nothing.
+        """
+        return time.monotonic() - self._made_at > _CALLS_BEFORE_LOST * self._settings.call_s
 
     def _joined(self, membership: Membership) -> object:
         """The group may have expelled us since the transaction began; then its end is ours to say, and it is: abort."""

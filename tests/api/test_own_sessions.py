@@ -105,6 +105,24 @@ async def stand_still(server: Server) -> None:
     await asyncio.wait([server.follower])
 
 
+async def test_a_session_that_may_go_on_for_now_is_not_told_to_have_ended(tmp_path: Path) -> None:
+    """The session store has lost it, and the read model does not come so far in time."""
+    async with serving(tmp_path, freshness_wait_s=0.3) as server:
+        await made(server)
+        async with acting(server) as other, acting(server):
+            await stand_still(server)
+            lost = other["refresh_token"].partition(".")[0]
+            await server.given.sessions.revoke(lost)
+
+            async def forgot(_: str) -> bool:
+                return False
+
+            server.given.sessions.is_revoked = forgot  # as after FLUSHALL: it knows neither the session nor that it has ended
+            answer = await server.send("DELETE", "/me/sessions")
+            assert (answer.status_code, answer.json()["code"]) == (503, "projection_lag")
+            assert ended_in_the_log(server) == [[lost]]
+
+
 def ended_in_the_log(server: Server) -> list[list[str]]:
     """The sessions that were ended, of everybody, as the log tells of them."""
     partitions = [Partition(EVENT_TOPIC[USER], shard) for shard in range(SHARDS)]

@@ -65,7 +65,7 @@ def furnished(rest: Rest) -> dict[str, list[str]]:
     steps = [{"name": "only", "kind": "command", "run": "true"}]
     rest.write("POST", "/jobs", {"name": "greet", "title": "Greet", "targets": "env=prod", "steps": steps})
     run = rest.write("POST", "/jobs/greet/runs", {}).body["run_id"]
-    eventually(lambda: rest.get(f"/runs/{run}")["finished_at"], within=120)
+    eventually(lambda: rest.get(f"/runs/{run}")["finished_at"] is not None, within=120)
     return {
         "targets": ["web-01", "web-02"],
         "credentials": ["deploy-key"],

@@ -28,12 +28,19 @@ class ServiceUnavailable(ServiceFailed):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on right now, and that this process has not been given before.
+    """A TCP port of 127.0.0.1 that nobody listens on right now, and that this process was not given lately.
 
     The system lends such a port to no outgoing connection: it stays free until a server takes it, also while that server is
-    started again.
+    started again. Raises `ServiceFailed` when none is left.
     """
-    return next(port for port in _PORTS if _is_free(port))
+    for port in itertools.islice(_PORTS, _SPAN):
+        if _is_free(port):
+            return port
+    raise ServiceFailed("no port of 127.0.0.1 is free")
+
+
+_SPAN = 8_000
+"""So many ports are taken in turn."""
 
 
 def _is_free(port: int) -> bool:
@@ -43,13 +50,13 @@ def _is_free(port: int) -> bool:
     return False
 
 
-def _never_lent(span: int = 8_000) -> Iterator[int]:
+def _never_lent() -> Iterator[int]:
     """The ports below those that the system lends to outgoing connections, round and round from anywhere."""
     try:
         lent_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except OSError:
         lent_from = 32_768
-    lowest = max(1_024, lent_from - span)
+    lowest = max(1_024, lent_from - _SPAN)
     ports = range(lowest, max(lent_from, lowest + 1_000))
     start = random.randrange(len(ports))
     return itertools.cycle([*ports[start:], *ports[:start]])

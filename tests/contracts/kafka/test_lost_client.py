@@ -1,13 +1,20 @@
-"""Is it noticed that a client has lost all brokers for good, and nothing else? An owner ends, a sender takes another client."""
+"""Is it noticed that a client has lost its brokers for good, and nothing else?
 
+An owner's group member ends its process; a reader, a sender and a transaction's producer are given another client.
+"""
+
+import asyncio
 import time
+from typing import ClassVar
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from infra.kafka import lanes, producing
+from infra.kafka import consuming, lanes, producing, transaction
+from infra.kafka.consuming import AssignedConsumer, Offsets
 from infra.kafka.lanes import ClientLost, Lanes
 from infra.kafka.producing import PlainProducer
+from infra.kafka.transaction import Transactions
 from schemas.log import ResultUnknown
 from schemas.position import Partition
 from schemas.wire import WireRecord
@@ -30,12 +37,12 @@ class Outside:
 
 
 class Asked:
-    """Brokers that answer others, or not."""
+    """A coordinator that answers others, or not."""
 
     answers = True
 
-    def decided_ends(self, partitions: list[object]) -> dict[object, int]:
-        return dict.fromkeys(partitions, 7) if self.answers else {}
+    def coordinates(self, _: str) -> bool:
+        return self.answers
 
 
 @pytest.fixture
@@ -116,3 +123,122 @@ async def test_a_sender_whose_client_finds_no_broker_for_twice_as_long_as_a_send
     assert await sender.put(lane, [record]) == 42
     assert Sending.made == 2
     await sender.close()
+
+
+class Silent:
+    """A transaction's producer that finds no coordinator; a call of it takes a while."""
+
+    made = 0
+
+    def __init__(self, _):
+        Silent.made += 1
+        self.number = Silent.made
+
+    def init_transactions(self, _):
+        time.sleep(0.01)
+        if self.number == 1:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no coordinator", retriable=True))
+
+    def poll(self, _):
+        return 0
+
+    def purge(self):
+        pass
+
+
+def test_a_transaction_s_producer_that_never_finds_its_coordinator_is_replaced(monkeypatch):
+    monkeypatch.setattr(transaction, "Producer", Silent)
+    monkeypatch.setattr(Silent, "made", 0)
+    transactions = Transactions(kafka_settings("127.0.0.1:1", call_s=0.05))
+    assert not transactions.ready(0)
+    assert not transactions.ready(0)
+    assert Silent.made == 1, "it is asked again for a while"
+    deadline = time.monotonic() + 10
+    while not transactions.ready(0):
+        assert time.monotonic() < deadline
+    assert Silent.made == 2
+
+
+class Busy:
+    """A reader's client that hands out a record of the first partition with each read, and has lost the second one."""
+
+    made: ClassVar[list[object]] = []
+
+    def __init__(self, _):
+        Busy.made.append(self)
+        self._offset = 0
+
+    def assign(self, partitions):
+        self._topic = partitions[0].topic
+        self._offset = next(p.offset for p in partitions if p.partition == 0)
+
+    def poll(self, _):
+        time.sleep(0.005)
+        self._offset += 1
+        return Undecodable(self._topic, self._offset - 1)
+
+    def consume(self, _, __):
+        return []
+
+    def position(self, partitions):
+        return [TopicPartition(p.topic, p.partition, 0) for p in partitions]
+
+    def close(self):
+        pass
+
+
+class Undecodable:
+    """A record of the first partition."""
+
+    def __init__(self, topic, offset):
+        self.topic, self.offset = lambda: topic, lambda: offset
+
+    def error(self):
+        return None
+
+    def partition(self):
+        return 0
+
+    def key(self):
+        return b"k"
+
+    value = key
+
+    def headers(self):
+        return None
+
+
+class Ends:
+    """Brokers that hold more of the second partition than anybody is handed out."""
+
+    def lows(self, partitions):
+        return dict.fromkeys(partitions, 0)
+
+    def ends(self, partitions):
+        return dict.fromkeys(partitions, 10)
+
+    def decided_ends(self, partitions):
+        return {p: 10 if p.shard else 0 for p in partitions}
+
+
+def test_a_partition_that_is_lost_beside_a_busy_one_is_noticed(monkeypatch):
+    monkeypatch.setattr(consuming, "Consumer", Busy)
+    monkeypatch.setattr(consuming, "_LOOKED_AT_EVERY_S", 0.05)
+    monkeypatch.setattr(Busy, "made", [])
+    first, second = Partition("outcomes", 0), Partition("outcomes", 1)
+    reader = AssignedConsumer(kafka_settings("127.0.0.1:1"), Ends(), {first: 0, second: 0})
+    offsets, deadline = [], time.monotonic() + 10
+    while len(Busy.made) < 2:
+        offsets += [record.position.offset for record in reader.read(100, 0.1)]
+        assert time.monotonic() < deadline
+    offsets += [record.position.offset for record in reader.read(100, 0.1)]
+    assert offsets == list(range(len(offsets))), "nothing is handed out twice or left out"
+    reader.close()
+
+
+@pytest.mark.services
+async def test_whether_a_group_is_coordinated_is_told_by_whoever_coordinates_it(log_on_kafka):
+    await log_on_kafka.open()
+    settings = log_on_kafka.settings
+    assert await asyncio.to_thread(Offsets(settings).coordinates, settings.group)
+    assert not await asyncio.to_thread(Offsets(kafka_settings("127.0.0.1:1")).coordinates, settings.group)

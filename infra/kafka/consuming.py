@@ -59,7 +59,9 @@ class Offsets:
         admin = self._admin
         try:
             admin.describe_consumer_groups([group], request_timeout=_TRY_S)[group].result(2 * _TRY_S)
-        except (KafkaException, TimeoutError):
+        except (KafkaException, TimeoutError) as error:
+            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return True  # who coordinates it says so
             self._admin = AdminClient(client(self._settings))
             return False
         return True

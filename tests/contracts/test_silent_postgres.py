@@ -1,6 +1,7 @@
 """Postgres that takes requests and answers nothing: does everybody who asks it give up in time, and come back?"""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -45,19 +46,18 @@ def postgres() -> Iterator[PostgresServer]:
         server.stop()
 
 
-def family(server: PostgresServer) -> list[int]:
-    """The server and its children, each of which serves a connection or works behind the scenes."""
-    return [server.pid, *children_of(server.pid)]
-
-
 def silence(server: PostgresServer) -> None:
-    for pid in family(server):
+    """The server first, which begets no more then; each of its children serves a connection or works behind the scenes."""
+    freeze(server.pid)
+    for pid in children_of(server.pid):
         freeze(pid)
 
 
 def thaw(server: PostgresServer) -> None:
-    for pid in family(server):
-        os.kill(pid, signal.SIGCONT)
+    """A child may end before its turn: the server clears away its dead once it runs."""
+    for pid in [*children_of(server.pid), server.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def one(connection: Connection) -> int:

@@ -8,10 +8,15 @@ from tests.support.eventually import eventually
 
 
 def freeze(pid: int) -> None:
-    """Send SIGSTOP and return when every thread of the process stands. Raises `AssertionError` after 10 s."""
+    """Send SIGSTOP and return when no thread of the process runs any more. Raises `ProcessLookupError` where there is no such
+    process and `AssertionError` when it does not stand in time."""
     os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: all(_state(thread) == "T" for thread in Path(f"/proc/{pid}/task").iterdir()), every=0.002)
+    eventually(lambda: not any(_runs(pid, int(thread)) for thread in os.listdir(f"/proc/{pid}/task")), every=0.002)
 
 
-def _state(thread: Path) -> str:
-    return (thread / "stat").read_text().rpartition(") ")[2][:1]
+def _runs(pid: int, thread: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "TZX"

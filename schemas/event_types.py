@@ -21,6 +21,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         user.UserCreated,
         user.UserLinked,
         user.IdentityLinked,
+        user.IdentityUnlinked,
         user.UserRetitled,
         user.TitleChanged,
         user.RoleGranted,

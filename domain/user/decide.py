@@ -19,6 +19,7 @@ from domain.user.messages import (
     EraseUser,
     Event,
     IdentityLinked,
+    IdentityUnlinked,
     IssueToken,
     PasswordChanged,
     RecordDeniedCommands,
@@ -34,6 +35,7 @@ from domain.user.messages import (
     TitleChanged,
     TokenIssued,
     TokenRevoked,
+    UnlinkIdentity,
     UserCreated,
     UserDisabled,
     UserEnabled,
@@ -64,10 +66,8 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
             raise Conflict("user_erased", f"user {state.name} is erased")
         case ChangeUser():
             return _change(command, state, companion)
-        case RevokeToken(token):
-            if token not in state.tokens:
-                raise Absent("token_not_found", f"user {state.name} has no such token")
-            return [TokenRevoked(token)]
+        case RevokeToken() | UnlinkIdentity():
+            return _taken(command, state)
         case _:
             return _open(command, state)
 
@@ -125,6 +125,19 @@ def _erase(state: UserState, companion: Companion | None) -> Sequence[Event]:
         return []
     _check_one_stays(state, fold(state, [UserErased()]), companion)
     return [UserErased()]
+
+
+def _taken(command: RevokeToken | UnlinkIdentity, state: UserState) -> Sequence[Event]:
+    """What is taken from a user. Who is linked has no password, and so is not the last administrator."""
+    match command:
+        case RevokeToken(token):
+            if token not in state.tokens:
+                raise Absent("token_not_found", f"user {state.name} has no such token")
+            return [TokenRevoked(token)]
+        case UnlinkIdentity():
+            if not state.is_linked:
+                raise Absent("identity_not_found", f"user {state.name} is not an identity provider's")
+            return [IdentityUnlinked()]
 
 
 def _check_one_stays(before: UserState, after: UserState, companion: Companion | None) -> None:

@@ -83,6 +83,11 @@ class SignInWithProvider:
 
 
 @dataclass(frozen=True, slots=True)
+class UnlinkIdentity:
+    """Take from a user the link to an identity provider's, with all that came by it: roles, sessions, API tokens."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSignInFailures:
     """So many wrong passwords were given for this user within a window of time."""
 
@@ -144,6 +149,7 @@ Command = (
     | ChangePassword
     | RecordSignIn
     | SignInWithProvider
+    | UnlinkIdentity
     | RecordSignInFailures
     | RecordDeniedCommands
     | EndSessions
@@ -180,6 +186,13 @@ class IdentityLinked:
 
     identity: str
     secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUnlinked:
+    """The user is no identity provider's any more, and whom that one names is not this user: every role, session and API token
+    has gone with the link.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +302,7 @@ Event = (
     UserCreated
     | UserLinked
     | IdentityLinked
+    | IdentityUnlinked
     | UserRetitled
     | TitleChanged
     | RoleGranted

@@ -1,6 +1,7 @@
 """Which secrets does nothing need any more, and when may they go?
 
-Over, by the log: a rotated or revoked credential's, a replaced password's hash or title, a revoked API token's. They go a minute
+Over, by the log: a rotated or revoked credential's, a replaced password's hash or title, a revoked API token's, an unlinked user's
+identity and API tokens'. They go a minute
 after the event, for whoever looked up the secret's id just before, and not while a read model still names them. A shredded
 credential's and an erased user's go at once.
 

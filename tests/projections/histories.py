@@ -196,6 +196,7 @@ def _change_user(history: History, random: Random) -> None:
                 ),
                 user.RecordSignIn(session, random.choice([None, "vault-2"])),
                 user.SignInWithProvider(name, f"digest-{name}", roles, session, "vault-8", "vault-7"),
+                user.UnlinkIdentity(),
                 user.RecordSignInFailures(3, NOON, NOON),
                 user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON),
                 user.EndSessions(random.choice([None, (session,)]), "sign_out", random.choice([None, session])),

@@ -21,6 +21,7 @@ from api.queries.targets import label_condition
 from domain.access import NO_LIMITS, Limits, selector_of
 from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, job_of
 from domain.name_pattern import matches_pattern
+from domain.user.messages import CommandsDenied
 from projections.tables import events, run_output, run_steps, runs, targets
 
 Column = ColumnElement[Any]
@@ -35,6 +36,10 @@ _run, _those, _other_steps = runs.alias(), runs.alias(), run_steps.alias()
 
 _NAMES = {kind: func.substr(events.c.stream, len(kind) + 2) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)}
 """What an event's stream is called, by the type of thing that it is of."""
+
+
+_NAMES_NOTHING_ELSE = events.c.type != CommandsDenied.__name__
+"""Whether an event of a user is about nothing but users and roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,13 @@ def output_seen(caller: Caller, run: str) -> ColumnElement[bool]:
 def events_seen(caller: Caller) -> list[ColumnElement[bool]]:
     """Which events the caller may see: all with an unlimited `audit.read`, else those of streams that may be read, too."""
     return [] if caller.is_unlimited("audit.read") else [_events_seen(caller, _whole_run)]
+
+
+def history_seen(caller: Caller, kind: str) -> list[ColumnElement[bool]]:
+    """Which events of a thing whose history the caller may read: `CommandsDenied` names what others tried to do something to,
+    which may be beyond the caller's own limits. It is for who may read the whole audit trail.
+    """
+    return [] if kind != USER or caller.is_unlimited("audit.read") else [_NAMES_NOTHING_ELSE]
 
 
 def list_of_events_seen(caller: Caller) -> Seen:
@@ -128,7 +140,7 @@ def _events_of(caller: Caller, kind: str, whole: Whole) -> ColumnElement[bool]:
     if kind == RUN:
         return and_(is_one, *(_any(whole(limits, each, name) for limits in _limits(caller, each)) for each in both))
     of = Columns(**{kind: name}) if kind in (TARGET, JOB, CREDENTIAL) else Columns()
-    return and_(is_one, *(seen(caller, each, of) for each in both))
+    return and_(is_one, *history_seen(caller, kind), *(seen(caller, each, of) for each in both))
 
 
 @lru_cache(_REMEMBERED)

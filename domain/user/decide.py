@@ -45,6 +45,8 @@ from domain.user.state import UserState, digest_before, fold
 
 MAX_SESSIONS, MAX_TOKENS, MAX_ROLES = 20, 50, 20
 """How many sessions (the oldest ends), API tokens and roles (another is refused) a user has at once."""
+MAX_DENIED_NAMED = 10
+"""How many things one event names that denied commands were about; the others it counts."""
 
 
 def decide(command: Command, state: UserState, companion: Companion | None = None) -> Sequence[Event]:
@@ -77,8 +79,10 @@ def _noted(command: RecordSignInFailures | RecordDeniedCommands | EndSessions, s
     match command:
         case RecordSignInFailures(count, since, until):
             return [SignInsFailed(count, since, until)]
-        case RecordDeniedCommands(counts, since, until):
-            return [CommandsDenied(dict(counts), since, until)]
+        case RecordDeniedCommands(counts, since, until, about):
+            named = about[:MAX_DENIED_NAMED]
+            others = sum(counts.values()) - sum(each.count for each in named)
+            return [CommandsDenied(dict(counts), since, until, named, others)]
         case EndSessions(sessions, reason, keeps):
             if keeps is not None and keeps not in state.sessions:
                 raise Absent("session_not_found", f"user {state.name} has no such session")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api.account import is_password_of
-from api.counted import Counted, sign_in_failures
+from api.counted import sign_in_failures
 from api.submit import Rejection
 from tests.api.conftest import job
 from tests.api.server import PASSWORD, serving
@@ -402,7 +402,7 @@ async def test_who_has_no_role_may_still_look_after_the_own_account(server):
 
 
 async def test_a_failed_sign_in_that_comes_while_others_are_told_of_is_told_of_next():
-    told, failures, noon = [], Counted(0.01, sign_in_failures), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    told, failures, noon = [], sign_in_failures(0.01), datetime(2026, 1, 1, 12, tzinfo=UTC)
 
     async def tell(command):
         told.append(command)

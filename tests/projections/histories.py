@@ -198,7 +198,7 @@ def _change_user(history: History, random: Random) -> None:
                 user.SignInWithProvider(name, f"digest-{name}", roles, session, "vault-8", "vault-7"),
                 user.UnlinkIdentity(),
                 user.RecordSignInFailures(3, NOON, NOON),
-                user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON),
+                user.RecordDeniedCommands({"jobs.write": 2}, NOON, NOON, (user.Denials("jobs.write", "job/web", 1),)),
                 user.EndSessions(random.choice([None, (session,)]), "sign_out", random.choice([None, session])),
                 user.IssueToken(token, "CI", "vault-4", random.choice([None, ("runs.start",)]), NOON),
                 user.RevokeToken(token),

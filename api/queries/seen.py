@@ -83,14 +83,14 @@ def list_of_events_seen(caller: Caller) -> Seen:
     """The same for a list."""
     if caller.is_unlimited("audit.read"):
         return Seen(true())
-    at_once = _events_seen(caller, _whole_at_once) if _limits_targets(caller, "audit.read", "runs.read") else None
+    at_once = _events_seen(caller, _whole_at_once) if limits_targets(caller, "audit.read", "runs.read") else None
     return Seen(_events_seen(caller, _whole_run), at_once)
 
 
 def list_of_runs_seen(caller: Caller) -> Seen:
     """What `run_seen` says, for the list of runs."""
     permission, run = "runs.read", runs.c.id
-    if not _limits_targets(caller, permission):
+    if not limits_targets(caller, permission):
         return Seen(run_seen(caller, permission, run))
     at_once = _any(_part_at_once(caller, *each, permission, run) for each in _by_targets(caller, permission))
     return Seen(run_seen(caller, permission, run), at_once)
@@ -112,6 +112,11 @@ def run_seen_whole(caller: Caller, permission: str, run: Column) -> ColumnElemen
     return _any(_whole_run(limits, permission, run) for limits in _limits(caller, permission))
 
 
+def limits_targets(caller: Caller, *permissions: str) -> bool:
+    """Whether the caller has one of the permissions on some targets only."""
+    return any("targets" in limits.on(permission) for permission in permissions for limits in _limits(caller, permission))
+
+
 def _limits(caller: Caller, permission: str) -> Iterable[Limits]:
     """Within which limits the caller has the permission, each once; without any when one role gives it so."""
     return (NO_LIMITS,) if caller.is_unlimited(permission) else dict.fromkeys(g.limits for g in caller.grants(permission))
@@ -124,10 +129,6 @@ def _by_targets(caller: Caller, permission: str) -> Iterable[tuple[str | None, t
         selector = limits.on(permission).get("targets")
         found[selector] = (*found.get(selector, ()), limits)
     return found.items()
-
-
-def _limits_targets(caller: Caller, *permissions: str) -> bool:
-    return any("targets" in limits.on(permission) for permission in permissions for limits in _limits(caller, permission))
 
 
 def _events_seen(caller: Caller, whole: Whole) -> ColumnElement[bool]:

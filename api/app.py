@@ -17,7 +17,8 @@ from api import conditions, contract, problem_details, sight
 from api.awaited import Awaited
 from api.call import Call, Caller, Services
 from api.caller_address import counted_as
-from api.counted import Counted, denied_commands, sign_in_failures
+from api.counted import DeniedWrite, denied_commands, sign_in_failures
+from api.denied import object_of
 from api.edge import Edge
 from api.freshness import Freshness
 from api.identity import caller_of
@@ -49,8 +50,8 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
-    failures = Counted(settings.audit_window_s, sign_in_failures)
-    denied = Counted(settings.audit_window_s, denied_commands)
+    failures = sign_in_failures(settings.audit_window_s)
+    denied = denied_commands(settings.audit_window_s)
     personal = PersonalData(given.vault)
     services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied, personal)
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -103,8 +104,8 @@ async def _answer(route: Route, call: Call) -> Response:
 def _note_denied(route: Route, call: Call, refused: Problem) -> None:
     """A denied write of somebody we know gets into the audit trail."""
     user, permission = call.signed_in.user, refused.permission if isinstance(refused, Denied) else str(route.permission)
-    noted = call.services.denied_commands
-    noted.note(user, permission, call.given.clock.now(), lambda told: record(call, user, told))
+    write, noted = DeniedWrite(permission, object_of(route, call, refused)), call.services.denied_commands
+    noted.note(user, write, call.given.clock.now(), lambda told: record(call, user, told))
 
 
 async def _counted_caller(request: Request, services: Services) -> Caller:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.awaited import Awaited
-from api.counted import Counted
+from api.counted import Counted, DeniedWrite
 from api.freshness import Freshness
 from api.log_check import LogCheck
 from api.metrics import Metrics
@@ -37,8 +37,8 @@ class Services:
     awaited: Awaited
     log_check: LogCheck
     hashing: asyncio.Semaphore
-    sign_in_failures: Counted
-    denied_commands: Counted
+    sign_in_failures: Counted[str]
+    denied_commands: Counted[DeniedWrite]
     personal_data: PersonalData
 
 

@@ -1,42 +1,60 @@
 """How does what happens again and again get into the audit trail? Counted by user, and one event tells of a whole window of time.
 
 Wrong passwords of accounts that exist (who tries the password of a name that nobody has is in the metrics only), and writes that
-were denied, by the permission they would have taken. What was counted since the last event is lost with the process.
+were denied, by the permission they would have taken and by what they were about. What was counted since the last event is lost
+with the process.
 """
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from api.problem_details import Problem
-from domain.user.messages import RecordDeniedCommands, RecordSignInFailures
+from domain.user.decide import MAX_DENIED_NAMED
+from domain.user.messages import Denials, RecordDeniedCommands, RecordSignInFailures
 from schemas.log import LogError
 
 log = logging.getLogger(__name__)
 
+Kind = TypeVar("Kind", bound=Hashable)
 Tell = Callable[[Any], Awaitable[object]]
 
 
+@dataclass(frozen=True, slots=True)
+class DeniedWrite:
+    """A write that would have taken `permission` on `object` (see `Denials`); None for a thing among many."""
+
+    permission: str
+    object: str | None
+
+
 @dataclass(slots=True)
-class _Window:
+class _Window(Generic[Kind]):
     since: datetime
     until: datetime
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[Kind] = field(default_factory=Counter)
 
 
-class Counted:
-    """Counts by user and kind, and hands what `command` makes of a window's counts to `tell` once it is `window_s` old."""
+class Counted(Generic[Kind]):
+    """Counts by user and kind, and hands what `command` makes of a window's counts to `tell` once it is `window_s` old. There are
+    as many kinds in a window as `counted_as` lets there be: it says what one counts as, given what the window holds already.
+    """
 
-    def __init__(self, window_s: float, command: Callable[[Mapping[str, int], datetime, datetime], Any]) -> None:
-        self._window_s, self._command = window_s, command
-        self._windows: dict[str, _Window] = {}
+    def __init__(
+        self,
+        window_s: float,
+        command: Callable[[Mapping[Kind, int], datetime, datetime], Any],
+        counted_as: Callable[[Kind, Mapping[Kind, int]], Kind],
+    ) -> None:
+        self._window_s, self._command, self._counted_as = window_s, command, counted_as
+        self._windows: dict[str, _Window[Kind]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def note(self, user: str, kind: str, now: datetime, tell: Tell) -> None:
+    def note(self, user: str, kind: Kind, now: datetime, tell: Tell) -> None:
         """It happened once. A window that could not be told of goes on into the next."""
         window = self._windows.get(user)
         if window is None:
@@ -44,7 +62,7 @@ class Counted:
             task = asyncio.get_running_loop().create_task(self._tell_later(user, tell))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        window.counts[kind] += 1
+        window.counts[self._counted_as(kind, window.counts)] += 1
         window.until = now
 
     async def _tell_later(self, user: str, tell: Tell) -> None:
@@ -62,11 +80,29 @@ class Counted:
         del self._windows[user]
 
 
-def sign_in_failures(counts: Mapping[str, int], since: datetime, until: datetime) -> RecordSignInFailures:
-    """What tells of wrong passwords."""
+def sign_in_failures(window_s: float) -> Counted[str]:
+    """What counts wrong passwords, all alike."""
+    return Counted(window_s, _failures, lambda kind, held: kind)
+
+
+def denied_commands(window_s: float) -> Counted[DeniedWrite]:
+    """What counts denied writes, by permission and by the first things that they were about."""
+    return Counted(window_s, _denials, _named_or_not)
+
+
+def _failures(counts: Mapping[str, int], since: datetime, until: datetime) -> RecordSignInFailures:
     return RecordSignInFailures(sum(counts.values()), since, until)
 
 
-def denied_commands(counts: Mapping[str, int], since: datetime, until: datetime) -> RecordDeniedCommands:
-    """What tells of denied writes, by permission."""
-    return RecordDeniedCommands(dict(sorted(counts.items())), since, until)
+def _denials(counts: Mapping[DeniedWrite, int], since: datetime, until: datetime) -> RecordDeniedCommands:
+    by_permission = Counter[str]()
+    for write, count in counts.items():
+        by_permission[write.permission] += count
+    about = (Denials(write.permission, write.object, count) for write, count in counts.items() if write.object is not None)
+    return RecordDeniedCommands(dict(sorted(by_permission.items())), since, until, tuple(about))
+
+
+def _named_or_not(write: DeniedWrite, held: Mapping[DeniedWrite, int]) -> DeniedWrite:
+    if write in held or sum(each.object is not None for each in held) < MAX_DENIED_NAMED:
+        return write
+    return replace(write, object=None)

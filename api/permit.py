@@ -13,12 +13,19 @@ from domain.rejection import FieldError
 
 class Denied(Problem):
     """What was asked for takes `permission`, which the caller does not have, or not here. Where what it was asked of may not even
-    be seen, `code` says that it is absent.
+    be seen, `code` says that it is absent. `thing` is what it was asked of, where that is known.
     """
 
-    def __init__(self, permission: str, detail: str, field: str | None = None, code: str = "permission_denied") -> None:
+    def __init__(
+        self,
+        permission: str,
+        detail: str,
+        field: str | None = None,
+        code: str = "permission_denied",
+        thing: Object | None = None,
+    ) -> None:
         super().__init__(code, detail, (FieldError(field, detail),) if field else ())
-        self.permission = permission
+        self.permission, self.thing = permission, thing
 
 
 def can(call: Call, permission: str, thing: Object) -> bool:
@@ -30,13 +37,13 @@ def require(call: Call, permission: str, thing: Object, field: str | None = None
     """Raise `Denied`, naming `field` if it is to blame, unless the caller may do it to this."""
     found = call.signed_in.decide(permission, thing)
     if not found.allowed:
-        raise Denied(permission, why_not(permission, thing, found), field)
+        raise Denied(permission, why_not(permission, thing, found), field, thing=thing)
 
 
 def require_seen(call: Call, permission: str, kind: str, thing: Object, field: str | None = None) -> None:
     """The same; but what the caller may not even read is absent. Raises `Problem`."""
     if not can(call, permission, thing) and not can(call, f"{kind}s.read", thing):
-        raise Denied(permission, "", code=absent(kind).code)
+        raise Denied(permission, "", code=absent(kind).code, thing=thing)
     require(call, permission, thing, field)
 
 

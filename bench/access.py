@@ -28,6 +28,7 @@ from api.queries import roles as roles_query
 from api.queries import runs as runs_query
 from api.queries import targets as targets_query
 from api.queries import users as users_query
+from api.queries.partly_seen import as_seen
 from api.queries.seen import Columns, list_of_runs_seen, seen
 from bench.figures import Line, at_most, percentile
 from domain.access import RunObject, TargetObject, decide
@@ -136,7 +137,7 @@ def _page(order: Order, limit: int = _PAGE) -> Page:
 
 def _runs(connection: Connection, caller: Caller) -> Sequence[Any]:
     page = _page(runs_query.ORDERS["-requested_at"])
-    return runs_query.listed(connection, page, {}, list_of_runs_seen(caller))[0]
+    return as_seen(connection, caller, runs_query.listed(connection, page, {}, list_of_runs_seen(caller))[0])
 
 
 def _targets(connection: Connection, caller: Caller) -> Sequence[Any]:

@@ -7,6 +7,7 @@ from domain.identity import USER, kind_of, name_of
 from domain.user.messages import (
     CommandsDenied,
     IdentityLinked,
+    IdentityUnlinked,
     PasswordChanged,
     RoleGranted,
     RoleRevoked,
@@ -65,6 +66,8 @@ def _changed(row: Row, event: Any, time: str) -> Row:  # noqa: C901 - one flat c
             return {"linked": {"issuer": issuer, "subject": subject}}
         case IdentityLinked(identity, secret):
             return {"linked": {"identity": identity, "secret": secret}}
+        case IdentityUnlinked():
+            return {"linked": None, "roles": [], "sessions": [], "tokens": []}
         case UserRetitled(title):
             return {"title": title, "sealed_title": None}
         case TitleChanged(secret):

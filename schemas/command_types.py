@@ -30,6 +30,7 @@ TABLE: dict[str, CommandType] = {
         CommandType(user.ChangePassword, USER, "people"),
         CommandType(user.RecordSignIn, USER, "people"),
         CommandType(user.SignInWithProvider, USER, "people"),
+        CommandType(user.UnlinkIdentity, USER, "people"),
         CommandType(user.RecordSignInFailures, USER, "people"),
         CommandType(user.EndSessions, USER, "people"),
         CommandType(user.IssueToken, USER, "people"),

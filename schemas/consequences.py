@@ -51,6 +51,7 @@ TABLE: dict[type[Any], Consequences] = {
         ),
         ("identity_linked", "user_not_linked", "user_erased", "user_disabled", _INVALID),
     ),
+    user.UnlinkIdentity: Consequences((user.IdentityUnlinked,), (*_NO_USER, "identity_not_found")),
     user.RecordSignInFailures: Consequences((user.SignInsFailed,), ("user_not_found",)),
     user.EndSessions: Consequences((user.SessionsEnded,), ("user_not_found", "session_not_found")),
     user.IssueToken: Consequences((user.TokenIssued,), (*_NO_USER, "user_disabled", "token_exists", "too_many_tokens", _INVALID)),

@@ -12,7 +12,7 @@ from schemas.event_envelope import EventEnvelope
 from schemas.payload import adapter, field_errors
 from schemas.upcasters import upcast
 
-_CHANGED: dict[type[Any], int] = {user.UserCreated: 2}
+_CHANGED: dict[type[Any], int] = {user.UserCreated: 2, user.CommandsDenied: 2}
 """Events that once had another shape, and their current schema version; `schemas.upcasters` knows the way."""
 
 TABLE: dict[str, tuple[int, type[Any]]] = {
@@ -21,6 +21,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         user.UserCreated,
         user.UserLinked,
         user.IdentityLinked,
+        user.IdentityUnlinked,
         user.UserRetitled,
         user.TitleChanged,
         user.RoleGranted,

@@ -55,6 +55,7 @@ TABLE: dict[str, Kind] = {
     "revision_not_found": Kind(404, "There is no such revision"),
     "run_not_found": Kind(404, "There is no such run"),
     "user_not_found": Kind(404, "There is no such user"),
+    "identity_not_found": Kind(404, "The user is not an identity provider's"),
     "identity_provider_not_set": Kind(404, "No identity provider is set up here"),
     "role_not_found": Kind(404, "There is no such role"),
     "token_not_found": Kind(404, "There is no such API token"),

@@ -12,6 +12,7 @@ import orjson
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 TABLE: Mapping[tuple[str, int], Upcaster] = {
+    ("CommandsDenied", 1): lambda body: {**body, "about": [], "others": sum(body["counts"].values())},
     ("UserCreated", 1): lambda body: {**body, "title": ""},
 }
 

@@ -60,10 +60,10 @@ def row_of(connection: Connection, run: str) -> Mapping[str, Any] | None:
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as everybody sees it: sealed values as a mask, its targets counted by state."""
+    """A run as who sees it all sees it: sealed values as a mask, its targets counted by state, where that is known of all."""
     values = {name: MASK if isinstance(value, Mapping) else value for name, value in row["parameters"].items()}
-    counts = {"total": row["total"], **dict.fromkeys(_COUNTED, 0), **row["counts"]}
-    return {**{name: row[name] for name in _SHOWN}, "parameters": values, "targets": counts}
+    ended = {**dict.fromkeys(_COUNTED, 0), **row["counts"]} if row["counts"] is not None else {}
+    return {**{name: row[name] for name in _SHOWN}, "parameters": values, "targets": {"total": row["total"], **ended}}
 
 
 _COUNTED = ("succeeded", "failed", "skipped", "cancelled", "timed_out", "lost", "unreachable")

@@ -21,6 +21,7 @@ from api.queries.targets import label_condition
 from domain.access import NO_LIMITS, Limits, selector_of
 from domain.identity import CREDENTIAL, JOB, ROLE, RUN, TARGET, USER, job_of
 from domain.name_pattern import matches_pattern
+from domain.user.messages import CommandsDenied
 from projections.tables import events, run_output, run_steps, runs, targets
 
 Column = ColumnElement[Any]
@@ -35,6 +36,10 @@ _run, _those, _other_steps = runs.alias(), runs.alias(), run_steps.alias()
 
 _NAMES = {kind: func.substr(events.c.stream, len(kind) + 2) for kind in (TARGET, JOB, RUN, CREDENTIAL, USER, ROLE)}
 """What an event's stream is called, by the type of thing that it is of."""
+
+
+_NAMES_NOTHING_ELSE = events.c.type != CommandsDenied.__name__
+"""Whether an event of a user is about nothing but users and roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +72,25 @@ def events_seen(caller: Caller) -> list[ColumnElement[bool]]:
     return [] if caller.is_unlimited("audit.read") else [_events_seen(caller, _whole_run)]
 
 
+def history_seen(caller: Caller, kind: str) -> list[ColumnElement[bool]]:
+    """Which events of a thing whose history the caller may read: `CommandsDenied` names what others tried to do something to,
+    which may be beyond the caller's own limits. It is for who may read the whole audit trail.
+    """
+    return [] if kind != USER or caller.is_unlimited("audit.read") else [_NAMES_NOTHING_ELSE]
+
+
 def list_of_events_seen(caller: Caller) -> Seen:
     """The same for a list."""
     if caller.is_unlimited("audit.read"):
         return Seen(true())
-    at_once = _events_seen(caller, _whole_at_once) if _limits_targets(caller, "audit.read", "runs.read") else None
+    at_once = _events_seen(caller, _whole_at_once) if limits_targets(caller, "audit.read", "runs.read") else None
     return Seen(_events_seen(caller, _whole_run), at_once)
 
 
 def list_of_runs_seen(caller: Caller) -> Seen:
     """What `run_seen` says, for the list of runs."""
     permission, run = "runs.read", runs.c.id
-    if not _limits_targets(caller, permission):
+    if not limits_targets(caller, permission):
         return Seen(run_seen(caller, permission, run))
     at_once = _any(_part_at_once(caller, *each, permission, run) for each in _by_targets(caller, permission))
     return Seen(run_seen(caller, permission, run), at_once)
@@ -100,6 +112,11 @@ def run_seen_whole(caller: Caller, permission: str, run: Column) -> ColumnElemen
     return _any(_whole_run(limits, permission, run) for limits in _limits(caller, permission))
 
 
+def limits_targets(caller: Caller, *permissions: str) -> bool:
+    """Whether the caller has one of the permissions on some targets only."""
+    return any("targets" in limits.on(permission) for permission in permissions for limits in _limits(caller, permission))
+
+
 def _limits(caller: Caller, permission: str) -> Iterable[Limits]:
     """Within which limits the caller has the permission, each once; without any when one role gives it so."""
     return (NO_LIMITS,) if caller.is_unlimited(permission) else dict.fromkeys(g.limits for g in caller.grants(permission))
@@ -114,10 +131,6 @@ def _by_targets(caller: Caller, permission: str) -> Iterable[tuple[str | None, t
     return found.items()
 
 
-def _limits_targets(caller: Caller, *permissions: str) -> bool:
-    return any("targets" in limits.on(permission) for permission in permissions for limits in _limits(caller, permission))
-
-
 def _events_seen(caller: Caller, whole: Whole) -> ColumnElement[bool]:
     return or_(*(_events_of(caller, kind, whole) for kind in _NAMES))
 
@@ -128,7 +141,7 @@ def _events_of(caller: Caller, kind: str, whole: Whole) -> ColumnElement[bool]:
     if kind == RUN:
         return and_(is_one, *(_any(whole(limits, each, name) for limits in _limits(caller, each)) for each in both))
     of = Columns(**{kind: name}) if kind in (TARGET, JOB, CREDENTIAL) else Columns()
-    return and_(is_one, *(seen(caller, each, of) for each in both))
+    return and_(is_one, *history_seen(caller, kind), *(seen(caller, each, of) for each in both))
 
 
 @lru_cache(_REMEMBERED)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from api import shapes
 from api.call import Call, list_answer
 from api.queries import audit
+from api.queries.seen import history_seen
 from api.references import found
 from api.routes.names import absent, run_of, slug
 from api.routes.route import PAGED, Route
@@ -25,7 +26,7 @@ def history_of(folder: str, kind: str, permission: str) -> Route:
         exact = {"stream": stream_of(kind, name)}
 
         def asked(connection: Connection) -> tuple[list[dict[str, Any]], str | None] | None:
-            items, cursor = audit.listed(connection, page, exact, [])
+            items, cursor = audit.listed(connection, page, exact, history_seen(call.signed_in, kind))
             return (items, cursor) if items or page.after is not None else None
 
         listed = await found(call, kind, asked, "events")

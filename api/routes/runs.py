@@ -1,6 +1,6 @@
 """What can be done with runs, and what can be seen of them?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from api.live import follow_run
 from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import run_output, runs
+from api.queries.partly_seen import as_seen
 from api.queries.seen import list_of_runs_seen, output_seen, steps_seen
 from api.queries.targets import objects_touched
 from api.references import found
@@ -46,16 +47,15 @@ async def listed(call: Call) -> Response:
         rows, cursor = await call.models.ask(lambda connection: listed_then(connection, page, then, time))
     else:
         rows, cursor = await call.models.ask(lambda connection: runs.listed(connection, page, filters, is_seen))
-    await _complete(call, *rows)
-    return list_answer([runs.shown(row) for row in rows], cursor)
+    return list_answer(await _shown(call, rows), cursor)
 
 
 async def show(call: Call) -> Response:
     """One run; a final one is shown once its steps and output are complete."""
     await must_see(call, RUN, run_of(call))
     row = await (row_then(call, RUN, run_of(call)) if PARAMETER in call.query else _row(call))
-    await _complete(call, row)
-    return versioned(runs.shown(row))
+    [shown] = await _shown(call, [row])
+    return versioned(shown)
 
 
 async def steps(call: Call) -> Response:
@@ -118,11 +118,13 @@ async def _row(call: Call) -> Mapping[str, Any]:
     return row
 
 
-async def _complete(call: Call, *rows: Mapping[str, Any]) -> None:
-    """Wait until the final ones among these runs are complete in every read model that shows parts of them."""
+async def _shown(call: Call, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the caller sees of these runs, once the final ones are complete in every read model that shows parts of them."""
     steps_at, output_at = runs.completeness(rows, call.given.reader.shards)
     await call.services.freshness.reached("run_steps", steps_at)
     await call.services.freshness.reached("run_output", output_at)
+    seen = await call.models.ask(lambda connection: as_seen(connection, call.signed_in, rows))
+    return [runs.shown(row) for row in seen]
 
 
 ROUTES = (

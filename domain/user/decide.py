@@ -19,6 +19,7 @@ from domain.user.messages import (
     EraseUser,
     Event,
     IdentityLinked,
+    IdentityUnlinked,
     IssueToken,
     PasswordChanged,
     RecordDeniedCommands,
@@ -34,6 +35,7 @@ from domain.user.messages import (
     TitleChanged,
     TokenIssued,
     TokenRevoked,
+    UnlinkIdentity,
     UserCreated,
     UserDisabled,
     UserEnabled,
@@ -43,6 +45,8 @@ from domain.user.state import UserState, digest_before, fold
 
 MAX_SESSIONS, MAX_TOKENS, MAX_ROLES = 20, 50, 20
 """How many sessions (the oldest ends), API tokens and roles (another is refused) a user has at once."""
+MAX_DENIED_NAMED = 10
+"""How many things one event names that denied commands were about; the others it counts."""
 
 
 def decide(command: Command, state: UserState, companion: Companion | None = None) -> Sequence[Event]:
@@ -64,10 +68,8 @@ def decide(command: Command, state: UserState, companion: Companion | None = Non
             raise Conflict("user_erased", f"user {state.name} is erased")
         case ChangeUser():
             return _change(command, state, companion)
-        case RevokeToken(token):
-            if token not in state.tokens:
-                raise Absent("token_not_found", f"user {state.name} has no such token")
-            return [TokenRevoked(token)]
+        case RevokeToken() | UnlinkIdentity():
+            return _taken(command, state)
         case _:
             return _open(command, state)
 
@@ -77,8 +79,10 @@ def _noted(command: RecordSignInFailures | RecordDeniedCommands | EndSessions, s
     match command:
         case RecordSignInFailures(count, since, until):
             return [SignInsFailed(count, since, until)]
-        case RecordDeniedCommands(counts, since, until):
-            return [CommandsDenied(dict(counts), since, until)]
+        case RecordDeniedCommands(counts, since, until, about):
+            named = about[:MAX_DENIED_NAMED]
+            others = sum(counts.values()) - sum(each.count for each in named)
+            return [CommandsDenied(dict(counts), since, until, named, others)]
         case EndSessions(sessions, reason, keeps):
             if keeps is not None and keeps not in state.sessions:
                 raise Absent("session_not_found", f"user {state.name} has no such session")
@@ -125,6 +129,19 @@ def _erase(state: UserState, companion: Companion | None) -> Sequence[Event]:
         return []
     _check_one_stays(state, fold(state, [UserErased()]), companion)
     return [UserErased()]
+
+
+def _taken(command: RevokeToken | UnlinkIdentity, state: UserState) -> Sequence[Event]:
+    """What is taken from a user. Who is linked has no password, and so is not the last administrator."""
+    match command:
+        case RevokeToken(token):
+            if token not in state.tokens:
+                raise Absent("token_not_found", f"user {state.name} has no such token")
+            return [TokenRevoked(token)]
+        case UnlinkIdentity():
+            if not state.is_linked:
+                raise Absent("identity_not_found", f"user {state.name} is not an identity provider's")
+            return [IdentityUnlinked()]
 
 
 def _check_one_stays(before: UserState, after: UserState, companion: Companion | None) -> None:

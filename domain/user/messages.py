@@ -83,6 +83,11 @@ class SignInWithProvider:
 
 
 @dataclass(frozen=True, slots=True)
+class UnlinkIdentity:
+    """Take from a user the link to an identity provider's, with all that came by it: roles, sessions, API tokens."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSignInFailures:
     """So many wrong passwords were given for this user within a window of time."""
 
@@ -92,12 +97,26 @@ class RecordSignInFailures:
 
 
 @dataclass(frozen=True, slots=True)
+class Denials:
+    """So many of the denied writes would have taken `permission` on one thing. `object` is what it is called, as its stream is
+    (`target/web-01`), whether there is one or not; its kind alone (`target`) where nothing was named that could be one.
+    """
+
+    permission: str
+    object: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecordDeniedCommands:
-    """So many writes of this user were denied within a window of time, counted by the permission they would have taken."""
+    """So many writes of this user were denied within a window of time, counted by the permission they would have taken, and what
+    the first of them were about.
+    """
 
     counts: Mapping[str, int]
     since: datetime
     until: datetime
+    about: tuple[Denials, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +163,7 @@ Command = (
     | ChangePassword
     | RecordSignIn
     | SignInWithProvider
+    | UnlinkIdentity
     | RecordSignInFailures
     | RecordDeniedCommands
     | EndSessions
@@ -180,6 +200,13 @@ class IdentityLinked:
 
     identity: str
     secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUnlinked:
+    """The user is no identity provider's any more, and whom that one names is not this user: every role, session and API token
+    has gone with the link.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +274,15 @@ class SignInsFailed:
 
 @dataclass(frozen=True, slots=True)
 class CommandsDenied:
-    """So many writes were denied within a window, by the permission that was lacking; one event a window, not one a try."""
+    """So many writes were denied within a window, by the permission that was lacking; one event a window, not one a try. `about`
+    is what the first things were that they were about, `others` how many of all the writes were about none of these.
+    """
 
     counts: Mapping[str, int]
     since: datetime
     until: datetime
+    about: tuple[Denials, ...]
+    others: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +320,7 @@ Event = (
     UserCreated
     | UserLinked
     | IdentityLinked
+    | IdentityUnlinked
     | UserRetitled
     | TitleChanged
     | RoleGranted

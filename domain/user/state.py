@@ -9,6 +9,7 @@ from domain.user.messages import (
     CommandsDenied,
     Event,
     IdentityLinked,
+    IdentityUnlinked,
     PasswordChanged,
     RoleGranted,
     RoleRevoked,
@@ -70,6 +71,8 @@ def _evolve(state: UserState, event: Event) -> UserState:  # noqa: C901 - one fl
             return replace(state, linked=(issuer, subject))
         case IdentityLinked(identity):
             return replace(state, linked=None, identity=identity)
+        case IdentityUnlinked():
+            return replace(state, linked=None, identity=None, roles=(), sessions=(), tokens=())
         case UserRetitled(title):
             return replace(state, title=title, sealed_title=None)
         case TitleChanged(secret):

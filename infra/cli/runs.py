@@ -80,8 +80,12 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
     else:
         counts = ", ".join(f"{count} {state}" for state, count in final["targets"].items() if count and state != "total")
         failure = f" ({final['error']['message']})" if final.get("error") else ""
-        renderer.note(f"run {run} {final['state']}: {counts or 'no targets'}{failure}")
+        renderer.note(f"run {run} {final['state']}: {counts or _how_many(final['targets']['total'])}{failure}")
     return RUN_STATUS.get(final["state"], 1)
+
+
+def _how_many(total: int) -> str:
+    return "no targets" if not total else "1 target" if total == 1 else f"{total} targets"
 
 
 def _show_progress(client: Client, run: str, live: "Live", done: threading.Event) -> None:

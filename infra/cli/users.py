@@ -15,6 +15,7 @@ tokens = typer.Typer(no_args_is_help=True, help="API tokens: for programs that a
 COLUMNS = ["name", "title", "roles", "disabled", "service", "last_sign_in_at", "version"]
 TOKEN_COLUMNS = ["token", "title", "permissions", "issued_at", "expires_at"]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="A role; may be given several times.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 PasswordFile = Annotated[typer.FileText | None, typer.Option(help="Holds the password; - is standard input.")]
 
 
@@ -75,17 +76,26 @@ def disable(name: str, output: Output = "table") -> None:
 
 
 @app.command()
-def erase(
-    name: str,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    output: Output = "table",
-) -> None:
+def erase(name: str, yes: Yes = False, output: Output = "table") -> None:
     """End a user and destroy what says who it was, for good: title, password, API tokens. The name stays taken."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody can be asked here: say --yes", param_hint="--yes")
-        typer.confirm(f"Erase user {name}? It can neither be undone nor enabled again.", abort=True, err=True)
+    _confirmed(yes, f"Erase user {name}? It can neither be undone nor enabled again.")
     write(lambda client: client.send("DELETE", at("users", name, "personal-data")), output)
+
+
+@app.command()
+def unlink(name: str, yes: Yes = False, output: Output = "table") -> None:
+    """Take a user from the identity provider: roles, sessions and API tokens go. The name stays, and is not linked again."""
+    _confirmed(yes, f"Unlink user {name}? It loses all roles and API tokens, and cannot be linked again.")
+    write(lambda client: client.send("DELETE", at("users", name, "identity")), output)
+
+
+def _confirmed(yes: bool, question: str) -> None:
+    """Ask, unless `yes` was said; end without an answer that is a yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody can be asked here: say --yes", param_hint="--yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 @app.command()

@@ -26,6 +26,7 @@ ENDING = (
     "PasswordChanged",
     "TitleChanged",
     "TokenRevoked",
+    "IdentityUnlinked",
     "UserErased",
 )
 """The events after which a secret opens nothing any more."""
@@ -76,6 +77,9 @@ class References:
                 self._replaces(known, "password", time, ident, bound_to_user(name))
             case "IdentityLinked", {"secret": str(ident)}:
                 self._replaces(known, "identity", time, ident, bound_to_identity(name))
+            case "IdentityUnlinked", _:
+                for what in known.in_use.keys() - {"title", "password"}:
+                    self._ends(known, what, time)
             case "TitleChanged", {"secret": str(ident)}:
                 self._replaces(known, "title", time, ident, bound_to_title(name))
             case "TitleChanged", _:

@@ -1,8 +1,8 @@
 """Which secrets does nothing need any more, and when may they go?
 
-Over, by the log: a rotated or revoked credential's, a replaced password's hash or title, a revoked API token's. They go a minute
-after the event, for whoever looked up the secret's id just before, and not while a read model still names them. A shredded
-credential's and an erased user's go at once.
+Over, by the log: a rotated or revoked credential's, a replaced password's hash or title, a revoked API token's, an unlinked
+user's. They go a minute after the event, for whoever looked up the secret's id just before, and not while a read model still
+names them. A shredded credential's and an erased user's go at once.
 
 Named by no event: sealed for a command that was rejected while we crashed, or that is not decided yet. A command can wait in its
 lane for as long as the lane keeps it; only after that, and when the events' index has seen the whole log, such a secret goes. A

@@ -1,14 +1,46 @@
 """A server for every test that asks for one."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from api.app import create_app
+from infra.oidc.provider import OidcProvider
+from tests.api.house import House, rules
 from tests.api.server import Server, serving
+from tests.support.provider import SECRET, Provider, running_provider
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Provider]:
+    with running_provider() as found:
+        yield found
+
+
+@pytest.fixture
+def idp(process: Provider) -> Iterator[Provider]:
+    yield process
+    process.becomes()
+    process.twists()
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path: Path, idp: Provider) -> AsyncIterator[House]:
+    async with serving(tmp_path) as server:
+        provider = OidcProvider(rules(idp), SECRET, lambda: time.monotonic() + found.later_s)
+        transport = httpx2.ASGITransport(app=create_app(replace(server.given, provider=provider)))
+        async with httpx2.AsyncClient(transport=transport, base_url="https://ops.example.org") as http:
+            found = House(server, http, provider, idp)
+            yield found
+        await provider.close()
 
 
 @pytest_asyncio.fixture

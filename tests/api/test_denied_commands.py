@@ -1,8 +1,17 @@
 """Do denied writes get into the audit trail, bounded, and can anybody ask why?"""
 
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from tests.api.conftest import job, made
+from api.counted import DeniedWrite, denied_commands
+from api.denied import KINDS, OTHERS, folder_of
+from api.routes.all import TABLE
+from domain.user.decide import MAX_DENIED_NAMED
+from tests.api.conftest import job, made, target
 from tests.api.limited import ABSENT_TARGET, DENIED, PLANNED, acting_as, somebody, told, two_halves
 from tests.api.server import Server, claimed_and_planned, serving
 from tests.support.eventually import eventually_async
@@ -20,19 +29,133 @@ async def test_denied_writes_are_told_of_once_a_window_with_their_numbers(tmp_pa
             assert told(await server.send("DELETE", "/targets/db-99")) == ABSENT_TARGET
             assert told(await server.get("/users")) == DENIED, "reading is no command"
 
-        async def events() -> list[dict]:
-            found = (await server.get("/audit/events?stream=user/alice&type=CommandsDenied")).json()["items"]
-            assert sum(sum(event["payload"]["counts"].values()) for event in found) == 6
-            return found
-
-        found = await eventually_async(events)
-        counts = {}
-        for event in found:
-            assert event["actor"] == {"kind": "user", "name": "alice"}
-            for permission, count in event["payload"]["counts"].items():
-                counts[permission] = counts.get(permission, 0) + count
-        assert len(found) < 6
+        found = await denials(server, 6)
+        assert all(event["actor"] == {"kind": "user", "name": "alice"} for event in found) and len(found) < 6
+        counts, about, _ = summed(found)
         assert counts == {"credentials.use": 3, "jobs.write": 2, "targets.write": 1}, "what is hidden is denied"
+        assert about == {
+            ("credentials.use", "credential/deploy-key"): 3,
+            ("jobs.write", "job"): 2,
+            ("targets.write", "target/db-01"): 1,
+        }
+
+
+async def denials(server: Server, number: int, user: str = "alice") -> list[dict[str, Any]]:
+    """The events that tell of a user's denied commands, once they tell of so many."""
+
+    async def events() -> list[dict[str, Any]]:
+        found = (await server.get(f"/audit/events?stream=user/{user}&type=CommandsDenied")).json()["items"]
+        assert sum(sum(event["payload"]["counts"].values()) for event in found) == number
+        return found
+
+    return await eventually_async(events)
+
+
+def summed(found: list[dict[str, Any]]) -> tuple[Counter[str], Counter[tuple[str, str]], int]:
+    """What events of denied commands tell: by permission, by what they were about, and how many were about something else."""
+    counts, about, others = Counter[str](), Counter[tuple[str, str]](), 0
+    for payload in (event["payload"] for event in found):
+        counts.update(payload["counts"])
+        about.update({(each["permission"], each["object"]): each["count"] for each in payload["about"]})
+        others += payload["others"]
+        assert sum(payload["counts"].values()) == sum(each["count"] for each in payload["about"]) + payload["others"]
+    return counts, about, others
+
+
+async def test_what_denied_commands_were_about_is_named_as_far_as_it_could_be_a_name(tmp_path: Path):
+    run = f"web-all.{uuid4()}"
+    async with serving(tmp_path, audit_window_s=0.5) as server:
+        alice = await somebody(server, "alice", "viewer")
+        tried = [
+            ("PATCH", "/targets/web-01", "targets.write", "target/web-01"),
+            ("DELETE", "/targets/Canary%20Text", "targets.write", "target"),
+            ("POST", "/targets", "targets.write", "target"),
+            ("POST", "/jobs/web-all/runs", "runs.start", "job/web-all"),
+            ("POST", f"/runs/{run}/cancel", "runs.cancel", f"run/{run}"),
+            ("POST", "/runs/canary-text/cancel", "runs.cancel", "run"),
+            ("DELETE", "/users/bob/tokens/canary-text", "users.write", "user/bob"),
+            ("PUT", "/credentials/web-key/secret", "credentials.write", "credential/web-key"),
+            ("DELETE", "/signing-keys/canary-text", "signing_keys.write", "key/installation"),
+        ]
+        with acting_as(server, alice):
+            for method, path, *_ in tried:
+                answer = await server.send(method, path, {"canary": "text"} if method == "PUT" else None)
+                assert answer.status_code == 403, (path, answer.text)
+        counts, about, others = summed(await denials(server, len(tried)))
+        wanted = Counter((permission, thing) for *_, permission, thing in tried)
+        assert (about, others) == (wanted, 0) and sum(counts.values()) == len(tried)
+        assert "anary" not in str(await denials(server, len(tried)))
+
+
+async def test_what_a_new_thing_is_to_be_called_is_named_once_it_could_be_its_name(tmp_path: Path):
+    async with serving(tmp_path, audit_window_s=0.5) as server:
+        with acting_as(server, await two_halves(server)):
+            assert told(await server.post("/jobs", job("db-new"))) == (*DENIED, "name")
+            assert told(await server.post("/targets", target("db-02", labels={"env": "prod"}))) == (*DENIED, "labels")
+            assert told(await server.post("/targets", target("web-02", labels={"env": "staging"})))[:2] == DENIED
+        _, about, _ = summed(await denials(server, 3))
+        assert about == {
+            ("jobs.write", "job/db-new"): 1,
+            ("targets.write", "target/db-02"): 1,
+            ("credentials.use", "credential/deploy-key"): 1,
+        }
+
+
+async def test_of_many_things_a_window_the_first_are_named_and_the_others_counted(tmp_path: Path):
+    async with serving(tmp_path, audit_window_s=1.0) as server:
+        alice = await somebody(server, "alice", "viewer")
+        with acting_as(server, alice):
+            for number in range(MAX_DENIED_NAMED + 3):
+                for _ in range(2):
+                    assert told(await server.send("DELETE", f"/targets/t-{number}")) == DENIED
+        found = await denials(server, 2 * (MAX_DENIED_NAMED + 3))
+        assert all(len(event["payload"]["about"]) <= MAX_DENIED_NAMED for event in found)
+        counts, about, others = summed(found)
+        assert counts == {"targets.write": 2 * (MAX_DENIED_NAMED + 3)} and sum(about.values()) + others == sum(counts.values())
+        assert about["targets.write", "target/t-0"] == 2
+
+
+async def test_a_thing_too_many_is_counted_without_its_name_and_one_that_is_named_goes_on_to_be():
+    told_of = list[Any]()
+    noted, noon = denied_commands(0.01), datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    async def tell(command: Any) -> None:
+        told_of.append(command)
+
+    for number in (*range(MAX_DENIED_NAMED + 2), 0, 0, MAX_DENIED_NAMED):
+        noted.note("alice", DeniedWrite("targets.write", f"target/t-{number}"), noon, tell)
+    await eventually_async(lambda: asyncio.sleep(0, bool(told_of)))
+    (command,) = told_of
+    assert command.counts == {"targets.write": MAX_DENIED_NAMED + 5}
+    assert [(each.object, each.count) for each in command.about] == [
+        ("target/t-0", 3),
+        *((f"target/t-{number}", 1) for number in range(1, MAX_DENIED_NAMED)),
+    ]
+
+
+async def test_what_denied_commands_were_about_is_told_to_who_may_read_the_whole_audit_trail_alone(tmp_path: Path):
+    """A role limited to one half would learn of the other by what somebody else tried there."""
+    async with serving(tmp_path, audit_window_s=0.5) as server:
+        await two_halves(server)
+        await made(server, "/roles", {"name": "front-desk", "permissions": ["users.read", "users.write"]})
+        desk = await somebody(server, "desk", "front-desk", "web-op")
+        eve = await somebody(server, "eve", "viewer")
+        with acting_as(server, eve):
+            assert told(await server.send("DELETE", "/targets/db-01")) == DENIED
+        (event,) = await denials(server, 1, "eve")
+        assert event["id"] in [each["id"] for each in (await server.get("/users/eve/history")).json()["items"]]
+        with acting_as(server, desk):
+            for path in ("/users/eve/history", "/audit/events?stream=user/eve", "/audit/events?q=db-01", "/audit/export"):
+                answer = await server.get(path)
+                assert answer.status_code == 200 and "db-01" not in answer.text, path
+            assert "UserCreated" in (await server.get("/users/eve/history")).text
+            assert told(await server.get(f"/audit/events/{event['id']}")) == (404, "event_not_found")
+
+
+def test_what_a_write_is_about_is_known_of_every_route():
+    """What is none of these is about the own account."""
+    of_own = {folder_of(route) for route in TABLE if route.method != "GET" and route.permission} - set(KINDS) - set(OTHERS)
+    assert of_own == {"me", "auth"}
 
 
 async def why(server: Server, user: str, permission: str, thing: str = "") -> tuple[bool, str]:

@@ -181,6 +181,42 @@ async def test_of_a_run_only_the_targets_within_the_limit_are_shown(server: Serv
         assert "db-01" not in (await server.get("/audit/events?limit=1000")).text
 
 
+async def test_of_a_run_that_is_partly_seen_neither_the_number_nor_the_ends_of_the_others_are_told(server: Server):
+    alice = await two_halves(server)
+    both, web = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(2)]
+    for run, planned in ((both, PLANNED), (web, PLANNED[1:])):
+        await claimed_and_planned(server, run, planned)
+        names = [target.name for target in planned]
+        await reported(server, run, *(StepStart("only", name, 1) for name in names))
+        await reported(server, run, *(StepEnd("only", name, 1, "failed", 1, None, 0) for name in names))
+    fresh = {"Ops-Min-Version": f"run/{both}@8,run/{web}@6"}
+    assert (await server.get(f"/runs/{both}", headers=fresh)).json()["targets"]["failed"] == 2
+    with acting_as(server, alice):
+        for query in ("", "?as_of=2999-01-01T00:00:00Z"):
+            one = {run: (await server.get(f"/runs/{run}{query}")).json() for run in (both, web)}
+            listed = {item["id"]: item for item in (await server.get(f"/runs{query}")).json()["items"]}
+            assert one == listed
+            assert one[both]["targets"] == {"total": 1}
+            assert (one[web]["targets"]["total"], one[web]["targets"]["failed"]) == (1, 1), "all of it is within the limit"
+
+
+async def test_a_run_names_of_those_it_waits_for_only_what_the_caller_sees(server: Server):
+    alice = await two_halves(server)
+    await made(server, "/jobs", job("web-turns", targets="env", concurrency="queue"))
+    first, second, third = [(await made(server, "/jobs/web-turns/runs", {}))["run_id"] for _ in range(3)]
+    await claimed_and_planned(server, first, PLANNED[1:])
+    await claimed_and_planned(server, second, PLANNED[:1])
+    with acting_as(server, alice):
+        last = (await made(server, "/jobs/web-turns/runs", {}))["run_id"]
+    fresh = {"Ops-Min-Version": f"run/{first}@3,run/{second}@3,run/{last}@1"}
+    assert (await server.get(f"/runs/{last}/steps", headers=fresh)).status_code == 200
+    with acting_as(server, alice):
+        assert (await server.get(f"/runs/{last}")).json()["waits_for"] == [first]
+        assert [item["waits_for"] for item in (await server.get("/runs")).json()["items"] if item["id"] == last] == [[first]]
+        assert (await server.get(f"/runs/{last}?as_of=1")).json()["waits_for"] == [first]
+    assert (await server.get(f"/runs/{last}")).json()["waits_for"] == [first, second, third]
+
+
 async def test_a_run_is_seen_once_it_touches_a_target_within_the_limit_and_at_once_by_who_asked_for_it(server: Server):
     alice = await two_halves(server)
     prod, both, web = [(await made(server, "/jobs/web-all/runs", {}))["run_id"] for _ in range(3)]

@@ -3,92 +3,25 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-import pytest_asyncio
 
 from api.api_tokens import CONFIRMED_S
 from api.app import create_app
-from api.identity_provider import ProviderRules
 from api.kept_keys import load_keys
-from api.linking import Known, digest_of
-from api.routes import provider_sign_in
+from api.linking import digest_of
 from api.routes.provider_sign_in import COOKIE
 from api.sign_in_flow import GRANT_S, SESSION_S, challenge_of
-from domain.user import decide
-from domain.user import messages as domain
 from infra.oidc.provider import OidcProvider, may_be_asked
 from schemas.vault import SecretUnavailable, VaultError, bound_to_identity
-from tests.api.server import Server, serving
-from tests.support.provider import CLIENT, SECRET, Provider, running_provider
-
-ROLES = {"ops": ("operator",), "leads": ("operator", "author"), "root": ("administrator",)}
-CALLBACK = "https://ops.example.org/api/v1/auth/oidc/callback"
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Provider]:
-    with running_provider() as found:
-        yield found
-
-
-@pytest.fixture
-def idp(process: Provider) -> Iterator[Provider]:
-    yield process
-    process.becomes()
-    process.twists()
-
-
-@dataclass
-class House:
-    server: Server
-    http: httpx2.AsyncClient
-    provider: OidcProvider
-    idp: Provider
-    later_s: float = 0.0
-    """How far the time is ahead by which the provider's keys grow old."""
-
-    async def begun(self, query: str = "") -> str:
-        """Where the browser is sent by us; it has our cookie then."""
-        answer = await self.http.get(f"/api/v1/auth/oidc/start{query}")
-        assert answer.status_code == 302, answer.text
-        return answer.headers["location"]
-
-    async def back(self, query: str = "") -> str:
-        """Path and query of our own that the provider sends the browser back to."""
-        where = self.idp.signs_in(await self.begun(query))
-        assert where.startswith(CALLBACK)
-        return where.removeprefix("https://ops.example.org")
-
-    async def sign_in(self) -> httpx2.Response:
-        return await self.http.get(await self.back())
-
-    async def me(self, token: str) -> Any:
-        return (await self.http.get("/api/v1/me", headers={"Authorization": f"Bearer {token}"})).json()
-
-
-def rules(idp: Provider, **other: Any) -> ProviderRules:
-    said = {"issuer": idp.url, "client_id": CLIENT, "redirect_uri": CALLBACK, "scope": "openid profile"}
-    return ProviderRules(**{**said, "name_claim": "preferred_username", "groups_claim": "groups", "roles": ROLES, **other})
-
-
-@pytest_asyncio.fixture
-async def house(tmp_path: Path, idp: Provider) -> AsyncIterator[House]:
-    async with serving(tmp_path) as server:
-        provider = OidcProvider(rules(idp), SECRET, lambda: time.monotonic() + found.later_s)
-        transport = httpx2.ASGITransport(app=create_app(replace(server.given, provider=provider)))
-        async with httpx2.AsyncClient(transport=transport, base_url="https://ops.example.org") as http:
-            found = House(server, http, provider, idp)
-            yield found
-        await provider.close()
+from tests.api.house import House, linked_in_clear, rules, second_name
+from tests.api.server import Server
+from tests.support.provider import CLIENT, SECRET, running_provider
 
 
 async def test_who_signs_in_first_becomes_a_user_with_the_roles_of_their_groups(house: House):
@@ -197,18 +130,6 @@ async def test_a_disabled_user_does_not_sign_in_and_nobody_gets_a_password_for_t
     assert (await house.sign_in()).json()["code"] == "identity_refused"
 
 
-async def linked_in_clear(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Carol signs in as it was when events named the subject in clear."""
-
-    def then(command: Any, state: Any, companion: Any) -> list[Any]:
-        linked = [domain.UserLinked(house.idp.url, "c-1"), domain.RoleGranted("operator"), domain.SignedIn(command.session)]
-        return [domain.UserCreated("carol", None, "Carol C."), *linked]
-
-    with monkeypatch.context() as before:
-        before.setattr(decide, "_sign_in_with_provider", then)
-        assert (await house.sign_in()).status_code == 200
-
-
 async def test_who_was_linked_in_clear_is_the_same_user_and_linked_by_a_digest_from_the_next_sign_in_on(
     house: House, monkeypatch: pytest.MonkeyPatch
 ):
@@ -227,18 +148,7 @@ async def test_who_has_two_names_from_before_is_refused_until_one_of_them_is_era
     house: House, monkeypatch: pytest.MonkeyPatch
 ):
     await house.sign_in()
-
-    async def unknown(call: Any, issuer: str, who: Any) -> Known:
-        return Known("caroline", digest_of(call.given.keys.identities, issuer, who.subject), False)
-
-    def then(command: Any, state: Any, companion: Any) -> list[Any]:
-        linked = [domain.IdentityLinked(command.identity, None), domain.RoleGranted("operator"), domain.SignedIn(command.session)]
-        return [domain.UserCreated("caroline", None), *linked]
-
-    with monkeypatch.context() as before:
-        before.setattr(provider_sign_in, "known_as", unknown)
-        before.setattr(decide, "_sign_in_with_provider", then)
-        assert (await house.sign_in()).status_code == 200
+    await second_name(house, monkeypatch)
     for _ in range(2):
         refused = await house.sign_in()
         assert (refused.status_code, refused.json()["code"]) == (403, "identity_refused")

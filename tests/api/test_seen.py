@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, create_engine, insert, make_url, sele
 from api import paging
 from api.call import Caller
 from api.paging import Page, Seen
-from api.queries import audit, runs
+from api.queries import audit, partly_seen, runs
+from api.queries.partly_seen import as_seen
 from api.queries.seen import list_of_events_seen, list_of_runs_seen
 from domain.access import Grant, Limits
 from domain.identity import job_of
@@ -88,6 +89,13 @@ class World:
         planned = bool(self.targets[run]) and run not in self.missing
         return limits.targets is None or (planned and all(map(self._within(limits), self.targets[run])))
 
+    def part(self, limits: tuple[Limits, ...], run: str) -> int:
+        """On how many of its targets the run is seen; a limit on none hides none, nor what the read model does not have yet."""
+        here = [each for each in limits if each.jobs is None or matches_pattern(each.jobs, job_of(run))]
+        if all(each.targets is None for each in limits):
+            return len(self.targets[run])
+        return sum(any(each.targets is None or self._within(each)(name) for each in here) for name in self.stepped(run))
+
     def _within(self, limits: Limits):
         selector = parse_selector(limits.targets or "")
         return lambda name: matches(selector, name, self.labels[name])
@@ -152,6 +160,28 @@ def test_each_list_holds_exactly_what_the_rule_allows_in_any_order_and_page_size
                 streams = paged(order, partial(_some_events, connection, who))
                 whole = {f"run/{run}" for run in world.targets if any(world.sees_whole(each, run) for each in limits)}
                 assert {each for each in streams if each.startswith("run/")} == whole, name
+
+
+@pytest.mark.parametrize("at_once", [7, 500])
+def test_of_a_run_that_is_partly_seen_only_what_is_seen_is_counted_and_only_runs_that_are_seen_are_waited_for(
+    engine, monkeypatch, at_once
+):
+    monkeypatch.setattr(partly_seen, "_AT_ONCE", at_once)
+    world, dice = World(5), Random(5)
+    with engine.begin() as connection:
+        world.fill(connection)
+        rows = [dict(row) for row in connection.execute(select(tables.runs)).mappings()]
+        rows = [{**row, "waits_for": dice.sample(sorted(world.targets), dice.choice((0, 2, 5)))} for row in rows]
+        for name, limits in LIMITS.items():
+            seen = [row for row in rows if any(world.sees(each, row["id"]) for each in limits)]
+            for row, shown in zip(seen, as_seen(connection, caller(limits), seen), strict=True):
+                expected = world.part(limits, row["id"])
+                whole = expected == len(world.targets[row["id"]])
+                assert (shown["total"], shown["counts"]) == (expected, row["counts"] if whole else None), (name, row["id"])
+                known = [run for run in row["waits_for"] if any(world.sees(each, run) for each in limits)]
+                hides = any(each.targets is not None for each in limits)
+                assert shown["waits_for"] == (known if hides else row["waits_for"]), (name, row["id"])
+                assert {**shown, "total": 0, "counts": 0, "waits_for": 0} == {**row, "total": 0, "counts": 0, "waits_for": 0}
 
 
 def _some_runs(connection: Connection, who: Caller, page: Page) -> tuple[list[str], str | None]:

@@ -31,6 +31,8 @@ from domain.user.messages import (
     IssueToken,
     RecordSignIn,
     RevokeToken,
+    SignInWithProvider,
+    UnlinkIdentity,
 )
 from domain.user.state import UserState
 from schemas.event_types import TABLE as EVENTS
@@ -152,6 +154,44 @@ class UserMachine(Aggregate):
         assert not (self.state.disabled and self.state.sessions)
 
 
+class LinkedUserMachine(Aggregate):
+    """Somebody whom an identity provider names, unlinked and given a password."""
+
+    stream = "user/carol"
+
+    @rule(identity=st.sampled_from(("c-1", "c-2")), roles=st.sampled_from(((), ("viewer",), ("viewer", "administrator"))))
+    def sign_in_with_provider(self, identity, roles):
+        was, new = self.state, not self.events
+        told = self.told(SignInWithProvider("carol", identity, roles, f"s{len(self.events)}", "who", "title"))
+        assert told is (bool(roles) if new else was.identity == identity and not was.disabled)
+        assert not told or (set(self.state.roles), self.state.identity) == (set(roles), identity)
+
+    @rule()
+    def unlink(self):
+        was = self.state
+        assert self.told(UnlinkIdentity()) is was.is_linked
+        if was.is_linked:
+            assert self.state == UserState("carol", was.title, disabled=was.disabled, sealed_title=was.sealed_title)
+
+    @rule(disabled=st.booleans(), roles=st.none() | st.just(("viewer",)))
+    def change(self, disabled, roles):
+        fits = roles is None or not self.state.is_linked or set(self.state.roles) == set(roles)
+        assert self.told(ChangeUser(disabled=disabled, roles=roles)) is (bool(self.events) and fits)
+
+    @rule()
+    def give_a_password(self):
+        assert self.told(ChangePassword("pw")) is (bool(self.events) and not self.state.is_linked)
+
+    @rule(token=st.sampled_from(("t1", "t2")))
+    def issue(self, token):
+        self.told(IssueToken(token, "", "h", None, NOON))
+
+    @invariant()
+    def who_is_linked_has_no_password_and_is_linked_once(self):
+        assert not (self.state.is_linked and self.state.password)
+        assert self.happened("IdentityLinked") <= 1
+
+
 class CredentialMachine(Aggregate):
     stream = "credential/c"
 
@@ -269,7 +309,7 @@ class JobMachine(Aggregate):
             assert type(self.events[-1]).__name__ == "JobArchived" and self.happened("JobArchived") == 1
 
 
-TestUser, TestCredential = UserMachine.TestCase, CredentialMachine.TestCase
+TestUser, TestLinkedUser, TestCredential = UserMachine.TestCase, LinkedUserMachine.TestCase, CredentialMachine.TestCase
 TestTarget, TestJob = TargetMachine.TestCase, JobMachine.TestCase
-for _case in (TestUser, TestCredential, TestTarget, TestJob):
+for _case in (TestUser, TestLinkedUser, TestCredential, TestTarget, TestJob):
     _case.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)

@@ -13,11 +13,12 @@ from domain.role import (
     RoleDefined,
     RoleRemoved,
 )
-from domain.user.decide import MAX_ROLES
+from domain.user.decide import MAX_DENIED_NAMED, MAX_ROLES
 from domain.user.messages import (
     ChangeUser,
     CommandsDenied,
     CreateUser,
+    Denials,
     RecordDeniedCommands,
     RoleGranted,
     RoleRevoked,
@@ -137,5 +138,15 @@ def test_a_user_has_a_bounded_number_of_roles():
 
 def test_denied_commands_are_recorded_by_the_window():
     counts = {"jobs.write": 3, "targets.write": 1}
-    given(BOB, MADE).when(RecordDeniedCommands(counts, NOON, NOON)).then([CommandsDenied(counts, NOON, NOON)])
+    given(BOB, MADE).when(RecordDeniedCommands(counts, NOON, NOON)).then([CommandsDenied(counts, NOON, NOON, (), 4)])
+    about = Denials("jobs.write", "job/web-deploy", 2), Denials("targets.write", "target", 1)
+    told = CommandsDenied(counts, NOON, NOON, about, 1)
+    given(BOB, MADE).when(RecordDeniedCommands(counts, NOON, NOON, about)).then([told])
     given(BOB, []).when(RecordDeniedCommands(counts, NOON, NOON)).then_rejected("user_not_found")
+
+
+def test_of_very_many_things_that_denied_commands_were_about_the_first_are_named_and_the_others_counted():
+    about = tuple(Denials("jobs.write", f"job/j-{n}", 2) for n in range(MAX_DENIED_NAMED + 3))
+    counts = {"jobs.write": 2 * len(about)}
+    told = CommandsDenied(counts, NOON, NOON, about[:MAX_DENIED_NAMED], 6)
+    given(BOB, MADE).when(RecordDeniedCommands(counts, NOON, NOON, about)).then([told])

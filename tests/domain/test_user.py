@@ -15,6 +15,7 @@ from domain.user.messages import (
     EndSessions,
     EraseUser,
     IdentityLinked,
+    IdentityUnlinked,
     IssueToken,
     PasswordChanged,
     RecordSignIn,
@@ -29,6 +30,7 @@ from domain.user.messages import (
     TitleChanged,
     TokenIssued,
     TokenRevoked,
+    UnlinkIdentity,
     UserCreated,
     UserDisabled,
     UserEnabled,
@@ -154,6 +156,7 @@ def test_erasing_again_changes_nothing():
         ISSUE,
         RevokeToken("t1"),
         SignInWithProvider("bob", "b-digest", ("viewer",), "s2"),
+        UnlinkIdentity(),
     ],
     ids=lambda command: type(command).__name__,
 )
@@ -290,6 +293,7 @@ def test_a_user_has_a_bounded_number_of_tokens():
         EndSessions(None, "sign_out"),
         ISSUE,
         RevokeToken("t1"),
+        UnlinkIdentity(),
         EraseUser(),
     ],
     ids=lambda command: type(command).__name__,
@@ -395,3 +399,57 @@ def test_a_linked_administrator_is_not_the_last_one_who_may_act():
 
 def test_what_a_provider_says_is_checked_like_anything_else():
     given(CAROL, []).when(by_provider(roles=("root",))).then_rejected("validation_failed", "roles.0")
+
+
+USED = [*LINKED, SignedIn("s1"), ISSUED]
+
+
+@pytest.mark.parametrize(
+    "history", [USED, [*LINKED_BEFORE, SignedIn("s1"), ISSUED]], ids=["by a digest", "in clear, from before"]
+)
+def test_with_the_link_every_role_session_and_api_token_goes_and_the_title_stays(history):
+    before = folded(CAROL, history)
+    assert before.roles and before.sessions and before.tokens
+    after = folded(CAROL, given(CAROL, history).when(UnlinkIdentity()).then([IdentityUnlinked()]))
+    assert after == UserState("carol", before.title, sealed_title=before.sealed_title)
+
+
+UNLINKED = [*USED, IdentityUnlinked()]
+
+
+def test_who_has_no_link_has_none_to_lose():
+    given(CAROL, UNLINKED).when(UnlinkIdentity()).then_rejected("identity_not_found")
+    given(BOB, BORN).when(UnlinkIdentity()).then_rejected("identity_not_found")
+
+
+def test_whom_the_provider_named_does_not_come_back_under_a_name_that_was_unlinked():
+    given(CAROL, UNLINKED).when(by_provider("s2")).then_rejected("user_not_linked")
+    clear = [*LINKED_BEFORE, IdentityUnlinked()]
+    given(CAROL, clear).when(by_provider("s2", before=digest_before(ISSUER, "c"))).then_rejected("user_not_linked")
+
+
+def test_of_two_names_one_is_unlinked_and_its_owner_goes_on_under_the_other():
+    listed = DECIDER.listed_as(folded(CAROL, LINKED), "carol")
+    second = [UserCreated("caroline", None), IdentityLinked("c-1", None), RoleGranted("operator")]
+    other = DECIDER.listed_as(folded("user/caroline", second), "caroline")
+    given(CAROL, LINKED, administrators("admin", listed, other)).when(by_provider()).then_rejected("identity_linked")
+    assert DECIDER.is_finished(folded("user/caroline", [*second, IdentityUnlinked()])), "it is told to the others no more"
+    given(CAROL, LINKED, administrators("admin", listed)).when(by_provider()).then([SignedIn("s1")])
+
+
+def test_a_name_that_was_unlinked_is_nobody_s_until_an_administrator_gives_it_roles_and_a_password():
+    assert not folded(CAROL, UNLINKED).administers
+    after = given(CAROL, UNLINKED).when(ChangeUser(roles=("viewer",))).then([RoleGranted("viewer")])
+    after = given(CAROL, after).when(ChangePassword("pw-1")).then([PasswordChanged("pw-1", True)])
+    given(CAROL, after).when(RecordSignIn("s2", "pw-1")).then([SignedIn("s2")])
+    given(CAROL, after).when(by_provider("s2")).then_rejected("user_not_linked")
+
+
+def test_a_disabled_user_is_unlinked_and_stays_disabled():
+    assert folded(CAROL, given(CAROL, [*USED, UserDisabled()]).when(UnlinkIdentity()).then([IdentityUnlinked()])).disabled
+
+
+def test_the_last_administrator_is_nobody_who_could_be_unlinked():
+    root = [*LINKED, RoleGranted("administrator")]
+    given(CAROL, root, administrators("admin")).when(UnlinkIdentity()).then([IdentityUnlinked()])
+    given(ADMIN, MADE, administrators("admin")).when(UnlinkIdentity()).then_rejected("identity_not_found")

@@ -81,6 +81,19 @@ def test_the_command_line_signs_in_through_the_browser(server: Installation) -> 
     assert jobs.returncode == 0, jobs.stderr
 
 
+def test_a_user_is_taken_from_the_provider_by_the_command_line_and_refused_there_from_then_on(server: Installation) -> None:
+    assert at_the_browser(server, f"{server.url}/api/v1/auth/oidc/start", "d-1").status_code == 200
+    server.log_in()
+    assert server.command("user", "unlink", "dora", stdin=subprocess.DEVNULL).returncode == 2, "nobody there to ask"
+    unlinked = server.command("user", "unlink", "dora", "--yes")
+    assert unlinked.returncode == 0, unlinked.stderr
+    shown = json.loads(server.command("user", "show", "dora", "-o", "json").stdout)
+    assert (shown["linked"], shown["roles"], shown["title"]) == (None, [], "Dora D.")
+    again = server.command("user", "unlink", "dora", "--yes")
+    assert again.returncode == 6 and "identity" in again.stderr
+    assert at_the_browser(server, f"{server.url}/api/v1/auth/oidc/start", "d-1").json()["code"] == "identity_refused"
+
+
 def test_a_provider_s_user_with_the_administrator_s_name_is_not_the_administrator(server: Installation) -> None:
     answer = at_the_browser(server, f"{server.url}/api/v1/auth/oidc/start", "e-1")
     assert (answer.status_code, answer.json()["code"]) == (403, "identity_refused")

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from infra.kafka.settings import KafkaLogSettings, client, reading_consumer
 from schemas.log import LogTruncated, LogUnavailable, Recorded
 from schemas.position import Partition, Position
-from schemas.topics import BY_NAME, FOR_EVER
+from schemas.topics import BY_NAME, COMMANDS_PEOPLE, FOR_EVER
 from schemas.wire import WireRecord, decode
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +29,11 @@ def wire_record(message: Message) -> WireRecord:
     """A consumed message as our bytes."""
     headers = message.headers() or ()
     return WireRecord(message.key() or b"", message.value() or b"", tuple((name, value or b"") for name, value in headers))
+
+
+def _close_beside(consumer: Consumer) -> None:
+    """Close it on another thread: that may take long where a client hangs, and nothing rests on it."""
+    threading.Thread(target=consumer.close, name="kafka-close", daemon=True).start()
 
 
 class Offsets:
@@ -55,16 +60,19 @@ class Offsets:
             return {}
 
     def coordinates(self, group: str) -> bool:
-        """Whether somebody coordinates this consumer group now and answers, asked for once."""
-        admin = self._admin
+        """Whether somebody coordinates this consumer group now and answers, asked for once, by a client that is no member of it.
+
+        Not asked by describing the group: librdkafka 2.16 ends the whole process by an assertion when such a request's time is
+        over before its coordinator is known (`rd_kafka_admin_coord_request`).
+        """
+        asking = Consumer({**client(self._settings), "group.id": group, "isolation.level": "read_uncommitted"})
         try:
-            admin.describe_consumer_groups([group], request_timeout=_TRY_S)[group].result(2 * _TRY_S)
-        except (KafkaException, TimeoutError) as error:
-            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return True  # who coordinates it says so
-            self._admin = AdminClient(client(self._settings))
+            told = asking.committed([TopicPartition(self._settings.topic(COMMANDS_PEOPLE), 0)], timeout=3 * _TRY_S)
+        except KafkaException:
             return False
-        return True
+        finally:
+            _close_beside(asking)
+        return told[0].error is None
 
     def _ask(self, partitions: Sequence[Partition], what: OffsetSpec) -> dict[Partition, int]:
         """Asked again for a while: a broker may not lead yet what the metadata says it leads.
@@ -149,8 +157,7 @@ class AssignedConsumer:
             _LOG.warning(
                 "nothing comes of %s though there is more: another client goes on", [f"{p.topic}/{p.shard}" for p in stuck]
             )
-            # Closing may take long where a client hangs, and nothing rests on it.
-            threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True).start()
+            _close_beside(self._consumer)
             self._waiting, self._count, behind = {}, 0, {}
             self._consumer = self._assigned()
         self._behind, self._looked_at = behind, time.monotonic()

@@ -197,7 +197,7 @@ class Lanes:
     def _accept(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            if self._placed and self._is_further(message):
+            if self._is_further(message):
                 self._lanes[self._settings.name(message.topic())].put(message)
         elif error.code() in _OUTSIDE:
             _LOG.error("retention has overtaken the owner in %s/%s", message.topic(), message.partition())
@@ -206,12 +206,16 @@ class Lanes:
             self._on_error(error)
 
     def _is_further(self, message: Message) -> bool:
-        """Whether the client goes on from where it was. What it hands out again has been decided or waits here already.
+        """Whether it is of a partition that is ours, and the client goes on there from where it was.
 
-        librdkafka was seen to go back to where a partition was assigned, though it had been moved since.
+        What it hands out of another was fetched before a rebalance that was told with it: whoever has it now decides it. What
+        it hands out again has been decided or waits here already; librdkafka was seen to go back to where a partition was
+        assigned, though it had been moved since.
         """
         partition = Partition(self._settings.name(message.topic()), message.partition())
-        due = self._fetched.get(partition, 0)
+        due = self._fetched.get(partition)
+        if due is None:
+            return False
         if message.offset() >= due:
             self._fetched[partition] = message.offset() + 1
             self._astray.discard(partition)

@@ -27,6 +27,8 @@ from confluent_kafka import Producer
 
 import commands.owner
 import commands.recovery
+import infra.kafka.consuming
+import infra.kafka.lanes
 import infra.kafka.transaction
 import infra.wiring.composition
 from commands.owner import Owner
@@ -57,6 +59,9 @@ POINTS = (
 """Where an owner can be made to fall, in the order in which it comes by; the last four only when it starts or takes over."""
 
 CALL_S, TRANSACTION_S, SESSION_S = 1.5, 2.5, 3.5
+LOOKED_AT_EVERY_S = 4.0
+"""How often a client looks whether it has lost its brokers for good."""
+
 RIG, PLANT = "JEPSEN_RIG", "JEPSEN_PLANT"
 
 
@@ -110,6 +115,8 @@ def _shorten_time_outs() -> None:
         return replace(real(settings), call_s=CALL_S, transaction_s=TRANSACTION_S, session_s=SESSION_S, heartbeat_s=0.3, send_s=6)
 
     infra.wiring.composition.kafka_settings = shortened
+    for looking in (infra.kafka.lanes, infra.kafka.consuming):
+        looking._LOOKED_AT_EVERY_S = LOOKED_AT_EVERY_S
 
 
 def _make_clock_wrong(rig: Rig) -> None:

@@ -53,6 +53,7 @@ _WEIGHTS = {
     "black-hole": 2,
     "black-hole, then reset": 1,
     "reset": 2,
+    "no brokers": 1,
     "late EndTxn": 6,
     "late answer to EndTxn": 2,
     "late TxnOffsetCommit": 1,
@@ -188,8 +189,13 @@ class Trouble:
         return bit
 
     def _held_back(self, fault: Fault, rule: Rule) -> bool:
-        """It lasts from when it met something, since after a broker's restart there may be nobody to meet."""
+        """It lasts from when it met something, since after a broker's restart there may be nobody to meet.
+
+        Which brokers there are is asked when a connection was lost.
+        """
         self.world.proxies.impose(rule)
+        if rule.brokerless:
+            self.world.proxies.reset(rule)
         met = self._await(lambda: rule.met > 0, MET_WITHIN_S)
         if met:
             self.stop.wait(fault.seconds)
@@ -217,5 +223,6 @@ def _rule(fault: Fault) -> Rule:
     client = f".*-{fault.victim}" if fault.victim != ".*" else ".*"
     api_key, answer = _LATE.get(fault.kind, (None, False))
     return Rule(
-        client=client, delay_s=fault.much, held=frozenset(_HELD.get(fault.kind, ())), api_key=api_key, answer=answer
+        client=client, delay_s=fault.much, held=frozenset(_HELD.get(fault.kind, ())), api_key=api_key, answer=answer,
+        brokerless=fault.kind == "no brokers",
     )  # fmt: skip

@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from tests.jepsen.metadata import FLEXIBLE, METADATA, without_brokers
+
 T = TypeVar("T")
 
 PRODUCE, ADD_PARTITIONS, END_TXN, TXN_OFFSETS = 0, 24, 26, 28
 """Kafka's API keys of the requests that make a transaction."""
 
-_CHUNK = 65_536
 _CALL_S = 10.0
 
 
@@ -31,7 +32,8 @@ class Rule:
 
     `client` is matched against the whole name of a client, `broker` is one broker's number. `delay_s` is added to every piece in
     both directions. `held` are the directions in which nothing passes, `up` to the broker and `down` to the client. With
-    `api_key` only the first such request is held, alone, or with `answer` its answer. `met` counts the pieces it delayed or held.
+    `api_key` only the first such request is held, alone, or with `answer` its answer. `brokerless`: who asks which brokers there
+    are is answered that there are none. `met` counts the pieces it delayed, held or changed.
     """
 
     client: str = ".*"
@@ -40,6 +42,7 @@ class Rule:
     held: frozenset[str] = frozenset()
     api_key: int | None = None
     answer: bool = False
+    brokerless: bool = False
     caught: "Link | None" = field(default=None, init=False)
     met: int = field(default=0, init=False)
 
@@ -60,6 +63,7 @@ class Link:
     def __init__(self, broker: int, rules: "Rules", down: asyncio.StreamWriter, up: asyncio.StreamWriter) -> None:
         self.broker, self.client = broker, "?"
         self._rules, self._down, self._up = rules, down, up
+        self._asks_for_brokers: set[bytes] = set()
 
     async def carry(self, from_client: asyncio.StreamReader, from_broker: asyncio.StreamReader) -> None:
         """Carry both directions until both have ended."""
@@ -76,6 +80,8 @@ class Link:
                 head = await source.readexactly(4)
                 request = await source.readexactly(int.from_bytes(head))
                 self.client = _client_of(request) or self.client
+                if int.from_bytes(request[:2]) == METADATA and int.from_bytes(request[2:4]) >= FLEXIBLE:
+                    self._asks_for_brokers.add(request[4:8])
                 self._rules.catch(self, int.from_bytes(request[:2]))
                 await self._rules.passed(self, "up")
                 self._up.write(head + request)
@@ -84,12 +90,21 @@ class Link:
             self._up.write_eof()
 
     async def _carry_down(self, source: asyncio.StreamReader) -> None:
-        with contextlib.suppress(OSError):
-            while piece := await source.read(_CHUNK):
+        """Answer by answer; each begins with the correlation id of its request."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                answer = await source.readexactly(int.from_bytes(await source.readexactly(4)))
                 await self._rules.passed(self, "down")
-                self._down.write(piece)
+                answer = self._as_told(answer)
+                self._down.write(len(answer).to_bytes(4) + answer)
                 await self._down.drain()
         self._down.close()
+
+    def _as_told(self, answer: bytes) -> bytes:
+        if answer[:4] not in self._asks_for_brokers:
+            return answer
+        self._asks_for_brokers.discard(answer[:4])
+        return without_brokers(answer) if self._rules.hides_brokers(self) else answer
 
     def reset(self) -> None:
         """End both sides with a TCP reset."""
@@ -135,6 +150,13 @@ class Rules:
             self._met(holding, "pieces held and released late")
             while self._holding(link, direction):
                 await self._changed.wait()
+
+    def hides_brokers(self, link: Link) -> bool:
+        """Whether this connection is answered that there are no brokers."""
+        hiding = [rule for rule in self.all if rule.brokerless and rule.concerns(link)]
+        if hiding:
+            self._met(hiding, "answers without brokers")
+        return bool(hiding)
 
     def _holding(self, link: Link, direction: str) -> list[Rule]:
         return [rule for rule in self.all if rule.holds(link, direction)]

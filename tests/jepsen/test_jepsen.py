@@ -17,7 +17,7 @@ from tests.support.services import missing
 
 pytestmark = pytest.mark.services
 
-SHORT, SHORT_PAUSE_S = "short-30625", (0.5, 2.0)
+SHORT, SHORT_PAUSE_S = "short-4394", (0.5, 2.0)
 """A seed whose first faults, one of every kind, last a minute together, some longer than a transaction and than a session."""
 
 WANTED, LEAST_POINTS = frozenset({*KINDS, "after decide, before begin"}), 5

@@ -8,22 +8,27 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.jepsen.metadata import FLEXIBLE, METADATA, without_brokers
 from tests.jepsen.proxy import END_TXN, PRODUCE, Proxies, Rule
 from tests.support.eventually import eventually
 
 
-def request(api_key: int, client: str, body: bytes = b"") -> bytes:
-    head = struct.pack(">hhih", api_key, 1, 7, len(client)) + client.encode() + body
-    return struct.pack(">i", len(head)) + head
+def request(api_key: int, client: str, body: bytes = b"", version: int = 1) -> bytes:
+    return framed(struct.pack(">hhih", api_key, version, 7, len(client)) + client.encode() + body)
+
+
+def framed(what: bytes) -> bytes:
+    return struct.pack(">i", len(what)) + what
 
 
 class Broker:
-    """Keeps what it got and sends it back."""
+    """Keeps what it got and sends it back, or what it is told to say instead."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.got = b""
+        self.instead = b""
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -39,7 +44,7 @@ class Broker:
             try:
                 while piece := link.recv(65536):
                     self.got += piece
-                    link.sendall(piece)
+                    link.sendall(self.instead or piece)
             except OSError:
                 return
 
@@ -171,3 +176,38 @@ def test_everything_is_slow_for_as_long_as_it_is_told(connect: Connect, proxies:
     assert rule.met == 2
     proxies.lift(rule)
     assert says(link, request(PRODUCE, "a-one"), 0.2)
+
+
+def answer(correlation: int, brokers: list[tuple[int, str, str | None]]) -> bytes:
+    """As a broker answers to Metadata 12: what it says of itself, then a cluster's name and no topic."""
+
+    def text(said: str | None) -> bytes:
+        return b"\x00" if said is None else bytes([len(said) + 1]) + said.encode()
+
+    told = b"".join(
+        struct.pack(">i", n) + text(host) + struct.pack(">i", 9092) + text(rack) + b"\x00" for n, host, rack in brokers
+    )
+    return (
+        struct.pack(">iBi", correlation, 0, 0) + bytes([len(brokers) + 1]) + told + text("cluster") + struct.pack(">iBB", 1, 1, 0)
+    )
+
+
+def test_an_answer_without_its_brokers_says_the_rest_as_it_was() -> None:
+    some: list[tuple[int, str, str | None]] = [(1, "127.0.0.1", None), (2, "b" * 20, "rack"), (3, "", "")]
+    assert without_brokers(answer(7, some)) == answer(7, []) == without_brokers(answer(7, []))
+
+
+def test_who_asks_which_brokers_there_are_is_told_none_and_all_again_later(
+    connect: Connect, broker: Broker, proxies: Proxies
+) -> None:
+    link, rule = connect(), Rule(client=".*-one", brokerless=True)
+    broker.instead = told = framed(answer(7, [(1, "127.0.0.1", None)]))
+    asks = request(METADATA, "a-one", version=FLEXIBLE)
+    proxies.impose(rule)
+    link.sendall(asks)
+    assert hears(link, framed(answer(7, []))) and rule.met == 1
+    link.sendall(request(PRODUCE, "a-one"))
+    assert hears(link, told), "answers to others are left as they are"
+    proxies.lift(rule)
+    link.sendall(asks)
+    assert hears(link, told) and rule.met == 1

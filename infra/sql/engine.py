@@ -4,8 +4,11 @@ Postgres: psycopg 3 with a bounded, checked pool; every wait has an end (HAZARDS
 writes and checkpoints, all others can only read (HAZARDS D8, R50); a process opens a file's writing engine once, and shares it.
 """
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -82,7 +85,9 @@ def _postgres(url: URL, read_only: bool) -> Engine:
 def _sqlite(url: URL, read_only: bool) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ValueError("the read models need a file: sqlite:////path/to/file")
-    file = f"file:{url.database}?mode=ro" if read_only else f"file:{url.database}"
+    file = f"file:{quote(url.database)}" + ("?mode=ro" if read_only else "")
+    if not read_only:
+        _keep_from_others(Path(url.database))
     engine = create_engine(
         URL.create("sqlite", database=file, query={"uri": "true"}),
         pool_size=10 if read_only else 1,
@@ -94,6 +99,12 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     event.listen(engine, "connect", _prepare_reader if read_only else _prepare_writer)
     event.listen(engine, "begin", _begin_reading if read_only else _begin_writing)
     return engine
+
+
+def _keep_from_others(file: Path) -> None:
+    """A new file is its owner's alone, whoever may look into the folder; SQLite gives those beside it the same mode."""
+    with contextlib.suppress(OSError):  # what cannot be made is told when it is opened
+        file.touch(mode=0o600)
 
 
 def _prepare_writer(connection: Any, record: Any) -> None:

@@ -84,6 +84,7 @@ class SqliteStateStore:
         self._begin_anew()
 
     def _connect(self) -> sqlite3.Connection:
+        self._file.touch(mode=0o600)
         connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=1)
         self._connection = connection
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-2000"):

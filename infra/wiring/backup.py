@@ -18,11 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.log_check import LogCheck
 from infra.sql.engine import open_reader
+from infra.sql.file_url import sqlite_url
 from infra.sqlite.copying import contents_of, copy_log
 from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key, rotation
@@ -99,7 +100,7 @@ def copy_vault(read_models_url: str, file: Path) -> None:
     if not source_file.exists():
         raise NotCopied(f"there is no vault: {source_file} is absent")
     file.touch(mode=0o600)
-    source, target = open_reader(read_models_url), create_engine(f"sqlite:///{file}", hide_parameters=True)
+    source, target = open_reader(read_models_url), create_engine(URL.create("sqlite", database=str(file)), hide_parameters=True)
     try:
         copy_sealed(source, target)
     except SQLAlchemyError as error:
@@ -135,7 +136,7 @@ async def _checked(log_folder: Path) -> Mapping[str, Any]:
 
 
 def _count(vault: Path) -> int:
-    engine = open_reader(f"sqlite:///{vault}")
+    engine = open_reader(sqlite_url(vault))
     try:
         return count_secrets(engine)
     except SQLAlchemyError as error:
@@ -158,7 +159,7 @@ def _keys(settings: Settings, vault: Path) -> Mapping[str, bytes]:
 
 def check_key(text: str, vault: Path) -> None:
     """Raise `NotCopied` unless these master keys open every secret in `vault`; the data keys of all of them are tried."""
-    engine = open_reader(f"sqlite:///{vault}")
+    engine = open_reader(sqlite_url(vault))
     try:
         masters = master_key.given(text)
         unopened = rotation.check_against(engine, KeyRing(lambda: masters))

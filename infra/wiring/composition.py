@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.first_start import has_users
 from api.rate_limit import Buckets, SharedBuckets
 from api.sessions import SessionStore
 from api.sign_in_limit import SignInAttempts
@@ -106,11 +107,15 @@ class DatabaseUnavailable(Exception):
     """The database of the read models cannot be opened."""
 
 
+class VaultLost(Exception):
+    """The log tells of users and the vault holds nothing, not even a signing key: it is gone, or another database is asked."""
+
+
 @asynccontextmanager
 async def house(settings: Settings) -> AsyncIterator[House]:
     """Open everything the roles share; closed in the opposite order.
 
-    Raises what `open_log` raises, `DatabaseUnavailable`, `BadMasterKey`, `BadVaultAddress`.
+    Raises what `open_log` raises, `DatabaseUnavailable`, `BadMasterKey`, `BadVaultAddress`, `VaultLost`.
     """
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
@@ -122,6 +127,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         stack.callback(reader.dispose)
         ring, vault = await asyncio.to_thread(_open_vault, settings, writer, reader)
         stack.push_async_callback(vault.close)
+        await _refuse_lost_vault(settings, log, writer)
         clock = SystemClock()
         sessions, attempts, wakeups, limits = await _session_adapters(settings, clock, stack)
         yield House(
@@ -138,6 +144,22 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             clock=clock,
             ids=SystemIds(),
         )
+
+
+async def _refuse_lost_vault(settings: Settings, log: Log, writer: Engine) -> None:
+    """A vault begun anew would open none of the secrets that the log names, and let nobody sign in.
+
+    A user's password is sealed before the first event of a user is in the log, so a new installation is never taken for one.
+    """
+    holds_any: bool = bool(settings.vault_url) or await asyncio.to_thread(_holds_secrets, writer)
+    if holds_any or not await has_users(log.reader):
+        return
+    url = make_url(settings.read_models_url)
+    where = url.database if settings.is_embedded and not settings.database_url else url.render_as_string()
+    raise VaultLost(
+        f"the log tells of users, and the vault in {where} holds nothing: put the database back that was there,"
+        " or restore a backup; read models are built anew from the log, secrets cannot be"
+    )
 
 
 def _open_vault(settings: Settings, writer: Engine, reader: Engine) -> tuple[KeyRing | None, SqlVault | KvVault]:

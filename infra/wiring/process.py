@@ -20,7 +20,7 @@ from infra.telemetry.probe import serve_probe
 from infra.vaults.kv_vault import BadVaultAddress
 from infra.vaults.master_key import BadMasterKey
 from infra.wiring.beforehand import make_adapters
-from infra.wiring.composition import DatabaseUnavailable, House, house
+from infra.wiring.composition import DatabaseUnavailable, House, VaultLost, house
 from infra.wiring.garbage import look_seldom
 from infra.wiring.identity_provider import provider_rules
 from infra.wiring.settings import Settings, address
@@ -136,7 +136,7 @@ def start(name: str) -> None:
     look_seldom()  # after all that is there for good
     try:
         asyncio.run(_run(name, settings))
-    except (InstanceInUse, TopicsDiffer, BadMasterKey, BadVaultAddress) as wrong:
+    except (InstanceInUse, TopicsDiffer, BadMasterKey, BadVaultAddress, VaultLost) as wrong:
         _say(str(wrong))
         raise SystemExit(MISCONFIGURED) from None
     except (LogError, DatabaseUnavailable, RoleFailed, OSError) as failed:

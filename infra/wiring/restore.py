@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from infra.sql.file_url import sqlite_url
 from infra.sqlite.lock import LOCK_FILE, FolderLock
 from infra.vaults import master_key
 from infra.wiring.archive import ADMIN_PASSWORD, LOG, MASTER_KEY, VAULT, BadBackup, unpack
@@ -25,7 +26,7 @@ def restore(settings: Settings, file: Path) -> tuple[Examined, bool]:
     """
     refuse_unless_embedded(settings)
     home = settings.home
-    if settings.log_folder != home / _LOG_FOLDER or settings.read_models_url != f"sqlite:///{home / _READ_MODELS}":
+    if settings.log_folder != home / _LOG_FOLDER or settings.read_models_url != sqlite_url(home / _READ_MODELS):
         raise NotCopied("a whole data folder is restored: unset OPSCONDUCTOR_LOG_URL and OPSCONDUCTOR_DATABASE_URL")
     _refuse_used(home)
     home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

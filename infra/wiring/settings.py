@@ -4,7 +4,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +13,7 @@ from api import cors
 from api.caller_address import Network, networks
 from api.passwords import MIN_LENGTH
 from api.rate_limit import Kind
+from infra.sql.file_url import sqlite_url
 
 
 class Settings(BaseSettings):
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
     @property
     def read_models_url(self) -> str:
         """The database of the read models and the vault."""
-        return self.database_url or f"sqlite:///{self.home / 'read-models.db'}"
+        return self.database_url or sqlite_url(self.home / "read-models.db")
 
     @property
     def instance_name(self) -> str:
@@ -175,4 +176,4 @@ def _path_of(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "sqlite" or parts.netloc:
         raise ValueError(f"{url!r}: expected sqlite:///folder or kafka://host:port")
-    return parts.path
+    return unquote(parts.path)

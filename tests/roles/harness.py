@@ -16,6 +16,7 @@ from sqlalchemy import NullPool, create_engine, make_url, select, text
 
 from infra.deploy.services.native_process import free_port, tied_to_us
 from infra.sql.engine import open_reader
+from infra.sql.file_url import sqlite_url
 from projections.tables import metadata
 from tests.roles.rest import Rest
 from tests.support.eventually import eventually
@@ -146,7 +147,7 @@ class Installation:
 
     @property
     def database_url(self) -> str:
-        return self.environment.get("OPSCONDUCTOR_DATABASE_URL") or f"sqlite:///{self.home / 'read-models.db'}"
+        return self.environment.get("OPSCONDUCTOR_DATABASE_URL") or sqlite_url(self.home / "read-models.db")
 
     def rows(self) -> Rows:
         """Every row of every read model, in key order."""

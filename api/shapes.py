@@ -141,7 +141,7 @@ EXPLANATION = Shape("Explanation", {
 })  # fmt: skip
 
 CREDENTIAL = Shape("Credential", {
-    "name": "deploy-key", "title": "Deploy", "kind": "ssh_key", "revision": 2, "revoked": False,
+    "name": "deploy-key", "title": "Deploy", "kind": "ssh_key", "revision": 2, "revoked": False, "shredded": False,
     "created_at": TIME, "updated_at": LATER, "version": 2,
 })  # fmt: skip
 

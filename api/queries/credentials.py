@@ -45,5 +45,5 @@ def one(connection: Connection, name: str) -> dict[str, Any] | None:
 
 
 def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A credential as everybody sees it."""
-    return {name: row[name] for name in _SHOWN}
+    """A credential as everybody sees it; revision 0 is none: what it held is destroyed."""
+    return {**{name: row[name] for name in _SHOWN}, "shredded": row["revision"] == 0}

@@ -91,7 +91,8 @@ def test_nothing_of_a_shredded_secret_is_left_in_any_byte_of_the_data_folder(
         seen |= {f"secret {n} {form}": [part] for n, text in enumerate(texts) for form, part in in_clear(text).items()}
         assert found_in(installation.home, seen) == []
         assert not ours & set(rows(installation))
-        eventually(lambda: rest.get("/credentials/doomed")["revoked"])
+        eventually(lambda: rest.get("/credentials/doomed")["shredded"])
+        assert rest.get("/credentials/doomed")["revoked"] and not rest.get("/credentials/other-0")["shredded"]
         eventually(lambda: rest.items("/credentials/doomed/history")[-1]["type"] == "CredentialShredded")
         again = rest.ask("DELETE", "/credentials/doomed/secret")
         assert (again.status_code, again.json()["code"]) == (409, "credential_shredded")

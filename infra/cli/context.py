@@ -11,7 +11,7 @@ import typer
 
 from infra.cli import session as sessions
 from infra.cli.client import Client, ServerRefused, ServerUnreachable
-from infra.cli.document import BadDocument
+from infra.cli.given import BadFile
 from infra.cli.render import Renderer, harmless
 
 REFUSED, UNREACHABLE = 6, 7
@@ -50,7 +50,7 @@ def exiting() -> Iterator[None]:
     except ServerUnreachable as silence:
         _say(f"no answer: {silence}")
         raise typer.Exit(UNREACHABLE) from None
-    except BadDocument as bad:
+    except BadFile as bad:
         _say(str(bad))
         raise typer.Exit(2) from None
     except BrokenPipeError:

@@ -66,7 +66,7 @@ def test_nor_does_a_command_that_works_on_the_data(words: list[str], monkeypatch
 
 
 @pytest.mark.parametrize("url", ["foo", "foo://x", "http://", "http://x:99999", "http://x:y", "127.0.0.1:8080", "http://a b"])
-@pytest.mark.parametrize("words", [["target", "list"], ["login", "--user", "u", "--sso"], ["logout"], ["run", "start", "x"]])
+@pytest.mark.parametrize("words", [["target", "list"], ["login", "--sso"], ["logout"], ["run", "start", "x"]])
 def test_nor_a_client_whose_server_s_address_is_none(url: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSCONDUCTOR_URL", url)
     done = said_by(app, *words)

@@ -18,7 +18,8 @@ def test_a_server_whose_address_is_taken_says_so_in_one_line_and_not_that_it_lis
     installation = Installation(tmp_path / "home", {}, {})
     with socket.create_server(("127.0.0.1", installation.port)):
         ended = installation.command("up")
-    said = ended.stderr.splitlines()
+    said = [line for line in ended.stderr.splitlines() if not line.startswith("{")]  # without records, as of an old SQLite
+    assert "Traceback" not in ended.stderr
     assert ended.returncode == 1 and len(said) == 1, ended.stderr
     assert f"cannot listen on 127.0.0.1:{installation.port}: Address already in use" in said[0]
 
@@ -34,11 +35,15 @@ def test_a_server_tells_the_port_it_listens_on_and_how_to_sign_in_while_and_once
         installation.log("up").write_text("")
         installation.environment["OPSCONDUCTOR_LISTEN"] = "127.0.0.1:0"
         installation.start("up")
-        found = eventually(lambda: re.search(r"listening on (http://127.0.0.1:[0-9]+)", installation.log_end("up")), within=120)
+        found = eventually(lambda: told(installation) or False, within=120)
         assert found and not found[1].endswith(":0")
         assert httpx2.get(f"{found[1]}/health/live", timeout=20, trust_env=False).status_code == 200
         eventually(lambda: "sign in: opsconductor login; it asks for user" in installation.log_end("up"))
         assert "--password-file" not in installation.log_end("up")
+
+
+def told(installation: Installation) -> re.Match[str] | None:
+    return re.search(r"listening on (http://127.0.0.1:[0-9]+) ", installation.log_end("up"))
 
 
 def test_every_address_of_a_host_gets_the_same_port_and_one_that_is_taken_is_refused() -> None:

@@ -69,3 +69,16 @@ def check_redis_url(url: str) -> str:
     if not where or not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError(expected)
     return url
+
+
+def check_web_url(url: str) -> str:
+    """Nothing, or `https://host…` (or http). Raises `ValueError`."""
+    expected = "expected https://host, perhaps with a port and a path"
+    try:
+        parts = urlsplit(url)
+        meant = not url or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:
+        raise ValueError(expected) from None
+    if not meant:
+        raise ValueError(expected)
+    return url

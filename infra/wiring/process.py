@@ -103,7 +103,7 @@ async def _run(name: str, settings: Settings) -> None:
     process = Process()
     async with house(settings) as opened:
         with ExitStack() as stack:
-            # Before any role begins: where the address is taken, nothing else was done.
+            # Before any role begins: where the address is taken, none did anything.
             sockets = stack.enter_context(bound(*settings.listen_address)) if "api" in _chosen(name) else ()
             await run_roles(_roles_of(name, opened, process, sockets))
 

@@ -15,7 +15,7 @@ from api.caller_address import Network, networks
 from api.passwords import MIN_LENGTH
 from api.rate_limit import Kind
 from infra.vaults.master_key import BadMasterKey, given
-from infra.wiring.addresses import address, check_database_url, check_log_url, check_redis_url, path_of
+from infra.wiring.addresses import address, check_database_url, check_log_url, check_redis_url, check_web_url, path_of
 
 MISCONFIGURED = 78
 """The exit status of whatever cannot begin because a setting is wrong (EX_CONFIG)."""
@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         if text or info.field_name == "listen":
             address(text)
         return text
+
+    @field_validator("oidc_issuer", "public_url")
+    @classmethod
+    def _web_address_is_one(cls, url: str) -> str:
+        return check_web_url(url)
 
     @field_validator("log_level")
     @classmethod

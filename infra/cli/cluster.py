@@ -15,6 +15,7 @@ from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.program import program
 from infra.deploy.services.together import running
 from infra.kafka.topics import apply
+from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
 from infra.wiring.first_administrator import PASSWORD_FILE
 from infra.wiring.settings import Settings, settings_given
@@ -28,6 +29,12 @@ def cluster() -> None:
     """Start Kafka, Postgres, Redis and sshd natively and every role as its own process; Ctrl-C stops all."""
     with wrong_settings_told():
         own = settings_given()
+    try:
+        with bound(*own.listen_address):
+            pass  # said now: the API would be started again and again
+    except CannotListen as taken:
+        _say(str(taken))
+        raise typer.Exit(1) from None
     folder = own.home / "cluster"
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     stopping: list[int] = []

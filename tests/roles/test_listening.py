@@ -7,7 +7,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from infra.cli.main import app
 from infra.telemetry.serving import CannotListen, bound, port_of
+from tests.cli.running import said_by
 from tests.roles.harness import Installation, embedded
 from tests.support.eventually import eventually
 
@@ -22,6 +24,14 @@ def test_a_server_whose_address_is_taken_says_so_in_one_line_and_not_that_it_lis
     assert "Traceback" not in ended.stderr
     assert ended.returncode == 1 and len(said) == 1, ended.stderr
     assert f"cannot listen on 127.0.0.1:{installation.port}: Address already in use" in said[0]
+
+
+def test_so_does_the_cluster_before_it_starts_anything(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = said_by(app, "cluster", env={"OPSCONDUCTOR_HOME": str(tmp_path / "home"), "OPSCONDUCTOR_LISTEN": where})
+    assert (done.exit_code, done.stderr) == (1, f"cannot listen on {where}: Address already in use\n")
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_server_tells_the_port_it_listens_on_and_how_to_sign_in_while_and_once_the_first_password_is_there(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra.cli.context import Output
+from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.render import Renderer
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def backup(
 ) -> None:
     """Copy the embedded server's log and sealed secrets into one file, also while it runs, and check the copy whole."""
     from infra.wiring.backup import back_up
-    from infra.wiring.settings import Settings
+    from infra.wiring.settings import settings_given
 
     with _telling("no backup was made"):
-        settings = Settings()
+        settings = settings_given()
         found = back_up(settings, file, datetime.now(UTC), with_keys)
         renderer = Renderer(output)
         renderer.one({"file": str(file), "bytes": file.stat().st_size, **_told(found), "master_key": with_keys})
@@ -64,10 +65,10 @@ def restore(
 ) -> None:
     """Make a data folder from a backup, once all of it is checked; refuses a folder with anything in it."""
     from infra.wiring.restore import restore as make_folder
-    from infra.wiring.settings import Settings
+    from infra.wiring.settings import settings_given
 
     with _telling("nothing was restored"):
-        settings = Settings(home=home) if home is not None else Settings()
+        settings = settings_given(home=home) if home is not None else settings_given()
         found, with_key = make_folder(settings, file)
         renderer = Renderer(output)
         runs = found.unfinished_runs
@@ -88,20 +89,15 @@ def _told(found: "Examined") -> dict[str, Any]:
 @contextmanager
 def _telling(what: str) -> Iterator[None]:
     """Turn what can go wrong into a line on standard error and an exit status."""
-    from pydantic import ValidationError
-
     from infra.wiring.archive import BadBackup
     from infra.wiring.backup import NotCopied, NotEmbedded
     from schemas.log import LogError
 
     try:
-        yield
+        with wrong_settings_told(f"{what}: "):
+            yield
     except NotEmbedded as elsewhere:
         typer.echo(f"{what}: {elsewhere}", err=True)
-        raise typer.Exit(WRONG_USAGE) from None
-    except ValidationError as wrong:
-        settings = "; ".join(f"OPSCONDUCTOR_{str(e['loc'][0]).upper()}: {e['msg']}" for e in wrong.errors(include_input=False))
-        typer.echo(f"{what}: wrong setting: {settings}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
     except (NotCopied, BadBackup, LogError, OSError) as failed:
         typer.echo(f"{what}: {failed}", err=True)

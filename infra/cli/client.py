@@ -5,6 +5,7 @@ import os
 import ssl
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -22,6 +23,14 @@ class ServerRefused(Exception):
 
 class ServerUnreachable(Exception):
     """No answer came."""
+
+
+class Misconfigured(Exception):
+    """A setting of the client is wrong; the message names it."""
+
+
+class NotSendable(Exception):
+    """What was given is no text or number that can be sent."""
 
 
 class Client:
@@ -93,7 +102,11 @@ class Client:
 
     def _answer(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
         try:
-            response = self._http.request(method, path, headers=self._headers(headers), **more)
+            request = self._http.build_request(method, path, headers=self._headers(headers), **more)
+        except (UnicodeError, ValueError):  # an argument in another encoding than UTF-8
+            raise NotSendable("what was given is not all text in UTF-8, or a number that JSON has") from None
+        try:
+            response = self._http.send(request)
         except httpx2.TransportError as error:
             raise ServerUnreachable(f"{self._session.url}: {error}") from error
         if response.status_code >= 400:
@@ -118,7 +131,17 @@ def _trust(url: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=given or None)
     except OSError as error:
-        raise ServerUnreachable(f"OPSCONDUCTOR_CA_FILE={given}: {error}") from None
+        raise Misconfigured(f"OPSCONDUCTOR_CA_FILE={given}: {error}") from None
+
+
+def is_server(url: str) -> bool:
+    """Whether this can be a server's address: `http://host:port` or `https://…`."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        return bool(known) and url.isprintable() and " " not in url and bool(httpx2.URL(url).host)
+    except (ValueError, httpx2.InvalidURL):
+        return False
 
 
 def _body(response: httpx2.Response) -> Any:

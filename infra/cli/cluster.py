@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import IO
 
 import typer
 
+from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.program import program
 from infra.deploy.services.together import running
 from infra.kafka.topics import apply
+from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
-from infra.wiring.settings import Settings
+from infra.wiring.first_administrator import PASSWORD_FILE
+from infra.wiring.settings import Settings, settings_given
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
 RESTART_AFTER_S = 1.0
@@ -23,7 +27,14 @@ STOP_WITHIN_S = 25.0
 
 def cluster() -> None:
     """Start Kafka, Postgres, Redis and sshd natively and every role as its own process; Ctrl-C stops all."""
-    own = Settings()
+    with wrong_settings_told():
+        own = settings_given()
+    try:
+        with bound(*own.listen_address):
+            pass  # said now: the API would be started again and again
+    except CannotListen as taken:
+        _say(str(taken))
+        raise typer.Exit(1) from None
     folder = own.home / "cluster"
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     stopping: list[int] = []
@@ -42,7 +53,7 @@ def cluster() -> None:
         for name in ("KAFKA-1", "POSTGRES", "REDIS", "SSHD"):
             shown = services[name.lower()].address
             _say(f"  {name.lower():10} {shown.split('@')[-1]}  pid {services[name.lower()].pid}")
-        settings = Settings(log_url=environment["OPSCONDUCTOR_LOG_URL"], log_replication=1)
+        settings = settings_given(log_url=environment["OPSCONDUCTOR_LOG_URL"], log_replication=1)
         apply(kafka_settings(settings))
         _supervise(folder, environment, own, stopping)
 
@@ -51,8 +62,11 @@ def _supervise(folder: Path, environment: Mapping[str, str], own: Settings, stop
     with Processes(folder, environment) as processes:
         for role in ROLES:
             _say(f"  {role:10} pid {processes.start(role)}")
-        _say(f"listening on http://{own.listen}; sign in: opsconductor login --password-file {own.home}/admin-password")
+        listens = False
         while not stopping:
+            if not listens and (listens := _answers(own)):
+                _say(f"listening on http{'s' if own.tls else ''}://{own.listen}")
+                _say(f"how to sign in stands in {folder}/api.log; a generated first password, in {own.home / PASSWORD_FILE}")
             for role in processes.ended():
                 _say(f"{role} ended; starting it again")
                 time.sleep(RESTART_AFTER_S)
@@ -60,6 +74,15 @@ def _supervise(folder: Path, environment: Mapping[str, str], own: Settings, stop
                     processes.start(role)
             time.sleep(0.2)
         _say("stopping")
+
+
+def _answers(own: Settings) -> bool:
+    host, port = own.listen_address
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Processes:

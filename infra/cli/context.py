@@ -1,24 +1,26 @@
 """What does every command need? The chosen server and form of output, and an exit status that says what went wrong."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
 
 from infra.cli import session as sessions
-from infra.cli.client import Client, ServerRefused, ServerUnreachable
-from infra.cli.document import BadDocument
+from infra.cli.client import Client, Misconfigured, NotSendable, ServerRefused, ServerUnreachable, is_server
+from infra.cli.given import BadFile
+from infra.cli.misconfigured import MISCONFIGURED
 from infra.cli.render import Renderer, harmless
+from infra.cli.session import Session
 
-REFUSED, UNREACHABLE = 6, 7
+FAILED, WRONG_USAGE, REFUSED, UNREACHABLE = 1, 2, 6, 7
 RUN_STATUS = {"succeeded": 0, "failed": 1, "cancelled": 3, "timed_out": 4, "lost": 5}
 """The exit status of a run's result; 2 is wrong usage, 6 a refusal by the server, 7 no answer."""
 
-Output = Annotated[str, typer.Option("-o", "--output", help="`table` or `json`.")]
+Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="`table` or `json`.")]
 
 
 @dataclass
@@ -26,10 +28,22 @@ class Context:
     """The server and the form of output, chosen before the command's name."""
 
     url: str | None = None
+    by_argument: bool = False
+    """Whether the URL was given with the command and not by the environment."""
+
+    def session(self) -> Session:
+        """The kept session, or a fresh one of the chosen server. Raises `Misconfigured`; wrong usage for an argument."""
+        session = sessions.load(self.url)
+        if not is_server(session.url):
+            why = f"{session.url!r} is no server's address: expected http://host:port or https://…"
+            if self.by_argument:
+                raise typer.BadParameter(why, param_hint="--url")
+            raise Misconfigured(f"OPSCONDUCTOR_URL: {why}")
+        return session
 
     def client(self) -> Client:
-        """A client with the kept session."""
-        return Client(sessions.load(self.url))
+        """A client with that session. Raises as it does."""
+        return Client(self.session())
 
 
 CONTEXT = Context()
@@ -50,9 +64,12 @@ def exiting() -> Iterator[None]:
     except ServerUnreachable as silence:
         _say(f"no answer: {silence}")
         raise typer.Exit(UNREACHABLE) from None
-    except BadDocument as bad:
+    except (BadFile, NotSendable) as bad:
         _say(str(bad))
-        raise typer.Exit(2) from None
+        raise typer.Exit(WRONG_USAGE) from None
+    except Misconfigured as wrong:
+        _say(f"wrong setting: {wrong}")
+        raise typer.Exit(MISCONFIGURED) from None
     except BrokenPipeError:
         raise typer.Exit(0) from None
 
@@ -83,13 +100,15 @@ def at(*parts: object) -> str:
     return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
-def pairs(values: list[str], what: str) -> dict[str, str]:
+def pairs(values: Sequence[str], what: str) -> dict[str, str]:
     """`key=value` arguments as a mapping; wrong usage otherwise."""
     parsed: dict[str, str] = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not equals or not key:
             raise typer.BadParameter(f"{value!r} is not key=value", param_hint=what)
+        if key in parsed:
+            raise typer.BadParameter(f"{key} is given twice", param_hint=what)
         parsed[key] = text
     return parsed
 

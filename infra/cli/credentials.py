@@ -6,19 +6,25 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.context import Output, at, show_list, show_one, write
+from infra.cli.given import text
 from infra.cli.targets import Limit
 
 app = typer.Typer(no_args_is_help=True, help="What opens targets; secrets are never shown.")
 COLUMNS = ["name", "title", "kind", "revision", "revoked", "version"]
-KeyFile = Annotated[Path | None, typer.Option(help="A private key file; without it a password is asked for.")]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="A private key file, - for standard input; without it a password is asked for.")
+]
 Passphrase = Annotated[bool, typer.Option("--passphrase", help="Ask for the key's passphrase.")]
 Username = Annotated[str, typer.Option(help="The account on the target.")]
 
 
 def _secret(username: str, key_file: Path | None, passphrase: bool) -> dict[str, Any]:
+    """The secret as the API takes it. Raises `BadFile`; wrong usage when a passphrase has no key to be for."""
     if key_file is None:
+        if passphrase:
+            raise typer.BadParameter("a passphrase is for a key: name its file with --key-file", param_hint="--passphrase")
         return {"username": username, "password": typer.prompt("Password", hide_input=True, err=True)}
-    secret = {"username": username, "private_key": key_file.read_text()}
+    secret = {"username": username, "private_key": text(key_file)}
     if passphrase:
         secret["passphrase"] = typer.prompt("Passphrase", hide_input=True, err=True)
     return secret
@@ -47,8 +53,8 @@ def create(
 ) -> None:
     """Create an SSH credential from a private key file or a password."""
     kind = "ssh_key" if key_file else "password"
-    body = {"name": name, "title": title, "kind": kind, "secret": _secret(username, key_file, passphrase)}
-    write(lambda client: client.send("POST", "/credentials", body), output)
+    body = {"name": name, "title": title, "kind": kind}
+    write(lambda client: client.send("POST", "/credentials", {**body, "secret": _secret(username, key_file, passphrase)}), output)
 
 
 @app.command()
@@ -56,8 +62,8 @@ def rotate(
     name: str, username: Username, key_file: KeyFile = None, passphrase: Passphrase = False, output: Output = "table"
 ) -> None:
     """Replace the secret."""
-    body = {"secret": _secret(username, key_file, passphrase)}
-    write(lambda client: client.send("PUT", at("credentials", name, "secret"), body), output)
+    path = at("credentials", name, "secret")
+    write(lambda client: client.send("PUT", path, {"secret": _secret(username, key_file, passphrase)}), output)
 
 
 @app.command()

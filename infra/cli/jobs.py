@@ -23,7 +23,7 @@ def list_jobs(limit: Limit = None, output: Output = "table") -> None:
 @app.command()
 def show(name: str, revision: int | None = None, output: Output = "json") -> None:
     """Show a job, or one of its revisions."""
-    show_one(at("jobs", name, "revisions", revision) if revision else at("jobs", name), output)
+    show_one(at("jobs", name) if revision is None else at("jobs", name, "revisions", revision), output)
 
 
 @app.command()

@@ -1,19 +1,22 @@
 """How do a log's topics become what they should be, or how do they differ?"""
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
 
+from infra.cli.misconfigured import wrong_settings_told
+from infra.cli.render import Renderer
 from infra.kafka import topics
 from infra.kafka.settings import KafkaLogSettings
 from infra.wiring.composition import kafka_settings
-from infra.wiring.settings import Settings
+from infra.wiring.settings import settings_given
 from schemas.log import LogError
 
 UNREACHABLE = 7
 
 
-def apply_topics() -> None:
+def apply_topics(output: str) -> None:
     """Create and correct; exit status 1 when something is there that cannot be changed, 7 when Kafka does not answer."""
     try:
         done = topics.apply(_settings())
@@ -22,23 +25,32 @@ def apply_topics() -> None:
         raise typer.Exit(1) from None
     except LogError as error:
         _unreachable(error)
-    for line in done or ["nothing to do"]:
-        typer.echo(line)
+    _list(done, "done", output)
+    if not done and output != "json":
+        typer.echo("nothing to do")
 
 
-def check_topics() -> None:
+def check_topics(output: str) -> None:
     """List the differences; exit status 1 when there are any."""
     try:
         differences = topics.differences(_settings())
     except LogError as error:
         _unreachable(error)
-    for line in differences:
-        typer.echo(line)
+    _list(differences, "difference", output)
     raise typer.Exit(1 if differences else 0)
 
 
+def _list(lines: Sequence[str], what: str, output: str) -> None:
+    if output == "json":
+        Renderer(output).many([{what: line} for line in lines], [what])
+        return
+    for line in lines:
+        typer.echo(line)
+
+
 def _settings() -> KafkaLogSettings:
-    settings = Settings()
+    with wrong_settings_told():
+        settings = settings_given()
     if settings.is_embedded:
         typer.echo("the log is not on Kafka: set OPSCONDUCTOR_LOG_URL=kafka://host:port,…", err=True)
         raise typer.Exit(2)

@@ -22,10 +22,10 @@ from infra.cli import (
     users,
     vault,
 )
-from infra.cli import session as kept
 from infra.cli.client import Client, is_in_the_clear
-from infra.cli.context import CONTEXT, exiting
+from infra.cli.context import CONTEXT, Output, exiting
 from infra.cli.provider_login import granted
+from infra.cli.render import Renderer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,49 +51,65 @@ backup.register(app)
 
 
 @app.callback()
-def options(url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None) -> None:
+def options(
+    context: typer.Context, url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None
+) -> None:
     """Choose the server for every command."""
-    CONTEXT.url = url
+    source = context.get_parameter_source("url")
+    CONTEXT.url, CONTEXT.by_argument = url, source is not None and source.name == "COMMANDLINE"
 
 
 @app.command()
 def login(
     user: Annotated[str | None, typer.Option(help="Who signs in; asked for when it is not said.")] = None,
-    password_file: Annotated[typer.FileText | None, typer.Option(help="Holds the password; - is standard input.")] = None,
+    password_file: users.PasswordFile = None,
     sso: Annotated[bool, typer.Option("--sso", help="Sign in with the identity provider, in the browser.")] = False,
     browser: Annotated[bool, typer.Option(help="With --sso: open the browser, or only print where to go.")] = True,
+    output: Output = "table",
 ) -> None:
     """Sign in and keep the session for further commands."""
-    if sso:
-        _login_with_provider(browser)
-        return
-    if user is None:
-        user = typer.prompt("User", default="admin", err=True)
-    password = password_file.read().rstrip("\n") if password_file else typer.prompt("Password", hide_input=True, err=True)
+    if sso and (user is not None or password_file is not None):
+        raise typer.BadParameter("who signs in with the provider is asked there", param_hint="--sso")
     with exiting():
-        session = kept.load(CONTEXT.url)
-        if is_in_the_clear(session.url):
-            sys.stderr.write(f"warning: {session.url} is no https: whoever is between can read the password\n")
-        Client(session).login(user, password)
-    sys.stderr.write(f"signed in to {session.url} as {user}\n")
-
-
-def _login_with_provider(browser: bool) -> None:
-    session = kept.load(CONTEXT.url)
-    with exiting():
+        session = CONTEXT.session()
         client = Client(session)
-        client.login_with_grant(*granted(session.url, browser))
-        name = client.get("/me")["name"]
-    sys.stderr.write(f"signed in to {session.url} as {name}\n")
+        if sso:
+            client.login_with_grant(*granted(session.url, browser))
+            user = str(client.get("/me")["name"])
+        else:
+            user = _login(client, session.url, user, password_file)
+    _done(f"signed in to {session.url} as {user}", {"url": session.url, "user": user}, output)
+
+
+def _login(client: Client, url: str, user: str | None, password_file: Path | None) -> str:
+    """Sign in with a password; who did."""
+    if user is None:
+        user = str(typer.prompt("User", default="admin", err=True))
+    password = users.kept_password(password_file)
+    if password is None:
+        password = str(typer.prompt("Password", hide_input=True, err=True))
+    if is_in_the_clear(url):
+        sys.stderr.write(f"warning: {url} is no https: whoever is between can read the password\n")
+    client.login(user, password)
+    return user
 
 
 @app.command()
-def logout() -> None:
+def logout(output: Output = "table") -> None:
     """Sign out: the session ends on the server and is forgotten here."""
-    session = kept.load(CONTEXT.url)
     with exiting():
+        session = CONTEXT.session()
         Client(session).logout()
-    sys.stderr.write(f"signed out of {session.url}\n")
+    _done(f"signed out of {session.url}", {"url": session.url}, output)
+
+
+def _done(told: str, what: dict[str, str], output: str) -> None:
+    """Say what was done: to people on standard error, as JSON on standard output."""
+    renderer = Renderer(output)
+    if renderer.form == "json":
+        renderer.one(what)
+    else:
+        renderer.note(told)
 
 
 @app.command(hidden=True)

@@ -31,8 +31,10 @@ def _cli(app: typer.Typer) -> str:
     sections = [_command(name, command) for name, command in _leaves("opsconductor", typer.main.get_command(app))]
     statuses = (
         "Exit status: 0 done (or the followed run succeeded), 1 failed, 2 wrong usage, 3 the run was cancelled, 4 it timed out, "
-        "5 it was lost, 6 the server refused, 7 no answer, 78 wrong configuration.\n\n"
+        "5 it was lost, 6 the server refused, 7 no answer or no result in time, 78 wrong configuration: a setting that cannot be "
+        "meant.\n\n"
         "Lists are tables on a terminal and tab-separated lines in a pipe; `-o json` prints an item a line. "
+        "It is there for every command but `demo` and those that stay: `up`, `cluster` and the roles log JSON lines. "
         "`opsconductor --install-completion` sets up the shell's completion."
     )
     return _page("Command line", statuses, *sections)

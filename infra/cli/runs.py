@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra.cli.client import Client
-from infra.cli.context import CONTEXT, RUN_STATUS, Output, at, exiting, pairs, show_list, show_one, write
+from infra.cli.context import CONTEXT, RUN_STATUS, Output, at, exiting, show_list, show_one, write
 from infra.cli.render import Renderer, harmless
+from infra.cli.run_parameters import given
 from infra.cli.targets import Limit
 
 if TYPE_CHECKING:  # what draws on a terminal takes a while to load, and a pipe does without
@@ -18,13 +19,21 @@ if TYPE_CHECKING:  # what draws on a terminal takes a while to load, and a pipe 
 app = typer.Typer(no_args_is_help=True, help="Jobs as they are done on targets.")
 COLUMNS = ["id", "job", "revision", "state", "requested_by", "requested_at", "finished_at", "targets"]
 RawText = Annotated[bool, typer.Option("--raw", help="Do not strip control sequences from the output.")]
-TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": lambda text: {"true": True, "false": False}[text]}
+Parameters = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; may be repeated. Not for secrets.")]
+ParameterFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="name=FILE: the value is what the file says, without its last line end; - is standard input. May be repeated."
+        " Required secrets that are not given are asked for at a terminal."
+    ),
+]
 
 
 @app.command()
 def start(
     job: str,
-    parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; may be repeated.")] = None,
+    parameter: Parameters = None,
+    parameter_file: ParameterFiles = None,
     targets: Annotated[str | None, typer.Option(help="Narrow the job's selector.")] = None,
     reason: str = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; nothing is recorded.")] = False,
@@ -35,26 +44,13 @@ def start(
     """Start a run. With --follow the exit status is the run's result: 0 succeeded, 1 failed, 3 cancelled, 4 timed out, 5 lost."""
     with exiting():
         client, renderer = CONTEXT.client(), Renderer(output)
-        values = _typed(client, job, pairs(parameter or [], "--parameter"))
+        values = given(client, job, parameter or [], parameter_file or [])
         body = {"parameters": values, "targets": targets, "reason": reason, "dry_run": dry_run}
         answer = client.send("POST", at("jobs", job, "runs"), {k: v for k, v in body.items() if v is not None})
         if not follow or dry_run:
             renderer.one(answer)
             return
         raise typer.Exit(_follow(client, renderer, answer["run_id"], raw))
-
-
-def _typed(client: Client, job: str, values: dict[str, str]) -> dict[str, Any]:
-    if not values:
-        return {}
-    kinds = {p["name"]: p["type"] for p in client.get(at("jobs", job))["parameters"]}
-    typed: dict[str, Any] = {}
-    for name, text in values.items():
-        try:
-            typed[name] = TYPES.get(kinds.get(name, "string"), str)(text)
-        except (ValueError, KeyError):
-            typed[name] = text  # the server says what is wrong with it
-    return typed
 
 
 def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:

@@ -2,11 +2,13 @@
 
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from infra.cli.context import CONTEXT, Output, at, exiting, show_list, show_one, write
+from infra.cli.given import text
 from infra.cli.render import Renderer
 from infra.cli.targets import Limit
 
@@ -16,14 +18,17 @@ COLUMNS = ["name", "title", "roles", "disabled", "service", "last_sign_in_at", "
 TOKEN_COLUMNS = ["token", "title", "permissions", "issued_at", "expires_at"]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="A role; may be given several times.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-PasswordFile = Annotated[typer.FileText | None, typer.Option(help="Holds the password; - is standard input.")]
+PasswordFile = Annotated[Path | None, typer.Option(help="Holds the password; - is standard input.")]
 
 
-def _password(file: typer.FileText | None, prompt: str = "New password") -> str:
-    if file is not None:
-        return file.read().rstrip("\n")
-    answer: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=True, err=True)
-    return answer
+def kept_password(file: Path | None) -> str | None:
+    """What stands in the file, without the line ends behind it; None without a file. Raises `BadFile`."""
+    return text(file).rstrip("\r\n") if file is not None else None
+
+
+def _password(file: Path | None) -> str:
+    kept = kept_password(file)
+    return kept if kept is not None else str(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
 
 
 @app.command("list")
@@ -48,10 +53,13 @@ def create(
     output: Output = "table",
 ) -> None:
     """Make a user; a password is asked for."""
+    if service and password_file is not None:
+        raise typer.BadParameter("a service account has no password", param_hint="--password-file")
     body: dict[str, Any] = {"name": name, "title": title, "roles": role or []}
-    if not service:
-        body["password"] = _password(password_file)
-    write(lambda client: client.send("POST", "/users", body), output)
+    with exiting():
+        client = CONTEXT.client()
+        body |= {} if service else {"password": _password(password_file)}
+        Renderer(output).one(client.send("POST", "/users", body))
 
 
 @app.command()
@@ -101,8 +109,8 @@ def _confirmed(yes: bool, question: str) -> None:
 @app.command()
 def password(name: str, password_file: PasswordFile = None, output: Output = "table") -> None:
     """Give a user another password; every session of theirs ends."""
-    body = {"password": _password(password_file)}
-    write(lambda client: client.send("PUT", at("users", name, "password"), body), output)
+    path = at("users", name, "password")
+    write(lambda client: client.send("PUT", path, {"password": _password(password_file)}), output)
 
 
 @app.command("own-password")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.context import Output
+from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.render import Renderer
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from infra.wiring.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The vault's master key: how secrets are sealed, and under a new key.")
-FAILED, WRONG_USAGE = 1, 2
+FAILED = 1
 
 
 @app.command()
@@ -42,10 +43,10 @@ def rotate_master_key(
 
 
 def _tell(asked: "Callable[[Settings], Status]", output: str) -> None:
-    from infra.wiring.settings import Settings
+    from infra.wiring.settings import settings_given
 
     with _telling():
-        found = asked(Settings())
+        found = asked(settings_given())
         versions = sorted({*found.known, *found.rows.by_version, *filter(None, [found.rows.in_force])})
         rows = [
             {
@@ -61,19 +62,14 @@ def _tell(asked: "Callable[[Settings], Status]", output: str) -> None:
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    from pydantic import ValidationError
-
     from infra.vaults.master_key import BadMasterKey
     from infra.vaults.sealed import MasterKeyAbsent
     from infra.wiring.composition import DatabaseUnavailable
     from infra.wiring.master_key_rotation import NotRotated
 
     try:
-        yield
-    except ValidationError as wrong:
-        settings = "; ".join(f"OPSCONDUCTOR_{str(e['loc'][0]).upper()}: {e['msg']}" for e in wrong.errors(include_input=False))
-        typer.echo(f"wrong setting: {settings}", err=True)
-        raise typer.Exit(WRONG_USAGE) from None
+        with wrong_settings_told():
+            yield
     except (NotRotated, BadMasterKey, MasterKeyAbsent, DatabaseUnavailable, OSError) as failed:
         typer.echo(str(failed), err=True)
         raise typer.Exit(FAILED) from None

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -33,8 +33,22 @@ class _ListeningSocket(socket.socket):
             raise
 
 
+class CannotListen(OSError):
+    """The address cannot be listened on, as when another process does."""
+
+
 class _QuietServer(uvicorn.Server):
-    """A server that leaves signal handlers alone: the process stops all its roles together."""
+    """A server that leaves signal handlers alone (the process stops all its roles together) and says when it is there."""
+
+    def __init__(self, config: uvicorn.Config, listens: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listens = listens
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started:
+            self._listens()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -43,9 +57,22 @@ class _QuietServer(uvicorn.Server):
 
 
 async def serve_until(config: uvicorn.Config, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then let requests in flight end. Raises `OSError` when it cannot listen."""
-    server = _QuietServer(config)
-    serving = asyncio.create_task(server.serve(_bound(config.host, config.port)))
+    """Serve until `stop` is set, then let requests in flight end. Raises `CannotListen`."""
+    with bound(config.host, config.port) as sockets:
+        await serve_on(sockets, config, lambda: None, stop)
+
+
+async def serve_on(
+    sockets: Sequence[socket.socket], config: uvicorn.Config, listens: Callable[[], None], stop: asyncio.Event
+) -> None:
+    """The same on sockets that are bound; `listens` is called once callers are answered. Raises `CannotListen`."""
+    for one in sockets:
+        try:  # here and not by the server: another process may have bound the address too, and listen on it by now
+            one.listen(config.backlog)
+        except OSError as failed:
+            raise _cannot(config.host, config.port, failed) from None
+    server = _QuietServer(config, listens)
+    serving = asyncio.create_task(server.serve(list(sockets)))
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
@@ -53,19 +80,30 @@ async def serve_until(config: uvicorn.Config, stop: asyncio.Event) -> None:
     await serving
 
 
-def _bound(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of the host."""
-    listening: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, where in dict.fromkeys(found):
-            listening.append(_ListeningSocket(family, kind, protocol))
-            listening[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening[-1].bind(where)
-    except OSError as failed:
-        for one in listening:
-            one.close()
-        raise OSError(f"cannot listen on {host}:{port}: {failed}") from failed
-    return listening
+@contextlib.contextmanager
+def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """A socket for each address of the host, closed at the end. Raises `CannotListen`."""
+    with contextlib.ExitStack() as stack:
+        listening: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, protocol, _, where in dict.fromkeys(found):
+                one = stack.enter_context(_ListeningSocket(family, kind, protocol))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                one.bind((where[0], port_of(listening) if listening else where[1], *where[2:]))
+                listening.append(one)
+        except OSError as failed:
+            raise _cannot(host, port, failed) from None
+        yield listening
+
+
+def port_of(sockets: Sequence[socket.socket]) -> int:
+    """The port that these sockets share; the system chose it where 0 was asked for."""
+    port: int = sockets[0].getsockname()[1]
+    return port
+
+
+def _cannot(host: str, port: int, failed: OSError) -> CannotListen:
+    return CannotListen(f"cannot listen on {host}:{port}: {failed.strerror or failed}")

@@ -30,6 +30,7 @@ async def ensure_first_administrator(house: House, given: ApiDependencies, told:
     while True:
         try:
             if await has_users(given.reader):
+                told(how_to_sign_in(house.settings.home))
                 return
             password, generated = await asyncio.to_thread(_password, house)
             made = await make_first_administrator(setup, NAME, password)
@@ -42,7 +43,16 @@ async def ensure_first_administrator(house: House, given: ApiDependencies, told:
             told(f"first administrator made: user {NAME}, {shown}")
         elif generated:
             path.unlink(missing_ok=True)  # another process made the administrator: this password opens nothing
+        told(how_to_sign_in(house.settings.home))
         return
+
+
+def how_to_sign_in(home: Path) -> str:
+    """What to tell who wants to sign in: with the first password's file only while it is there."""
+    path = home / PASSWORD_FILE
+    if path.exists():
+        return f"sign in: opsconductor login --user {NAME} --password-file {path}"
+    return f"sign in: opsconductor login; it asks for user and password ({path} is not there)"
 
 
 def _password(house: House) -> tuple[str, bool]:

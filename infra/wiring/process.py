@@ -1,14 +1,15 @@
 """How does one process start with its role, or with all of them, and with which status does it end?"""
 
 import asyncio
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from types import ModuleType
 
 from prometheus_client import CollectorRegistry
-from pydantic import ValidationError
 
 from commands.owner import Owner
 from infra.kafka.topics import TopicsDiffer
@@ -17,26 +18,23 @@ from infra.telemetry.certificate import Certificate
 from infra.telemetry.logs import set_up_logs
 from infra.telemetry.owner_metrics import OwnerMetrics
 from infra.telemetry.probe import serve_probe
+from infra.telemetry.serving import bound
 from infra.vaults.kv_vault import BadVaultAddress
 from infra.vaults.master_key import BadMasterKey
+from infra.wiring.addresses import address
 from infra.wiring.beforehand import make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, VaultLost, house
 from infra.wiring.garbage import look_seldom
 from infra.wiring.identity_provider import provider_rules
-from infra.wiring.settings import Settings, address
+from infra.wiring.settings import MISCONFIGURED, Settings, WrongSetting, settings_given
 from infra.wiring.supervise import Role, RoleFailed, run_roles
 from projections.follow import Follower
 from schemas.log import LogError
 
-FAILED, MISCONFIGURED = 1, 78
+FAILED, WRONG_USAGE = 1, 2
 
 EVERY = ("api", "executor", "sweeper", "commands", "projections")
 """The roles of `up`."""
-
-_IN_THE_CLEAR = (
-    "warning: other machines' passwords and tokens can be read on the way: give OPSCONDUCTOR_TLS_CERT and OPSCONDUCTOR_TLS_KEY,"
-    " or put a gateway with TLS in front and name it in OPSCONDUCTOR_TRUSTED_PROXIES"
-)
 
 
 class Process:
@@ -72,11 +70,11 @@ def _module(name: str) -> ModuleType:
     return import_module(f"infra.wiring.role.{name}")
 
 
-def _role(name: str, opened: House, process: Process) -> Role:
+def _role(name: str, opened: House, process: Process, sockets: Sequence[socket.socket]) -> Role:
     role: Callable[..., Awaitable[None]] = getattr(_module(name), f"{name}_role")
     match name:
         case "api":
-            return partial(role, opened, _say)
+            return partial(role, opened, _say, sockets)
         case "commands":
             return partial(role, opened, process.owns)
         case "projections":
@@ -89,8 +87,8 @@ def _chosen(name: str) -> tuple[str, ...]:
     return EVERY if name == "up" else (name,)
 
 
-def _roles_of(name: str, opened: House, process: Process) -> Mapping[str, Role]:
-    chosen = {one: _role(one, opened, process) for one in _chosen(name)}
+def _roles_of(name: str, opened: House, process: Process, sockets: Sequence[socket.socket]) -> Mapping[str, Role]:
+    chosen = {one: _role(one, opened, process, sockets) for one in _chosen(name)}
     if not opened.settings.metrics_listen:
         return chosen
     listen = address(opened.settings.metrics_listen)
@@ -104,32 +102,29 @@ def _roles_of(name: str, opened: House, process: Process) -> Mapping[str, Role]:
 async def _run(name: str, settings: Settings) -> None:
     process = Process()
     async with house(settings) as opened:
-        if name in ("up", "api"):
-            _say(f"listening on http{'s' if settings.tls else ''}://{settings.listen} (data in {settings.home})")
-            if settings.is_in_the_clear:
-                _say(_IN_THE_CLEAR)
-            _say(f"sign in: opsconductor login --user admin --password-file {settings.home}/admin-password")
-        await run_roles(_roles_of(name, opened, process))
+        with ExitStack() as stack:
+            # Before any role begins: where the address is taken, none did anything.
+            sockets = stack.enter_context(bound(*settings.listen_address)) if "api" in _chosen(name) else ()
+            await run_roles(_roles_of(name, opened, process, sockets))
 
 
 def start(name: str) -> None:
     """Run one role, or all with `up`, until a signal; the exit status says whether it ended well."""
     try:
-        settings = Settings()
-        set_up_logs(settings.log_level, name)
+        settings = settings_given()
         provider_rules(settings)
-        settings.listen_address  # noqa: B018 - read now: a wrong address is a setting's error
         if settings.tls:
-            Certificate(*settings.tls)  # and so is a certificate that cannot be used
-    except (ValidationError, ValueError, OSError) as wrong:
-        _say(f"wrong setting: {_told(wrong)}")
-        raise SystemExit(2) from None
+            Certificate(*settings.tls)  # one that cannot be used is a wrong setting, too
+    except (WrongSetting, ValueError, OSError) as wrong:
+        _say(f"wrong setting: {wrong}")
+        raise SystemExit(MISCONFIGURED) from None
+    set_up_logs(settings.log_level, name)
     if name == "up" and not settings.is_embedded:
         _say("`up` runs everything in one process on the embedded log; with Kafka start one process a role")
-        raise SystemExit(2)
+        raise SystemExit(WRONG_USAGE)
     if name != "up" and settings.is_embedded:
         _say(f"the role {name} needs a log on Kafka: set OPSCONDUCTOR_LOG_URL=kafka://…; or run `opsconductor up`")
-        raise SystemExit(2)
+        raise SystemExit(WRONG_USAGE)
     for one in _chosen(name):
         _module(one)
     make_adapters()
@@ -143,9 +138,3 @@ def start(name: str) -> None:
         _say(f"{name} cannot run: {failed}")
         status = MISCONFIGURED if isinstance(failed.__cause__, InstanceInUse) else FAILED
         raise SystemExit(status) from None
-
-
-def _told(wrong: Exception) -> str:
-    if isinstance(wrong, ValidationError):
-        return "; ".join(f"OPSCONDUCTOR_{str(e['loc'][0]).upper()}: {e['msg']}" for e in wrong.errors(include_input=False))
-    return str(wrong)

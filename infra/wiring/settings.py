@@ -1,12 +1,13 @@
 """What can be set from outside? Environment variables beginning `OPSCONDUCTOR_`; adapters are chosen by URLs alone."""
 
+import re
 import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import cors
@@ -14,6 +15,13 @@ from api.caller_address import Network, networks
 from api.passwords import MIN_LENGTH
 from api.rate_limit import Kind
 from infra.sql.file_url import sqlite_url
+from infra.vaults.master_key import BadMasterKey, given
+from infra.wiring.addresses import address, check_database_url, check_log_url, check_redis_url, check_web_url, path_of
+
+MISCONFIGURED = 78
+"""The exit status of whatever cannot begin because a setting is wrong (EX_CONFIG)."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Settings(BaseSettings):
@@ -89,6 +97,16 @@ class Settings(BaseSettings):
             raise ValueError(f"must have at least {MIN_LENGTH} characters")
         return password
 
+    @field_validator("master_key")
+    @classmethod
+    def _keys_are_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            try:
+                given(keys.get_secret_value())
+            except BadMasterKey as bad:
+                raise ValueError(str(bad)) from None
+        return keys
+
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, proxies: str) -> str:
@@ -101,6 +119,47 @@ class Settings(BaseSettings):
         cors.origins(origins)
         return origins
 
+    @field_validator("log_url")
+    @classmethod
+    def _log_is_somewhere(cls, url: str) -> str:
+        return check_log_url(url)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_one_we_speak_to(cls, url: str) -> str:
+        return check_database_url(url)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_is_somewhere(cls, url: str) -> str:
+        return check_redis_url(url)
+
+    @field_validator("listen", "metrics_listen")
+    @classmethod
+    def _listens_on_an_address(cls, text: str, info: ValidationInfo) -> str:
+        if text or info.field_name == "listen":
+            address(text)
+        return text
+
+    @field_validator("oidc_issuer", "public_url")
+    @classmethod
+    def _web_address_is_one(cls, url: str) -> str:
+        return check_web_url(url)
+
+    @field_validator("log_level")
+    @classmethod
+    def _level_is_known(cls, level: str) -> str:
+        if level.lower() not in LOG_LEVELS:
+            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+        return level.lower()
+
+    @field_validator("log_prefix")
+    @classmethod
+    def _prefix_can_begin_a_topic(cls, prefix: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", prefix, re.ASCII):
+            raise ValueError("must be 1 to 100 letters, digits, dots, underscores and hyphens")
+        return prefix
+
     @property
     def is_embedded(self) -> bool:
         """Whether the log is SQLite, so that everything runs in one process."""
@@ -109,7 +168,7 @@ class Settings(BaseSettings):
     @property
     def log_folder(self) -> Path:
         """The folder of the SQLite log."""
-        return Path(_path_of(self.log_url)) if self.log_url else self.home / "log"
+        return path_of(self.log_url) if self.log_url else self.home / "log"
 
     @property
     def bootstrap(self) -> str:
@@ -166,14 +225,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def address(text: str) -> tuple[str, int]:
-    """Host and port written as `host:port`. Raises `ValueError`."""
-    host, _, port = text.rpartition(":")
-    return host.strip("[]") or "127.0.0.1", int(port)
+class WrongSetting(Exception):
+    """A setting that cannot be meant; the message names the variable and never shows a secret."""
 
 
-def _path_of(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc:
-        raise ValueError(f"{url!r}: expected sqlite:///folder or kafka://host:port")
-    return unquote(parts.path)
+def settings_given(**chosen: Any) -> Settings:
+    """The settings of this process's environment, these ones chosen otherwise. Raises `WrongSetting`."""
+    try:
+        settings = Settings(**chosen)
+        settings.tls  # noqa: B018 - read now: it may be half of a pair
+    except ValidationError as wrong:
+        raise WrongSetting("; ".join(_told(error) for error in wrong.errors(include_input=False))) from None
+    except ValueError as wrong:
+        raise WrongSetting(str(wrong)) from None
+    return settings
+
+
+def _told(error: Any) -> str:
+    where = f"OPSCONDUCTOR_{str(error['loc'][0]).upper()}: " if error["loc"] else ""
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return where + reason

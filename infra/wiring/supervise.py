@@ -11,6 +11,8 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from infra.telemetry.serving import CannotListen
+
 log = logging.getLogger(__name__)
 
 Role = Callable[[asyncio.Event], Awaitable[None]]
@@ -51,8 +53,8 @@ async def _stop(name: str, task: asyncio.Task[None], stop: asyncio.Event) -> Non
 async def _named(name: str, role: Role, stop: asyncio.Event) -> None:
     try:
         await role(stop)
-    except asyncio.CancelledError:
-        raise
+    except (asyncio.CancelledError, CannotListen):
+        raise  # the latter says all there is to say
     except Exception:
         log.exception("role failed", extra={"failed": name})
         raise

@@ -102,7 +102,7 @@ def test_a_provider_s_user_with_the_administrator_s_name_is_not_the_administrato
 def test_what_is_missing_of_a_provider_s_settings_is_told_at_the_start(tmp_path: Path) -> None:
     installation = Installation(tmp_path / "home", {"up": {}}, {"OPSCONDUCTOR_OIDC_ISSUER": "https://id.example.org"})
     said = installation.command("up")
-    assert said.returncode == 2 and "OPSCONDUCTOR_OIDC_CLIENT_ID" in said.stderr
+    assert said.returncode == 78 and "OPSCONDUCTOR_OIDC_CLIENT_ID" in said.stderr
     roles = {"OPSCONDUCTOR_OIDC_CLIENT_ID": "ops", "OPSCONDUCTOR_PUBLIC_URL": US, "OPSCONDUCTOR_OIDC_ROLES": "operator"}
     said = installation.command("up", env={**installation.environment, **roles})
-    assert said.returncode == 2 and "group=role" in said.stderr
+    assert said.returncode == 78 and "group=role" in said.stderr

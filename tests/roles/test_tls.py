@@ -37,7 +37,7 @@ def test_the_server_speaks_tls_and_the_command_line_believes_only_the_authority_
             refused = signed_in(**trust)
             assert refused.returncode == 7 and "certificate verify failed" in refused.stderr, refused.stderr
         absent = signed_in(OPSCONDUCTOR_CA_FILE=str(tmp_path / "absent.pem"))
-        assert absent.returncode == 7 and "absent.pem" in absent.stderr and "Traceback" not in absent.stderr
+        assert absent.returncode == 78 and "absent.pem" in absent.stderr and "Traceback" not in absent.stderr
         done = signed_in(OPSCONDUCTOR_CA_FILE=str(authority.file))
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
         trusting = {**installation.environment, "OPSCONDUCTOR_CA_FILE": str(authority.file)}
@@ -52,7 +52,7 @@ def test_the_server_speaks_tls_and_the_command_line_believes_only_the_authority_
 def test_a_certificate_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
     settings = {"OPSCONDUCTOR_TLS_CERT": "/nowhere.pem", "OPSCONDUCTOR_TLS_KEY": "/nowhere.key"}
     refused = Installation(tmp_path / "home", {}, settings).command("up")
-    assert refused.returncode == 2 and "/nowhere.pem" in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
+    assert refused.returncode == 78 and "/nowhere.pem" in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
 
 
 def test_settings_of_the_edge_that_mean_nothing_are_refused() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.cli.document import BadDocument, read
+from infra.cli.document import read
+from infra.cli.given import BadFile
 from infra.telemetry.logs import set_up_logs
 from tests.api.conftest import credential, job, made, target
 from tests.api.server import Server
@@ -163,7 +164,7 @@ async def test_no_pattern_makes_a_search_take_long(server: Server) -> None:
 def test_a_job_file_that_would_run_grow_or_mislead_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(text)
-    with pytest.raises(BadDocument):
+    with pytest.raises(BadFile):
         read(file)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,11 +19,12 @@ from api.signing_keys import READ_EVERY_S, load_signing_keys, refresh
 from api.tokens import SigningKey, Tokens
 from infra.telemetry.bounded_http import BoundedHttp
 from infra.telemetry.certificate import Certificate
-from infra.telemetry.serving import serve_until
+from infra.telemetry.serving import port_of, serve_on
 from infra.vaults.master_key import derived
 from infra.wiring.composition import House
 from infra.wiring.first_administrator import ensure_first_administrator
 from infra.wiring.identity_provider import identity_provider
+from infra.wiring.settings import Settings
 from projections.rebuild import ask_for_rebuild
 from schemas.vault import VaultError
 
@@ -33,11 +35,19 @@ MAX_HEADERS = 32_768
 VAULT_WITHIN_S = 30.0
 """So long a start waits for a vault that does not answer, as when its database is started at the same moment."""
 
+_IN_THE_CLEAR = (
+    "warning: other machines' passwords and tokens can be read on the way: give OPSCONDUCTOR_TLS_CERT and OPSCONDUCTOR_TLS_KEY,"
+    " or put a gateway with TLS in front and name it in OPSCONDUCTOR_TRUSTED_PROXIES"
+)
+
 log = logging.getLogger(__name__)
 
 
-async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve the REST contract; make the first administrator of a new installation. `told` gets what people should read."""
+async def api_role(house: House, told: Callable[[str], None], sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
+    """Serve the REST contract on these sockets; make the first administrator of a new installation.
+
+    `told` gets what people should read. Raises `CannotListen` and what opening the vault raises.
+    """
     drain = Drain()
     threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
     provider = identity_provider(house.settings)
@@ -64,7 +74,7 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
     if certificate:
         beside.append(asyncio.create_task(certificate.watch()))
     try:
-        await serve_until(config, stop)
+        await serve_on(sockets, config, partial(_say_where, house.settings, port_of(sockets), told), stop)
     finally:
         for task in beside:
             task.cancel()
@@ -72,6 +82,13 @@ async def api_role(house: House, told: Callable[[str], None], stop: asyncio.Even
         if provider:
             await provider.close()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _say_where(settings: Settings, port: int, told: Callable[[str], None]) -> None:
+    host = settings.listen.rpartition(":")[0] or settings.listen_address[0]
+    told(f"listening on http{'s' if settings.tls else ''}://{host}:{port} (data in {settings.home})")
+    if settings.is_in_the_clear:
+        told(_IN_THE_CLEAR)
 
 
 async def _read_signing_keys(given: ApiDependencies) -> None:

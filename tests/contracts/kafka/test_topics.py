@@ -1,5 +1,6 @@
 """Are topics made as the table says, and those that differ refused by name?"""
 
+import json
 import os
 from dataclasses import replace
 from unittest import mock
@@ -70,7 +71,9 @@ async def test_whatever_would_lose_events_is_refused_at_start_up_and_ends_a_chec
     given = {"URL": f"kafka://{kafka}", "PREFIX": wanted.prefix, "PARTITIONS": "2", "REPLICATION": str(wanted.replication)}
     with mock.patch.dict(os.environ, {f"OPSCONDUCTOR_LOG_{name}": value for name, value in given.items()}):
         checked = CliRunner().invoke(app, ["topics", "check"])
+        as_json = CliRunner().invoke(app, ["topics", "check", "-o", "json"])
     assert (checked.exit_code, told in checked.output.splitlines()) == (1, True), checked.output
+    assert {"difference": told} in [json.loads(line) for line in as_json.stdout.splitlines()] and as_json.exit_code == 1
 
 
 def test_another_number_of_partitions_is_refused_and_nothing_is_touched(kafka):

@@ -1,14 +1,15 @@
 """What does a job say? Its parts, and what is wrong with them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
 from domain.identity import is_slug
 from domain.job.parameters import Parameter, check_parameters
-from domain.job.quoting import SHELLS, Shell, refused_places
-from domain.job.template import names_in
+from domain.job.placement import Reason
+from domain.job.quoting import MOST_STEPS, SHELLS, Shell, refused_places
+from domain.job.template import Placeholder, names_in
 from domain.rejection import FieldError, Invalid
 from domain.selector import LABEL_KEY, parse_selector
 from domain.title import check_title
@@ -17,6 +18,11 @@ MAX_STEPS = 100
 MAX_STEP_SECONDS = 86_400
 MAX_JOB_SECONDS = 7 * 86_400
 MAX_SCRIPT = 256 * 1024
+MAX_SCRIPTS = 1024 * 1024
+"""All scripts of a job together, in bytes of UTF-8; `MAX_SCRIPT` is each."""
+MAX_FILLED = 256 * 1024
+"""Those of them with placeholders, together: only they are read to see where these stand."""
+MAX_PLACEHOLDERS = 1_000
 MAX_PARALLELISM = 1_000
 MAX_RETRIES = 20
 MAX_BACKOFF_S = 3_600
@@ -150,7 +156,6 @@ def _steps_errors(job: JobDefinition) -> Iterator[FieldError]:
     if not 1 <= len(job.steps) <= MAX_STEPS:
         yield FieldError("steps", f"must be 1 to {MAX_STEPS} steps")
     seen: set[str] = set()
-    known = {f"parameters.{p.name}" for p in job.parameters} | {"target.name", "target.host", "run.id"}
     for index, step in enumerate(job.steps):
         at = f"steps.{index}"
         if not is_slug(step.name):
@@ -159,7 +164,7 @@ def _steps_errors(job: JobDefinition) -> Iterator[FieldError]:
             yield FieldError(f"{at}.name", "is used by an earlier step")
         seen.add(step.name)
         yield from _limit_errors(step, at)
-        yield from _script_errors(step, at, known)
+    yield from _scripts_errors(job)
 
 
 def _limit_errors(step: Step, at: str) -> Iterator[FieldError]:
@@ -171,22 +176,62 @@ def _limit_errors(step: Step, at: str) -> Iterator[FieldError]:
         yield FieldError(f"{at}.retries.backoff_s", f"must be between 0 and {MAX_BACKOFF_S} seconds")
 
 
-def _script_errors(step: Step, at: str, known: set[str]) -> Iterator[FieldError]:
-    shell, text, name = text_of(step)
-    where = f"{at}.{name}"
-    if not text.strip():
-        yield FieldError(where, "must not be empty")
-    if len(text.encode("utf-8", "replace")) > MAX_SCRIPT:
-        yield FieldError(where, f"is longer than {MAX_SCRIPT} bytes")
-    if shell not in SHELLS:
-        yield FieldError(f"{at}.shell", f"must be one of {', '.join(SHELLS)}")
-    placeholders = names_in(text)
-    refused = refused_places(shell, text, [placeholder.start for placeholder in placeholders])
-    for placeholder in placeholders:
+def _scripts_errors(job: JobDefinition) -> Iterator[FieldError]:
+    """What is wrong with the scripts; where one is too long, no script is looked into."""
+    too_long = list(_length_errors(job))
+    for index, step in enumerate(job.steps):
+        shell, text, name = text_of(step)
+        if not text.strip():
+            yield FieldError(f"steps.{index}.{name}", "must not be empty")
+        if shell not in SHELLS:
+            yield FieldError(f"steps.{index}.shell", f"must be one of {', '.join(SHELLS)}")
+    yield from too_long or _placeholder_errors(job)
+
+
+def _length_errors(job: JobDefinition) -> Iterator[FieldError]:
+    total = 0
+    for index, step in enumerate(job.steps):
+        _, text, name = text_of(step)
+        length = len(text.encode("utf-8", "replace"))
+        if length > MAX_SCRIPT:
+            yield FieldError(f"steps.{index}.{name}", f"is longer than {MAX_SCRIPT} bytes")
+        total += length
+    if total > MAX_SCRIPTS:
+        yield FieldError("steps", f"hold more than {MAX_SCRIPTS} bytes of scripts")
+
+
+def _placeholder_errors(job: JobDefinition) -> Iterator[FieldError]:
+    """Read the scripts that have placeholders; how much is read is bounded for all of them together."""
+    known = {f"parameters.{p.name}" for p in job.parameters} | {"target.name", "target.host", "run.id"}
+    numbers = {f"parameters.{p.name}" for p in job.parameters if p.type in ("integer", "number")}
+    count, length, steps = 0, 0, MOST_STEPS
+    for index, step in enumerate(job.steps):
+        shell, text, name = text_of(step)
+        placeholders = names_in(text, at_most=MAX_PLACEHOLDERS + 1)
+        if not placeholders or shell not in SHELLS:
+            continue
+        count, length = count + len(placeholders), length + len(text)
+        if count > MAX_PLACEHOLDERS:
+            yield FieldError(f"steps.{index}.{name}", f"the job has more than {MAX_PLACEHOLDERS} placeholders")
+            return
+        if length > MAX_FILLED:
+            yield FieldError(f"steps.{index}.{name}", f"the scripts with placeholders hold more than {MAX_FILLED} characters")
+            return
+        refused, read = refused_places(shell, text, placeholders, numbers, steps)
+        steps -= read
+        yield from _refusals(f"steps.{index}.{name}", text, placeholders, refused, known)
+
+
+def _refusals(
+    where: str, text: str, placeholders: Sequence[Placeholder], refused: Mapping[int, Reason], known: Set[str]
+) -> Iterator[FieldError]:
+    line, counted = 1, 0
+    for number, placeholder in enumerate(placeholders):
+        line, counted = line + text.count("\n", counted, placeholder.start), placeholder.start
         if placeholder.name not in known and not _is_label(placeholder.name):
             yield FieldError(where, f"{{{{ {placeholder.name} }}}} is not known here")
-        elif placeholder.start in refused:
-            yield FieldError(where, f"{{{{ {placeholder.name} }}}} stands in quotes or where it is evaluated")
+        elif (reason := refused.get(number)) is not None:
+            yield FieldError(where, f"line {line}: {{{{ {placeholder.name} }}}} {reason.text} ({reason.code})")
 
 
 def _is_label(name: str) -> bool:

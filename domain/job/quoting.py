@@ -1,18 +1,23 @@
 """How does a value reach a script without ever becoming its syntax?
 
-As a reference to an environment variable, written as the shell writes it. A placeholder inside the author's own quotes would
-not be seen as one argument, or not at all, so it is refused when the job is defined. The scan knows quotes, escapes, comments and
-command substitution; safety from quoting errors does not rest on it, since the value itself is never part of the text.
+As a reference to an environment variable, written as the shell writes it. The value is never part of the text, so nothing in it
+can end a quote. What remains is where the reference stands: in the author's own quotes it would not be one argument, and some
+places are evaluated whatever is quoted there, such as bash's arithmetic, which runs the commands in a variable's subscript. So a
+placeholder may stand only where it is known that its value stays a value; everywhere else it is refused when the job is defined.
 
-Arithmetic is the exception: `$(( ))`, `(( ))`, `$[ ]`, a subscript, an offset inside `${ }` and the numeric operators of `[[ ]]`
-evaluate a variable's value as an expression, in which bash runs command substitutions. A placeholder there is refused as well.
-The same holds for builtins that take an argument for code: `eval`, `let`, `declare -i`, `test -v`. What no scan can see is a
-program that does so, such as `sh -c`: an author who hands it a value means it.
+What no scan can see is what becomes of a variable that was given a value: `n={{ … }}` and later `$(( n + 1 ))` or `${!n}`, or a
+program that takes an argument for code. `docs/decisions/0004` and `docs/how-to/write-jobs.md` say so.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Literal, get_args
+
+from domain.job.placement import IN_QUOTES, Reason, unread
+from domain.job.shell_reading import refused_ranges
+from domain.job.shell_state import Reading
+from domain.job.string_literals import powershell_strings, python_strings
+from domain.job.template import Placeholder
 
 Shell = Literal["sh", "bash", "python", "powershell"]
 SHELLS: tuple[Shell, ...] = get_args(Shell)
@@ -29,164 +34,56 @@ def reference(shell: Shell, variable: str) -> str:
             return f"${{env:{variable}}}"
 
 
-def refused_places(shell: Shell, text: str, positions: Sequence[int]) -> set[int]:
-    """Which of these `positions`, in ascending order, stand where no placeholder of `shell` may: in quotes or arithmetic.
+MOST_STEPS = 20_000
+"""How many words and signs may be read in all to judge the placeholders of a job."""
 
-    One pass over `text`, however many there are.
+
+def refused_places(
+    shell: Shell, text: str, placeholders: Sequence[Placeholder], numbers: Collection[str] = (), most_steps: int = MOST_STEPS
+) -> tuple[Mapping[int, Reason], int]:
+    """Which of `text`'s placeholders may not stand where they do, by number, and why; and in how many steps that was found.
+
+    `numbers` names the placeholders whose values are digits by their type: they may stand where others would be evaluated. What
+    is not read in `most_steps` is refused.
     """
-    scan = _PythonScan(text) if shell == "python" else _ShellScan(text, is_powershell=shell == "powershell")
-    refused: set[int] = set()
-    index = 0
-    for position in positions:
-        while index < position:
-            index = scan.after(index)
-        if scan.refuses(position):
-            refused.add(position)
+    if not placeholders:
+        return {}, 0
+    if shell in ("sh", "bash"):
+        reading = Reading(text, placeholders, shell == "bash", most_steps)
+        return _by_number(refused_ranges(reading), placeholders, numbers), reading.steps
+    strings = python_strings(text) if shell == "python" else powershell_strings(text)
+    read = list(islice(strings, most_steps + 1))
+    ranges = _within(read, placeholders)
+    if len(read) > most_steps:
+        ranges.append((0, len(placeholders), unread("there is too much of it; take values from the environment", 1)))
+    return _by_number(ranges, placeholders, numbers), len(read)
+
+
+def _within(strings: Iterable[tuple[int, int]], placeholders: Sequence[Placeholder]) -> list[tuple[int, int, Reason]]:
+    """The placeholders that begin in one of `strings`, which are in ascending order."""
+    ranges: list[tuple[int, int, Reason]] = []
+    number = 0
+    for begin, end in strings:
+        while number < len(placeholders) and placeholders[number].start < begin:
+            number += 1
+        first = number
+        while number < len(placeholders) and placeholders[number].start < end:
+            number += 1
+        if number > first:
+            ranges.append((first, number, IN_QUOTES))
+    return ranges
+
+
+def _by_number(
+    ranges: Sequence[tuple[int, int, Reason]], placeholders: Sequence[Placeholder], numbers: Collection[str]
+) -> Mapping[int, Reason]:
+    """The reason for each placeholder in one of `ranges`, of which many may hold the same ones."""
+    refused: dict[int, Reason] = {}
+    for is_waived in (False, True):
+        reached = 0
+        for first, last, reason in sorted((r for r in ranges if r[2].numbers_may is is_waived), key=lambda r: (r[0], -r[1])):
+            for number in range(max(first, reached), last):
+                if not (is_waived and placeholders[number].name in numbers):
+                    refused.setdefault(number, reason)
+            reached = max(reached, last)
     return refused
-
-
-_NUMERIC = r"-(?:eq|ne|lt|le|gt|ge|v)"
-_AFTER_OPERATOR = re.compile(rf"{_NUMERIC}[\s\\]+\S*$")
-_BEFORE_OPERATOR = re.compile(rf"(?:\{{\{{[^{{}}]*\}}\}}|\S)\S{{0,80}}[\s\\]{{1,80}}{_NUMERIC}\s")
-_TAKEN_FOR_CODE = re.compile(
-    r"(?:^|[;&|({\n]|\b(?:then|do|else|elif|if|while|until)\b|!)[ \t]*"
-    r"(?:(?:builtin|command)[ \t]+)*"
-    r"(?:(?:eval|let|(?:declare|typeset|local)[ \t]+-\w*i\w*)[ \t][^;&|\n]*|(?:printf|test|\[)[ \t]+-v[ \t]+\S*)$"
-)
-_BESIDE = 200
-"""How far before a placeholder an operator or a builtin is looked for, in characters."""
-
-_EVALUATING = frozenset({"((", "[", "${"})
-_WORD_BEGINS_AFTER = " \t\n;|&("
-
-
-class _ShellScan:
-    """Reads a script from left to right and knows what is open where it stands, outermost first."""
-
-    def __init__(self, text: str, is_powershell: bool) -> None:
-        self._text = text
-        self._is_powershell = is_powershell
-        self._escape = "`" if is_powershell else "\\"
-        self._open = [""]
-
-    def refuses(self, position: int) -> bool:
-        """Whether no placeholder may stand at `position`, which has been reached."""
-        if self._open[-1] in ("'", '"') or not _EVALUATING.isdisjoint(self._open):
-            return True
-        before = self._text[max(0, position - _BESIDE) : position]
-        if not self._is_powershell and _TAKEN_FOR_CODE.search(before):
-            return True
-        return "[[" in self._open and self._is_compared(before, position)
-
-    def _is_compared(self, before: str, position: int) -> bool:
-        return bool(_AFTER_OPERATOR.search(before) or _BEFORE_OPERATOR.match(self._text, position))
-
-    def after(self, index: int) -> int:
-        """Take in what stands at `index`; returns where to go on."""
-        char, context = self._text[index], self._open[-1]
-        if context == "'":
-            if char == "'":
-                self._open.pop()
-        elif char == self._escape:
-            return index + 2
-        elif self._text.startswith("$(", index):
-            return self._parenthesis(index + 1)
-        elif char == '"':
-            self._open.pop() if context == '"' else self._open.append('"')
-        elif context != '"' and char == "'":
-            self._single_quote()
-        elif not self._is_powershell and self._expansion(index):
-            return index + 2
-        elif context not in ('"', "${"):
-            return self._unquoted(index)
-        return index + 1
-
-    def _single_quote(self) -> None:
-        # in "${x:-it's}" it is an ordinary character
-        if not (self._open[-1] == "${" and self._open[-2] == '"'):
-            self._open.append("'")
-
-    def _expansion(self, index: int) -> bool:
-        """Open `${` and `$[`, close `${`; whether two characters are taken."""
-        if self._text.startswith(("${", "$["), index):
-            self._open.append("${" if self._text[index + 1] == "{" else "[")
-            return True
-        if self._text[index] == "}" and self._open[-1] == "${":
-            self._open.pop()
-        return False
-
-    def _unquoted(self, index: int) -> int:
-        char = self._text[index]
-        if char == "(":
-            return self._parenthesis(index)
-        if char == ")":
-            return self._closed(index)
-        if char in "[]\n" and not self._is_powershell:
-            return self._bracket(index)
-        if char == "#" and self._begins_word(index):
-            end = self._text.find("\n", index)
-            return len(self._text) if end < 0 else end
-        return index + 1
-
-    def _begins_word(self, index: int) -> bool:
-        return index == 0 or self._text[index - 1] in _WORD_BEGINS_AFTER
-
-    def _parenthesis(self, index: int) -> int:
-        arithmetic = self._text.startswith("((", index)
-        self._open.append("((" if arithmetic else "(")
-        return index + 2 if arithmetic else index + 1
-
-    def _closed(self, index: int) -> int:
-        if self._open[-1] == "(":
-            self._open.pop()
-        elif self._open[-1] == "((" and self._text.startswith("))", index):
-            self._open.pop()
-            return index + 2
-        elif self._open[-1] == "((":
-            self._open[-1] = "("  # one parenthesis alone: it was a subshell in a subshell
-        return index + 1
-
-    def _bracket(self, index: int) -> int:
-        """`[[ ]]`, and a subscript: a bracket right after a name, until it is closed or the line ends."""
-        char, context = self._text[index], self._open[-1]
-        if self._text.startswith("[[", index) and self._begins_word(index):
-            self._open.append("[[")
-            return index + 2
-        if self._text.startswith("]]", index) and context == "[[":
-            self._open.pop()
-            return index + 2
-        before = self._text[index - 1] if index else ""
-        if char in "]\n" and context == "[":
-            self._open.pop()
-        elif char == "[" and (before.isalnum() or before == "_"):
-            self._open.append("[")
-        return index + 1
-
-
-class _PythonScan:
-    """As `_ShellScan`, for Python."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._quote = ""
-
-    def refuses(self, position: int) -> bool:
-        """Whether `position`, which has been reached, stands in a string."""
-        return bool(self._quote)
-
-    def after(self, index: int) -> int:
-        """Take in what stands at `index`; returns where to go on."""
-        text, char = self._text, self._text[index]
-        if self._quote:
-            if char == "\\":
-                return index + 2
-            if text.startswith(self._quote, index):
-                width, self._quote = len(self._quote), ""
-                return index + width
-        elif char in "'\"":
-            self._quote = char * 3 if text.startswith(char * 3, index) else char
-            return index + len(self._quote)
-        elif char == "#":
-            end = text.find("\n", index)
-            return len(text) if end < 0 else end
-        return index + 1

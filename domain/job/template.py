@@ -7,21 +7,23 @@ variable, in one pass, so that no value can become syntax or be expanded again. 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 _PLACEHOLDER = re.compile(r"\{\{[ \t]*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_/.-]*[A-Za-z0-9_])?)[ \t]*\}\}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """One place for a value: the name it asks for and where it begins in the text."""
+    """One place for a value: the name it asks for, where it begins in the text and where the text goes on."""
 
     name: str
     start: int
+    end: int
 
 
-def names_in(text: str) -> list[Placeholder]:
-    """Every placeholder in `text`, in order."""
-    return [Placeholder(match[1], match.start()) for match in _PLACEHOLDER.finditer(text)]
+def names_in(text: str, at_most: int | None = None) -> list[Placeholder]:
+    """Every placeholder in `text`, in order, or the first `at_most`."""
+    return [Placeholder(match[1], *match.span()) for match in islice(_PLACEHOLDER.finditer(text), at_most)]
 
 
 def referring(text: str, reference: Callable[[str], str]) -> str:

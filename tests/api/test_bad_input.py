@@ -67,6 +67,8 @@ CASES = {
     "steps are no list": ("/jobs", job(steps={"a": 1}), "steps"),
     "unknown template": ("/jobs", job(run="echo {{ nobody.knows }}"), "steps.0.run"),
     "quoted template": ("/jobs", job(run="echo '{{ target.name }}'"), "steps.0.run"),
+    "template in a here-document": ("/jobs", job(run="cat <<EOF\n{{ target.name }}\nEOF"), "steps.0.run"),
+    "template as code": ("/jobs", job(run="X=1 eval {{ target.name }}"), "steps.0.run"),
     "retries": ("/jobs", job(steps=[{**job()["steps"][0], "retries": {"max": 1.5}}]), "steps.0.retries.max"),
     "share": ("/jobs", job(strategy={"batch_size": [1]}), "strategy.batch_size"),
     "percentage": ("/jobs", job(strategy={"batch_size": "150%"}), "strategy.batch_size"),
@@ -89,6 +91,25 @@ async def test_what_is_wrong_is_422_naming_the_field_and_repeating_nothing(serve
         assert answer.status_code == 422 and told["code"], f"{label}: {answer.text}"
         assert field in [error["field"] for error in told["errors"]], f"{label}: {told}"
         assert "hunter2" not in answer.text and "telepathy" not in answer.text, f"{label} is repeated"
+
+
+async def test_a_placeholder_that_may_not_stand_where_it_does_is_told_with_its_line_and_a_code(server):
+    answer = await server.post("/jobs", job(run="echo\ncat <<EOF\n# $(( {{ target.name }} * 2 ))\nEOF"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "steps.0.run" and error["message"].startswith("line 3: {{ target.name }} stands in a here-document")
+    assert error["message"].endswith("(placeholder_in_here_document)")
+
+
+async def test_scripts_made_to_be_dear_are_refused_before_they_are_read(server):
+    steps = [{"name": f"s{n}", "kind": "command", "run": "[[ " + "{{ run.id }} " * 17_000} for n in range(4)]
+    for dear, field in (
+        (job(run="{{ x }}" * 120_000), "steps.0.run"),
+        (job(steps=steps), "steps.0.run"),
+        (job(run="{{ run.id }}" * 21_000), "steps.0.run"),
+    ):
+        answer = await server.post("/jobs", dear)
+        assert answer.status_code == 422 and [error["field"] for error in answer.json()["errors"]] == [field], answer.text[:500]
 
 
 async def test_a_lone_surrogate_is_422_naming_the_field(server):

@@ -4,20 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from domain.job.decide import ArchiveJob, DefineJob, JobArchived, JobDefined, JobRevised, ReviseJob
+from domain.job.decide import ArchiveJob, DefineJob, JobArchived, JobDefined, JobRevised, JobState, ReviseJob, fold
 from domain.job.definition import (
+    MAX_FILLED,
     MAX_JOB_SECONDS,
+    MAX_PLACEHOLDERS,
     MAX_SCRIPT,
+    MAX_SCRIPTS,
     MAX_STEPS,
     CommandStep,
     JobDefinition,
     Retries,
     ScriptStep,
     Strategy,
+    check_definition,
     environment_names,
     share_of,
 )
 from domain.job.parameters import Parameter
+from domain.job.quoting import MOST_STEPS
+from domain.rejection import Invalid
 from tests.support.specification import given
 
 ROTATE = "job/rotate"
@@ -100,9 +106,33 @@ FAULTS = [
     ({"steps": (script("print('{{ run.id }}')", "python"),)}, ["steps.0.body"]),
     (
         {"targets": "", "steps": (step(run="{{ x }}"), script("'{{ run.id }}' {{ y }}"))},
-        ["targets", "steps.0.run", "steps.1.name", "steps.1.body", "steps.1.body"],
+        ["targets", "steps.1.name", "steps.0.run", "steps.1.body", "steps.1.body"],
     ),
-    ({"steps": (step(run="{{ target.name }} {{ target.host }} {{ run.id }} {{ labels.app/x }} {{ parameters.file }}"),)}, []),
+    (
+        {"steps": (step(run="echo {{ target.name }} {{ target.host }} {{ run.id }} {{ labels.app/x }} {{ parameters.file }}"),)},
+        [],
+    ),
+    ({"steps": (step(run="{{ parameters.file }} --version"),)}, ["steps.0.run"]),
+    ({"steps": (script("cat <<EOF\n{{ parameters.file }}\nEOF"),)}, ["steps.0.body"]),
+    ({"steps": (script("[[ {{ parameters.file }} -eq 1 ]]", "bash"),)}, ["steps.0.body"]),
+    ({"steps": (script("[[ {{ parameters.n }} -eq 1 ]]", "bash"),), "parameters": (Parameter(name="n", type="integer"),)}, []),
+    ({"steps": (step(run="{{ run.id }}" * (MAX_SCRIPT // 11)), script("echo '{{ run.id }}'"))}, ["steps.1.name", "steps.0.run"]),
+    ({"steps": (step(run="echo" + " {{ run.id }}" * MAX_PLACEHOLDERS),)}, []),
+    ({"steps": (step(run="echo" + " {{ run.id }}" * (MAX_PLACEHOLDERS + 1)),)}, ["steps.0.run"]),
+    (
+        {"steps": (step(run="echo" + " {{ run.id }}" * 600), replace(step(run="echo" + " {{ run.id }}" * 600), name="t"))},
+        ["steps.1.run"],
+    ),
+    ({"steps": tuple(replace(step(run="#" * MAX_SCRIPT), name=f"s{n}") for n in range(4))}, []),
+    ({"steps": tuple(replace(step(run="#" * (MAX_SCRIPTS // 5 + 1)), name=f"s{n}") for n in range(5))}, ["steps"]),
+    (
+        {"steps": tuple(replace(step(run="echo {{ run.id }} #" + "#" * (MAX_FILLED // 2)), name=f"s{n}") for n in range(2))},
+        ["steps.1.run"],
+    ),
+    (
+        {"steps": tuple(replace(step(run="a;" * (MOST_STEPS // 4) + "echo {{ run.id }}"), name=f"s{n}") for n in range(2))},
+        ["steps.1.run"],
+    ),
     ({"strategy": Strategy("100%", 1, "0%"), "timeout_s": 1, "concurrency": "queue"}, []),
     ({"strategy": Strategy(1_000_000, 1000, 0)}, []),
 ]
@@ -118,6 +148,24 @@ def test_a_definition_names_every_field_at_fault(more, fields):
     else:
         define.then([JobDefined("rotate", 1, definition)])
         revise.then([JobRevised(2, definition)])
+
+
+def test_what_is_wrong_with_a_placeholder_has_a_code_and_names_its_line():
+    definition = replace(JOB, steps=(step(run="echo\necho {{ parameters.file }} \\\n  '{{ parameters.file }}'"),))
+    with pytest.raises(Invalid) as refused:
+        check_definition(definition)
+    (error,) = refused.value.errors
+    assert error.field == "steps.0.run"
+    assert error.message.startswith("line 3: {{ parameters.file }} stands in quotes")
+    assert error.message.endswith("(placeholder_in_quotes)")
+
+
+def test_a_job_that_was_defined_when_more_was_accepted_stays_as_it_was():
+    before = replace(JOB, steps=(script("cat <<EOF\n{{ parameters.file }}\nEOF"),))
+    history = [JobDefined("rotate", 1, before)]
+    assert fold(JobState(), history).definition == before
+    given(ROTATE, history).when(ReviseJob(JOB)).then([JobRevised(2, JOB)])
+    given(ROTATE, history).when(ReviseJob(before)).then_rejected("validation_failed", "steps.0.body")
 
 
 @pytest.mark.parametrize("name", ["", "Rotate", "a.b"])

@@ -1,0 +1,378 @@
+"""Which words of a command are values, and which are names, expressions or code?
+
+A value may stand where the command takes a value. Builtins that take names or code, shells that are handed a script, and
+programs that run what they are given are known here by name; every other program gets arguments, and what it makes of them is its
+own (`mysql -e`, `python -c`, `sed`): no scan can tell that.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from domain.job.placement import AS_CODE, AS_COMMAND, EVALUATED, IN_EXPANSION, TYPED, UNCLEAR, Reason
+from domain.job.shell_words import Word
+
+_EVALUATED_VARIABLE = re.compile(
+    r"RANDOM|SRANDOM|SECONDS|HISTCMD|OPTIND|LINENO|EPOCH\w+|PS[0-4]|PROMPT_COMMAND|ENV|BASH\w*|(?:DY)?LD_\w+"
+)
+"""Variables whose values bash evaluates, or from which a shell or the loader takes code."""
+
+_SHELLS = frozenset(
+    ("sh", "bash", "rbash", "dash", "ash", "ksh", "ksh93", "mksh", "pdksh", "lksh", "zsh", "yash", "fish", "csh", "tcsh")
+)
+_TAKES_CODE = frozenset(
+    (
+        "eval",
+        ".",
+        "source",
+        "trap",
+        "alias",
+        "bind",
+        "compgen",
+        "complete",
+        "enable",
+        "fc",
+        "hash",
+        "history",
+        "jobs",
+        "watch",
+        "parallel",
+    )
+)
+_TAKES_NAMES = frozenset(("read", "unset", "mapfile", "readarray", "getopts", "wait", "let", "shift", "ulimit", "in", "vared"))
+_DECLARES = frozenset(("declare", "typeset", "local", "integer", "float", "nameref"))
+_EXPORTS = frozenset(("export", "readonly"))
+_CODE_AFTER_C = frozenset(("su", "runuser", "flock", "script"))
+_NUMERIC = frozenset(("-eq", "-ne", "-lt", "-le", "-gt", "-ge"))
+_COMPARING = frozenset(("=", "==", "!=", "<", ">", "-nt", "-ot", "-ef"))
+_ASKING = frozenset(f"-{letter}" for letter in "abcdefghknprstuwxzGLNOS")
+_EXECUTING = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
+
+
+class _Before(NamedTuple):
+    """A command that runs another one: its options with a value, without one, how many words stand before the command."""
+
+    valued: str = ""
+    plain: str = ""
+    long_valued: frozenset[str] = frozenset()
+    operands: int = 0
+    harmless: str = ""
+    """Options after which nothing is run."""
+
+
+_WRAPPERS = {
+    "command": _Before(plain="p", harmless="vV"),
+    "builtin": _Before(),
+    "exec": _Before(valued="a", plain="cl"),
+    "env": _Before(valued="uC", plain="i0v", long_valued=frozenset(("--unset", "--chdir"))),
+    "sudo": _Before("ughpCrtTUDR", "AbBEHiKknPSsNl", frozenset(("--user", "--group", "--host", "--prompt", "--chdir"))),
+    "doas": _Before("uC", "nLs"),
+    "nohup": _Before(),
+    "setsid": _Before(plain="cfw"),
+    "nice": _Before("n", "0123456789", frozenset(("--adjustment",))),
+    "ionice": _Before("cnpP", "t", frozenset(("--class", "--classdata"))),
+    "timeout": _Before("ks", "v", frozenset(("--kill-after", "--signal")), operands=1),
+    "stdbuf": _Before("ioe", "", frozenset(("--input", "--output", "--error"))),
+    "chroot": _Before(operands=1, long_valued=frozenset(("--userspec", "--groups"))),
+    "xargs": _Before(
+        "adEILnPs", "0rtxpoei", frozenset(("--max-args", "--max-procs", "--delimiter", "--arg-file", "--max-lines", "--replace"))
+    ),
+    "busybox": _Before(),
+}
+
+_LONG_PLAIN = frozenset(
+    f"--{name}" for name in ("ignore-environment", "null", "foreground", "preserve-status", "no-run-if-empty", "verbose", "login")
+)
+"""Long options of those that have no value."""
+
+
+class Judge:
+    """Collects the ranges of placeholders that may not stand where they do, command by command."""
+
+    def __init__(self, is_bash: bool, typed: bool) -> None:
+        self._is_bash, self.typed = is_bash, typed
+        """Whether variables of the script may be integers or references, so that assigning to one evaluates the value."""
+        self._refused: list[tuple[int, int, Reason]] = []
+        self._assigned: list[tuple[int, int]] = []
+
+    def refuse(self, first: int, last: int, reason: Reason) -> None:
+        """Refuse placeholders from `first` up to, not including, `last`."""
+        if last > first:
+            self._refused.append((first, last, reason))
+
+    def refusals(self, count: int) -> list[tuple[int, int, Reason]]:
+        """All ranges that are refused of `count` placeholders."""
+        if self.typed:
+            self._refused += [(first, last, TYPED) for first, last in self._assigned if first < count]
+        return self._refused
+
+    def redirected(self, operator: str, word: Word) -> None:
+        """The word after a redirection: a file's name, or for `<<<` its text. Bash expands what follows `>&` twice."""
+        if operator in (">&", "<&"):
+            self.refuse(word.first, word.last, UNCLEAR)
+        elif operator == "<<<":
+            self._assigned.append((word.first, word.last))
+
+    def named(self, function: Word) -> None:
+        """The name of a function that is defined."""
+        self.refuse(function.first, function.last, AS_COMMAND)
+
+    def fed(self, words: Sequence[Word], text: Word) -> None:
+        """A command whose standard input is `text`."""
+        if text.has_placeholders and any(word.name in _SHELLS for word in words):
+            self.refuse(text.first, text.last, AS_CODE)
+
+    def condition(self, words: Sequence[Word]) -> None:
+        """A term of `[[ ]]`."""
+        if words and words[0].first < words[-1].last and any(w.reserved in _NUMERIC or w.reserved in ("-v", "-R") for w in words):
+            self.refuse(words[0].first, words[-1].last, EVALUATED)
+
+    def command(self, words: Sequence[Word]) -> None:
+        """A simple command, `for`, `select`, or what else begins with a name."""
+        at = 0
+        while at < len(words) and (variable := words[at].variable) is not None:
+            self._assignment(words[at], variable)
+            at += 1
+        while at < len(words):
+            at = self._from(words, at)
+
+    def _assignment(self, word: Word, variable: str) -> None:
+        if not word.has_placeholders:
+            return
+        if _EVALUATED_VARIABLE.fullmatch(variable):
+            self.refuse(word.first, word.last, TYPED)
+        self._assigned.append((word.first, word.last))
+
+    def _from(self, words: Sequence[Word], at: int) -> int:
+        """Judge the command that begins at `at`; returns where one begins that it runs, or the end."""
+        name, last = words[at].name, words[-1].last
+        if name in _DECLARES:
+            self._declaration(words, at)
+        elif words[at].has_placeholders:
+            self.refuse(words[at].first, last, AS_COMMAND)
+        elif words[at].first < last or name in _WRAPPERS:
+            return self._with_placeholders(words, at, name)
+        return len(words)
+
+    def _with_placeholders(self, words: Sequence[Word], at: int, name: str | None) -> int:
+        if name is None:
+            return self._unknown(words, at)
+        if name in _WRAPPERS:
+            return self._wrapped(words, at, _WRAPPERS[name])
+        if name in _TAKES_CODE:
+            self.refuse(words[at].first, words[-1].last, AS_CODE)
+        elif name in _TAKES_NAMES:
+            self.refuse(words[at].first, words[-1].last, EVALUATED)
+        elif name in _SHELLS:
+            self._shell(words, at + 1)
+        elif name == "find":
+            return self._find(words, at)
+        else:
+            self._arguments(words, at, name)
+        return len(words)
+
+    def _arguments(self, words: Sequence[Word], at: int, name: str) -> None:
+        if name in ("test", "["):
+            closed = name == "[" and words[-1].literal == "]"
+            self._test(words[at + 1 : -1] if closed else words[at if name == "[" else at + 1 :])
+        elif name in _EXPORTS:
+            self._export(words, at + 1)
+        elif name in ("for", "select"):
+            self._loop(words, at)
+        elif name == "printf":
+            self._printf(words, at + 1)
+        elif name == "set":
+            self._set(words, at + 1)
+        elif name in _CODE_AFTER_C:
+            self._code_after_c(words, at + 1)
+        elif name == "ssh":
+            self._ssh(words, at + 1)
+        elif name not in ("echo", ":", "cd"):
+            self._program(words, at + 1)
+
+    def _unknown(self, words: Sequence[Word], at: int) -> int:
+        """A command in a variable: it may be empty or a prefix such as sudo, so that the next word is a command as well."""
+        if at + 1 < len(words) and (literal := words[at + 1].literal) and literal[0] not in "-+":
+            return at + 1
+        self.refuse(words[at].first, words[-1].last, UNCLEAR)
+        return len(words)
+
+    def _wrapped(self, words: Sequence[Word], at: int, wrapper: _Before) -> int:
+        """Past the wrapper's options and operands to the command it runs."""
+        at, operands = at + 1, wrapper.operands
+        while at < len(words):
+            word = words[at]
+            lead = word.lead
+            if lead == "--" and not word.expands:
+                at += 1
+                break
+            if word.loose and not lead:
+                break
+            if len(lead) > 1 and lead[0] == "-":
+                width = self._option(word, wrapper)
+                if width == 0:
+                    if any(letter in wrapper.harmless for letter in lead[1:]):
+                        return len(words)
+                    self.refuse(word.first, words[-1].last, UNCLEAR)
+                    return len(words)
+                at += width
+            elif (variable := word.variable) is not None:
+                self._assignment(word, variable)
+                at += 1
+            elif operands:
+                operands -= 1
+                at += 1
+            else:
+                break
+        return at + operands if operands and at < len(words) else at
+
+    def _option(self, word: Word, wrapper: _Before) -> int:
+        """How many words the option takes; 0 if that is not known."""
+        lead = word.lead
+        if lead.startswith("--"):
+            if "=" in lead:
+                return 1
+            return 2 if lead in wrapper.long_valued else 0 if word.expands else 1 if lead in _LONG_PLAIN else 0
+        for index, letter in enumerate(lead[1:], 2):
+            if letter in wrapper.valued:
+                return 2 if index == len(lead) and not word.expands else 1
+            if letter not in wrapper.plain:
+                return 0
+        return 0 if word.expands else 1
+
+    def _shell(self, words: Sequence[Word], at: int) -> None:
+        """A shell: the first word that is no option is its script, or with -s an argument already."""
+        reads_input = False
+        while at < len(words):
+            word = words[at]
+            option = word.literal
+            if not option or option[0] not in "-+":
+                break
+            is_short = not option.startswith("--")
+            at += 2 if is_short and ("o" in option or "O" in option) else 1
+            reads_input = reads_input or (is_short and "s" in option and "c" not in option)
+        if at < len(words) and not reads_input:
+            is_certain = words[at].literal is not None or (at + 1 < len(words) and words[at + 1].lead[:1] not in ("-", "+"))
+            is_option = words[at].lead[:1] in ("-", "+")
+            self.refuse(words[at].first, words[at if is_certain and not is_option else -1].last, AS_CODE)
+
+    def _program(self, words: Sequence[Word], at: int) -> None:
+        """Any other program: among its arguments may be a shell and its script, as in `docker exec web sh -c …`."""
+        for index in range(at, len(words) - 1):
+            is_shell = words[index].name in _SHELLS and words[index - 1].literal not in ("-s", "--shell")
+            if (
+                is_shell
+                and (option := words[index + 1].literal)
+                and option[0] == "-"
+                and "c" in option[:8]
+                and option[1:2] != "-"
+            ):
+                self._shell(words, index + 1)
+
+    def _find(self, words: Sequence[Word], at: int) -> int:
+        for index in range(at + 1, len(words) - 1):
+            if words[index].literal in _EXECUTING:
+                if words[index + 1].name in _SHELLS:
+                    self._shell(words, index + 2)
+                elif words[index + 1].held:
+                    self.refuse(words[index + 1].first, words[-1].last, AS_COMMAND)
+                elif words[index + 1].name in _WRAPPERS:
+                    self.refuse(words[index + 1].first, words[-1].last, UNCLEAR)
+        return len(words)
+
+    def _code_after_c(self, words: Sequence[Word], at: int) -> None:
+        for index in range(at, len(words)):
+            lead = words[index].lead
+            if lead.startswith("--command") or (lead[:1] == "-" and "c" in lead and lead[:2] != "--"):
+                self.refuse(words[index].first, words[min(index + 1, len(words) - 1)].last, AS_CODE)
+
+    def _ssh(self, words: Sequence[Word], at: int) -> None:
+        """The other side's shell reads all that follows the host as one line."""
+        while at < len(words) and words[at].lead[:1] == "-":
+            at += 2 if words[at].lead[1:] in tuple("BbcDEeFIiJLlmOopQRSWw") else 1
+        self.refuse(words[0].first, words[at].first if at < len(words) else words[-1].last, UNCLEAR)
+        if at < len(words):
+            if not words[at].lead and words[at - 1].literal != "--":
+                self.refuse(words[at].first, words[at].last, UNCLEAR)
+            self.refuse(words[at].last, words[-1].last, AS_CODE)
+
+    def _test(self, words: Sequence[Word]) -> None:
+        """The forms of `test` in which each word's part is certain."""
+        if not words or words[0].first == words[-1].last:
+            return
+        begin = 0
+        while begin < len(words) - 1 and words[begin].literal == "!":
+            begin += 1
+        first, last, rest = words[0].first, words[-1].last, words[begin:]
+        if len(rest) == 3 and rest[1].literal in _NUMERIC:
+            if not self._is_bash:
+                for word in (rest[0], rest[2]):
+                    self._hold(word, EVALUATED)
+        elif not (
+            len(rest) == 1
+            or (len(rest) == 2 and rest[0].literal in _ASKING)
+            or (len(rest) == 3 and rest[1].literal in _COMPARING)
+        ) or any(word.loose for word in rest):
+            self.refuse(first, last, UNCLEAR)
+
+    def _hold(self, word: Word, reason: Reason) -> None:
+        if word.held:
+            self.refuse(word.first, word.last, reason)
+
+    def _printf(self, words: Sequence[Word], at: int) -> None:
+        if at < len(words) - 1 and words[at].literal == "--":
+            at += 1
+        if at >= len(words):
+            return
+        form = words[at]
+        if form.literal == "-v" and at + 2 < len(words):
+            self.refuse(words[at + 1].first, words[at + 1].last, EVALUATED)
+            variable = words[at + 1].literal
+            if variable is None or _EVALUATED_VARIABLE.fullmatch(variable):
+                self.refuse(words[at].first, words[-1].last, TYPED)
+            self._assigned.append((words[at].first, words[-1].last))
+            form = words[at + 2]
+        if form.held or form.loose or not form.lead or form.lead[0] == "-":
+            self.refuse(words[at].first, words[-1].last, UNCLEAR)
+
+    def _set(self, words: Sequence[Word], at: int) -> None:
+        while at < len(words) and not words[at].has_placeholders:
+            if words[at].literal == "--":
+                return
+            at += 1
+        self.refuse(words[0].first, words[-1].last, UNCLEAR)
+
+    def _export(self, words: Sequence[Word], at: int) -> None:
+        for word in words[at:]:
+            variable = word.variable
+            if word.lead[:1] == "-" and word.lead != "--":
+                self.refuse(words[at].first, words[-1].last, UNCLEAR)
+            elif variable is None or word.array:
+                self.refuse(word.first, word.last, EVALUATED if not word.array else UNCLEAR)
+            else:
+                self._assignment(word, variable)
+
+    def _declaration(self, words: Sequence[Word], at: int) -> None:
+        """`declare`, `typeset`, `local`: an array's value is read as words again, an integer's as an expression."""
+        if words[at].name not in ("declare", "typeset", "local"):
+            self.typed = True
+        plain = True
+        for word in words[at + 1 :]:
+            variable = word.variable
+            if word.lead[:1] in ("-", "+"):
+                self.typed = self.typed or word.literal is None or not set("inEF").isdisjoint(word.lead)
+                plain = plain and word.literal is not None and set("aAinEF").isdisjoint(word.lead)
+            elif variable is None:
+                self.typed = self.typed or (word.expands and not word.lead)
+                self.refuse(word.first, word.last, EVALUATED)
+            elif word.held or word.array or not plain:
+                self.refuse(word.first, word.last, UNCLEAR if word.array else EVALUATED)
+            else:
+                self._assignment(word, variable)
+
+    def _loop(self, words: Sequence[Word], at: int) -> None:
+        if len(words) < at + 3 or words[at + 2].reserved != "in":
+            self.refuse(words[at].first, words[-1].last, UNCLEAR)
+        elif words[at + 1].literal is None or _EVALUATED_VARIABLE.fullmatch(words[at + 1].lead):
+            self.refuse(words[at].first, words[-1].last, IN_EXPANSION if words[at + 1].literal is None else TYPED)
+        self._assigned.append((words[at].first, words[-1].last))

@@ -242,7 +242,7 @@ class Judge:
 
     def _shell(self, words: Sequence[Word], at: int) -> None:
         """A shell: the first word that is no option is its script, or with -s an argument already."""
-        reads_input = False
+        reads_input = has_code = False
         while at < len(words):
             word = words[at]
             option = word.literal
@@ -250,11 +250,20 @@ class Judge:
                 break
             is_short = not option.startswith("--")
             at += 2 if is_short and ("o" in option or "O" in option) else 1
-            reads_input = reads_input or (is_short and "s" in option and "c" not in option)
-        if at < len(words) and not reads_input:
-            is_certain = words[at].literal is not None or (at + 1 < len(words) and words[at + 1].lead[:1] not in ("-", "+"))
-            is_option = words[at].lead[:1] in ("-", "+")
-            self.refuse(words[at].first, words[at if is_certain and not is_option else -1].last, AS_CODE)
+            has_code = has_code or (is_short and "c" in option)
+            reads_input = reads_input or (is_short and "s" in option)
+        if at < len(words) and (has_code or not reads_input):
+            is_there = self._is_operand(words, at, has_code)
+            self.refuse(words[at].first, words[at if is_there else -1].last, AS_CODE)
+
+    def _is_operand(self, words: Sequence[Word], at: int, has_code: bool) -> bool:
+        """Whether the shell takes this word for its script; one that is an option or empty it does not, but the next."""
+        word = words[at]
+        if word.lead[:1] in ("-", "+"):
+            return False
+        if word.literal is not None or word.bare == 0 or word.lead:
+            return True
+        return not has_code and (at + 1 == len(words) or words[at + 1].lead[:1] not in ("-", "+"))
 
     def _program(self, words: Sequence[Word], at: int) -> None:
         """Any other program: among its arguments may be a shell and its script, as in `docker exec web sh -c …`."""

@@ -58,13 +58,7 @@ def refused_ranges(r: Reading) -> list[tuple[int, int, Reason]]:
 
 
 def _give_up(r: Reading, why: str, index: int) -> None:
-    bottom = r.stack[0]
-    begun = [r.number, *(word.first for word in (*bottom.words[:1], bottom.word) if word is not None)]
-    if bottom.cases:
-        begun.append(bottom.began)
-    if len(r.stack) > 1:
-        begun.append(r.stack[1].began)
-    r.judge.refuse(min(begun), r.count, unread(why, r.text.count("\n", 0, index) + 1))
+    r.judge.refuse(r.stack[0].began, r.count, unread(why, r.text.count("\n", 0, index) + 1))
 
 
 def _ended(r: Reading) -> None:
@@ -156,8 +150,6 @@ def _is_reserved(r: Reading, word: Word) -> bool:
     """Whether a command's first word is reserved, and taken in as such."""
     reserved = word.reserved
     if reserved == "case":
-        if not r.top.cases and len(r.stack) == 1:
-            r.top.began = r.number
         r.top.cases.append("word")
     elif reserved == "esac" and r.top.cases:
         r.top.cases.pop()
@@ -181,9 +173,12 @@ def _end_head_of_loop(r: Reading) -> None:
 
 
 def _forget_words(r: Reading) -> None:
-    r.top.words = []
-    r.top.commanded = False
-    r.top.fed = None
+    top = r.top
+    top.words = []
+    top.commanded = False
+    top.fed = None
+    if not top.cases:
+        top.began = r.number
 
 
 def _end_word_of_case(r: Reading, word: Word) -> None:
@@ -209,10 +204,11 @@ def _end_word_of_condition(r: Reading, word: Word) -> None:
 
 def _newline(r: Reading, index: int) -> int:
     _end_word(r)
-    top = r.top
+    top, began = r.top, r.top.began
     if top.kind == LIST and (not top.cases or top.cases[-1] == "body"):
         _end_command(r)
     if r.documents:
+        top.began = began
         if r.documents_of is not r.top or r.top.kind != LIST:
             raise Unread("a here-document begins in another command")
         return _open_document(r, index + 1)

@@ -47,7 +47,7 @@ class Open:
 
     def __init__(self, kind: int, reason: Reason | None, began: int, word: Word | None = None) -> None:
         self.began = began
-        """The number of the next placeholder when it was opened, and in the outermost commands when their `case` was."""
+        """The number of the next placeholder when the command that is being read began, or the `case` around it."""
         self.kind, self.reason, self.word = kind, reason, word
         """`reason` is why no placeholder may stand here, `word` the one that is being read."""
         self.words: list[Word] = []

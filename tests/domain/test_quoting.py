@@ -1,6 +1,7 @@
 """Can a value become syntax? Real shells answer."""
 
 import os
+import random
 import shutil
 import subprocess
 
@@ -62,7 +63,7 @@ PLACEHOLDER, NUMBER = "{{ parameters.x }}", "{{ parameters.n }}"
 
 
 def script_of(text):
-    return text.replace("@(a", "\x00").replace("@", PLACEHOLDER).replace("\x00", "@(a").replace("%N", NUMBER)
+    return text.replace("@(", "\x00").replace("@", PLACEHOLDER).replace("\x00", "@(").replace("%N", NUMBER)
 
 
 def refused(text, shell="bash"):
@@ -134,6 +135,19 @@ def test_where_bash_would_run_a_value_no_placeholder_may_stand(text, tmp_path):
     assert (tmp_path / "ran").exists(), "this script is harmless"
     places = len(names_in(script_of(text)))
     assert set(refused(text)) == set(refused(text, "sh")) == set(range(places))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_script_put_together_at_random_runs_nothing_of_a_value_where_it_is_accepted(engine, tmp_path):
+    chance, tried = random.Random(7), 0
+    while tried < 60:
+        text = "".join(chance.choices(shell_scripts.BITS, k=chance.randint(3, 14)))
+        if "@" not in text.replace("@(", "") or refused(text, "bash" if engine == "bash" else "sh"):
+            continue
+        tried += 1
+        for value in ("a[$(touch ran)]", "$(touch ran)", "touch ran", "-v"):
+            run(engine, text, value, tmp_path)
+            assert not (tmp_path / "ran").exists(), (text, value)
 
 
 @pytest.mark.parametrize(("text", "code"), shell_scripts.OTHERWISE_WRONG.items(), ids=range(len(shell_scripts.OTHERWISE_WRONG)))

@@ -34,7 +34,7 @@ def reference(shell: Shell, variable: str) -> str:
             return f"${{env:{variable}}}"
 
 
-MOST_STEPS = 20_000
+MOST_STEPS = 15_000
 """How many words and signs may be read in all to judge the placeholders of a job."""
 
 

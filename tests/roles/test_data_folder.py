@@ -20,7 +20,8 @@ def test_a_folder_whose_name_would_mean_something_in_a_url_holds_all_and_is_foun
     with embedded(odd) as installation:
         rest = installation.rest()
         rest.write("POST", "/credentials", {"name": "c", "kind": "token", "secret": {"token": "t"}})
-        assert installation.rows()["credentials"]
+        assert rest.get("/credentials/c")["name"] == "c"
+        assert installation.rows()["credentials"], "they are in the file that is asked here, too"
         assert installation.command("backup", str(tmp_path / "b.tar")).returncode == 0
         installation.stop("up")
         installation.start("up")

@@ -180,6 +180,14 @@ class _Stream:
     by: list[UUID] = field(default_factory=list)
 
 
+def _shown(kind: str, state: Any) -> Shown:
+    """How a state looks; one of events that do not fit together looks like nothing that could be read."""
+    try:
+        return SHOWN[kind](state)
+    except (TypeError, AttributeError):
+        return {}
+
+
 def _streams(log: WholeLog) -> dict[str, _Stream]:
     found: dict[str, _Stream] = defaultdict(_Stream)
     states: dict[str, Any] = {}
@@ -189,7 +197,7 @@ def _streams(log: WholeLog) -> dict[str, _Stream]:
         if kind in SHOWN:
             decider = TABLE[kind].decider
             states[event.stream] = decider.fold(states.get(event.stream, decider.initial_state), [event_of(event)])
-            found[event.stream].shown.append(SHOWN[kind](states[event.stream]))
+            found[event.stream].shown.append(_shown(kind, states[event.stream]))
             found[event.stream].by.append(event.command_id)
     return found
 

@@ -107,6 +107,11 @@ def an_event_of_no_decision(case: Case) -> None:
     case.log.events[1] = RecordedEvent(replace(event.event, payload=b'{"title": "other"}'), event.position)
 
 
+def the_first_event_is_gone(case: Case) -> None:
+    """What follows fits nothing, and is named all the same."""
+    del case.log.events[0]
+
+
 def the_version_a_client_saw_got_lost(case: Case) -> None:
     """It made its change depend on a version, and neither the command nor whoever decided it knows of that."""
     log = log_of([replace(one, expected_version=None) for one in SENT])
@@ -182,6 +187,7 @@ BREAKS: dict[Callable[[Case], None], str] = {
     told_though_nobody_decided: "answers_are_in_the_log",
     written_though_told_otherwise: "nothing_written_is_nowhere",
     read_what_is_not_there: "reads_are_explained",
+    the_first_event_is_gone: "reads_are_explained",
     read_what_was_aborted: "reads_are_explained",
     read_the_future: "reads_are_explained",
     read_older_than_asked: "reads_are_as_new_as_asked",

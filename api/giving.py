@@ -12,11 +12,14 @@ from api.identity import user_row
 from api.permit import Denied
 from api.problem_details import Problem, wrong
 from api.references import found
-from api.routes.names import absent
-from api.submit import Write
+from api.routes.names import absent, slug
+from api.strict_json import optional_body_of
+from api.submit import Said, Write, write_of
 from domain.access import ROLES, Grant, built_in, first_beyond
-from domain.identity import ROLE, USER, is_slug, name_of
+from domain.identity import ROLE, USER, is_slug, name_of, stream_of
 from domain.user.decide import MAX_ROLES
+from schemas.http import closed
+from schemas.http.run import NoBody
 
 
 def check_gives(call: Call, permission: str, grants: Iterable[Grant]) -> None:
@@ -63,6 +66,17 @@ async def managed(write: Write) -> Write:
     if write.expected_version not in (None, user["version"]):
         raise Problem("version_conflict", f"the stream is at version {user['version']}, not {write.expected_version}")
     return replace(write, expected_version=user["version"])
+
+
+async def account_of_another(call: Call, does: str) -> tuple[Write, Said]:
+    """The write, without a body, that does to the account in the path what nobody `does` ("erases") to their own, and what is
+    said of it. Raises `Problem`.
+    """
+    name, body = slug(call, USER), await optional_body_of(call.request)
+    closed.read(NoBody, body.raw, body.plain)
+    if name == call.signed_in.user:
+        raise Problem("own_account", f"nobody {does} themselves; another administrator can")
+    return await managed(write_of(call, stream_of(USER, name), body)), Said(f"/users/{name}", {"name": name})
 
 
 async def account_managed(call: Call, name: str) -> Mapping[str, Any] | None:

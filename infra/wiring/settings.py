@@ -5,9 +5,9 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import cors
@@ -21,6 +21,11 @@ from infra.wiring.addresses import address, check_database_url, check_log_url, c
 MISCONFIGURED = 78
 """The exit status of whatever cannot begin because a setting is wrong (EX_CONFIG)."""
 
+LogUrl = Annotated[str, AfterValidator(check_log_url)]
+DatabaseUrl = Annotated[str, AfterValidator(check_database_url)]
+RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
+WebUrl = Annotated[str, AfterValidator(check_web_url)]
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -30,9 +35,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OPSCONDUCTOR_", extra="ignore")
 
     home: Path = Field(Path("~/.opsconductor"), description="The data folder.")
-    log_url: str = Field("", description="`sqlite:///folder` or `kafka://h1:9092,h2:9092`; default: in the data folder.")
-    database_url: str = Field("", description="`sqlite:///file` or `postgresql://…`; default: SQLite in the data folder.")
-    redis_url: str = Field("", description="`redis://…` for sessions, hints and rate limits; default: in memory.")
+    log_url: LogUrl = Field("", description="`sqlite:///folder` or `kafka://h1:9092,h2:9092`; default: in the data folder.")
+    database_url: DatabaseUrl = Field("", description="`sqlite:///file` or `postgresql://…`; default: SQLite in the data folder.")
+    redis_url: RedisUrl = Field("", description="`redis://…` for sessions, hints and rate limits; default: in memory.")
     listen: str = Field("127.0.0.1:8080", description="Where the API listens.")
     tls_cert: Path | None = Field(None, description="The API's certificate chain, PEM; read anew when it is replaced.")
     tls_key: Path | None = Field(None, description="The certificate's private key, PEM, without a passphrase.")
@@ -56,8 +61,10 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = Field(
         None, description="The master key, 32 bytes as base64, or several as `version:base64`; default: generated."
     )
-    public_url: str = Field("", description="How browsers reach the API, `https://ops.example.org`; for sign-in with a provider.")
-    oidc_issuer: str = Field("", description="The OpenID Connect provider to sign in with; default: none.")
+    public_url: WebUrl = Field(
+        "", description="How browsers reach the API, `https://ops.example.org`; for sign-in with a provider."
+    )
+    oidc_issuer: WebUrl = Field("", description="The OpenID Connect provider to sign in with; default: none.")
     oidc_client_id: str = Field("", description="What the provider calls us.")
     oidc_client_secret: SecretStr | None = Field(None, description="Our secret there; default: a public client, PKCE alone.")
     oidc_scope: str = Field("openid profile email", description="What is asked of the provider.")
@@ -119,32 +126,12 @@ class Settings(BaseSettings):
         cors.origins(origins)
         return origins
 
-    @field_validator("log_url")
-    @classmethod
-    def _log_is_somewhere(cls, url: str) -> str:
-        return check_log_url(url)
-
-    @field_validator("database_url")
-    @classmethod
-    def _database_is_one_we_speak_to(cls, url: str) -> str:
-        return check_database_url(url)
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_is_somewhere(cls, url: str) -> str:
-        return check_redis_url(url)
-
     @field_validator("listen", "metrics_listen")
     @classmethod
     def _listens_on_an_address(cls, text: str, info: ValidationInfo) -> str:
         if text or info.field_name == "listen":
             address(text)
         return text
-
-    @field_validator("oidc_issuer", "public_url")
-    @classmethod
-    def _web_address_is_one(cls, url: str) -> str:
-        return check_web_url(url)
 
     @field_validator("log_level")
     @classmethod

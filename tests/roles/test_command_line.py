@@ -1,11 +1,7 @@
 """Does every command of the command line work against a live server, in a pipe, as JSON, and on a terminal?"""
 
 import json
-import os
-import pty
-import select
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +12,7 @@ import pytest
 from tests.roles.fleet import FleetServer, caught_up
 from tests.roles.harness import PROGRAM, Installation
 from tests.roles.rest import Rest
+from tests.roles.terminal import at_terminal
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.services
@@ -214,22 +211,9 @@ def test_on_a_terminal_what_drives_it_is_taken_out_and_colours_stay(server: Inst
 def on_terminal(server: Installation, *words: str, said: bytes = b"", status: int = 0) -> bytes:
     """What the command writes when its output is a terminal, at which somebody types what is `said`."""
     eventually(lambda: caught_up(onlooker(server)))
-    ours, theirs = pty.openpty()
     environment = {**server.environment, "TERM": "xterm-256color", "COLUMNS": "200"}
-    with subprocess.Popen([PROGRAM, *words], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        os.write(ours, said)
-        shown, until = b"", time.monotonic() + 60
-        while time.monotonic() < until:
-            if select.select([ours], [], [], 0.2)[0]:
-                try:
-                    shown += os.read(ours, 65536)
-                except OSError:  # the terminal's other side is closed
-                    break
-            elif process.poll() is not None:
-                break
-        assert process.wait(60) == status, shown
-    os.close(ours)
+    shown, ended = at_terminal(environment, list(words), said)
+    assert ended == status, shown
     return shown
 
 

@@ -2,11 +2,7 @@
 
 import json
 import os
-import pty
-import select
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +14,10 @@ from click.testing import Result
 from infra.cli.main import app
 from tests.cli.running import said_by
 from tests.roles.fleet import FleetServer, caught_up
-from tests.roles.harness import PROGRAM, Installation
+from tests.roles.harness import Installation
+from tests.roles.terminal import at_terminal
 from tests.roles.test_command_line import onlooker
-from tests.support.eventually import WITHIN_S, eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.services
 
@@ -85,30 +82,9 @@ def test_a_required_secret_that_nobody_gave_is_asked_for_at_a_terminal_without_a
 ) -> None:
     unasked = {"name": "more", "type": "secret", "required": False}
     applied(server, tmp_path, "asking", LENGTH, {"name": "token", "type": "secret"}, unasked)
-    shown, status = at_a_terminal(server, ["run", "start", "asking", "--follow"], b"token: ", b"hush-hush-hush\n")
+    words = ["run", "start", "asking", "--follow"]
+    shown, status = at_terminal(server.environment, words, b"hush-hush-hush\n", after=b"token: ")
     assert status == 0 and b"14" in shown and b"hush" not in shown and b"more:" not in shown, shown
-
-
-def at_a_terminal(server: Installation, words: list[str], prompt: bytes, answer: bytes) -> tuple[bytes, int]:
-    """What a terminal shows while somebody answers this prompt, and the exit status. What is typed before a prompt is lost."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen([PROGRAM, *words], env=server.environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        shown, until = b"", time.monotonic() + WITHIN_S
-        while time.monotonic() < until:
-            if select.select([ours], [], [], 0.2)[0]:
-                try:
-                    shown += os.read(ours, 65536)
-                except OSError:  # the terminal's other side is closed
-                    break
-                if answer and prompt in shown:
-                    os.write(ours, answer)
-                    answer = b""
-            elif process.poll() is not None:
-                break
-        status = process.wait(WITHIN_S)
-    os.close(ours)
-    return shown, status
 
 
 def test_a_number_that_json_would_not_write_so_is_refused_by_the_server(server: Installation, tmp_path: Path) -> None:

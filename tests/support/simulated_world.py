@@ -1,7 +1,7 @@
 """How large is a seed's world? Mostly small and dense, so that many can be seen; some are large, and one role may be alone.
 
-Many short worlds see more than few long ones of the same length together: who there is, how much fits a batch and which faults
-there are is drawn once a world (swarm testing: Groce et al., ISSTA 2012).
+Short ones, too: who there is, how much fits a batch and which faults there are is drawn once a world, and so more often (as in
+swarm testing: Groce et al., ISSTA 2012).
 """
 
 from dataclasses import dataclass

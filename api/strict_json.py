@@ -5,7 +5,6 @@ object, U+0000, lone surrogates, integers beyond 2^53): 422 naming the field.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,8 @@ from starlette.requests import Request
 
 from api.problem_details import Problem
 from domain.rejection import FieldError
-from schemas.text import MAX_SAFE_INTEGER, unstorable
-
-MAX_DEPTH = 32
-_LONGEST_INTEGER = 20
-
-
-class _NotStrict(ValueError):
-    """JSON that lenient readers take and strict ones don't."""
+from schemas.strict_json import NotStrict, loads
+from schemas.text import unstorable
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,48 +45,15 @@ async def optional_body_of(request: Request) -> Body:
 def parsed(raw: bytes) -> Body:
     """`raw` as a JSON object. Raises `Problem`."""
     try:
-        plain = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_int=_integer,
-        )
+        plain = loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise Problem("malformed_json", "the body is not UTF-8") from None
-    except RecursionError:
-        raise Problem("malformed_json", "the body is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise Problem("malformed_json", f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    except _NotStrict as error:
+    except NotStrict as error:
         raise Problem("malformed_json", str(error)) from None
     if not isinstance(plain, dict):
         raise Problem("validation_failed", "the body must be a JSON object", (FieldError("", "must be an object"),))
-    if _deeper_than(plain, MAX_DEPTH):
-        raise Problem("malformed_json", f"the body is nested deeper than {MAX_DEPTH}")
     if errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain)):
         raise Problem("unstorable_text", "; ".join(f"{e.field}: {e.message}" for e in errors), errors)
     return Body(raw, plain)
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _NotStrict("an object has a key twice")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise _NotStrict(f"{name} is not JSON")
-
-
-def _integer(digits: str) -> int:
-    # What is longer is too large anyway and would be slow to convert.
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else MAX_SAFE_INTEGER + 1
-
-
-def _deeper_than(value: Any, levels: int) -> bool:
-    if isinstance(value, dict):
-        return levels == 0 or any(_deeper_than(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels == 0 or any(_deeper_than(item, levels - 1) for item in value)
-    return False

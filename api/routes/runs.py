@@ -146,7 +146,7 @@ ROUTES = (
         permission="runs.read",
         summary="Show a run",
         query=frozenset({PARAMETER}),
-        reads=("runs",),
+        reads=("runs", "run_steps"),
     ),
     Route(
         method="GET",

@@ -135,10 +135,10 @@ def _trust(url: str) -> ssl.SSLContext:
 
 
 def is_server(url: str) -> bool:
-    """Whether this can be a server's address: `http://host:port` or `https://…`."""
+    """Whether this can be a server's address: `http://host:port` or `https://…`, without a user or password: it is shown."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
         return bool(known) and url.isprintable() and " " not in url and bool(httpx2.URL(url).host)
     except (ValueError, httpx2.InvalidURL):
         return False

@@ -18,6 +18,7 @@ from infra.kafka.topics import apply
 from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
 from infra.wiring.first_administrator import PASSWORD_FILE
+from infra.wiring.misconfigured import WrongSetting
 from infra.wiring.settings import Settings, settings_given
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
@@ -29,6 +30,8 @@ def cluster() -> None:
     """Start Kafka, Postgres, Redis and sshd natively and every role as its own process; Ctrl-C stops all."""
     with wrong_settings_told():
         own = settings_given()
+        if own.listen_address[1] == 0:
+            raise WrongSetting("OPSCONDUCTOR_LISTEN: a cluster's API needs a port that is known: it may be started again")
     try:
         with bound(*own.listen_address):
             pass  # said now: the API would be started again and again

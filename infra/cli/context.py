@@ -12,9 +12,9 @@ import typer
 from infra.cli import session as sessions
 from infra.cli.client import Client, Misconfigured, NotSendable, ServerRefused, ServerUnreachable, is_server
 from infra.cli.given import BadFile
-from infra.cli.misconfigured import MISCONFIGURED
 from infra.cli.render import Renderer, harmless
 from infra.cli.session import Session
+from infra.wiring.misconfigured import MISCONFIGURED
 
 FAILED, WRONG_USAGE, REFUSED, UNREACHABLE = 1, 2, 6, 7
 RUN_STATUS = {"succeeded": 0, "failed": 1, "cancelled": 3, "timed_out": 4, "lost": 5}
@@ -35,7 +35,8 @@ class Context:
         """The kept session, or a fresh one of the chosen server. Raises `Misconfigured`; wrong usage for an argument."""
         session = sessions.load(self.url)
         if not is_server(session.url):
-            why = f"{session.url!r} is no server's address: expected http://host:port or https://…"
+            shown = "what is given" if "@" in session.url else repr(session.url)
+            why = f"{shown} is no server's address: expected http://host:port or https://…"
             if self.by_argument:
                 raise typer.BadParameter(why, param_hint="--url")
             raise Misconfigured(f"OPSCONDUCTOR_URL: {why}")
@@ -97,7 +98,10 @@ def at(*parts: object) -> str:
     for part in map(str, parts):
         if "/" in part or part in ("", ".", ".."):
             raise typer.BadParameter(f"{part!r} is no name")
-    return "".join(f"/{quote(str(part), safe='')}" for part in parts)
+    try:
+        return "".join(f"/{quote(str(part), safe='')}" for part in parts)
+    except UnicodeError:
+        raise typer.BadParameter("what was given is not all text in UTF-8") from None
 
 
 def pairs(values: Sequence[str], what: str) -> dict[str, str]:

@@ -5,14 +5,12 @@ from contextlib import contextmanager
 
 import typer
 
-MISCONFIGURED = 78
+from infra.wiring.misconfigured import MISCONFIGURED, WrongSetting
 
 
 @contextmanager
 def wrong_settings_told(before: str = "") -> Iterator[None]:
     """Turn `WrongSetting` into that line, with `before` in front of it, and that status."""
-    from infra.wiring.settings import WrongSetting  # what reads the settings takes a while to load
-
     try:
         yield
     except WrongSetting as wrong:

@@ -92,7 +92,8 @@ def _show_progress(client: Client, run: str, live: "Live", done: threading.Event
             row = client.get(at("runs", run))
         counts = row["targets"]
         ended = sum(count for state, count in counts.items() if state not in ("total", "running", "pending"))
-        live.update(Text(f"{row['state']}  {ended}/{counts['total']} targets", style="dim"))
+        told = f"{ended}/{counts['total']} targets" if len(counts) > 1 else _how_many(counts["total"])
+        live.update(Text(f"{row['state']}  {told}", style="dim"))
 
 
 def _print_output(

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from infra.cli.document import MAX_DEPTH, BadDocument, whole
+from infra.cli.document import BadDocument
+from schemas.strict_json import MAX_DEPTH, whole
 
 _TAG = "tag:yaml.org,2002:"
 _NO_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")

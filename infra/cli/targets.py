@@ -81,7 +81,10 @@ def check(
     wait: Annotated[float, typer.Option(help="How many seconds to wait for the result; 0: only ask.", min=0)] = 120,
     output: Output = "table",
 ) -> None:
-    """Try to connect and log in, and show the result, which is recorded. Exit status 1 when it failed, 7 without one in time."""
+    """Try to connect and log in, and show the result, which is recorded. Exit status 1 when it failed, 7 without one in time.
+
+    The result is read from the target's history, which takes targets.read.
+    """
     with exiting():
         client, renderer = CONTEXT.client(), Renderer(output)
         answer = client.send("POST", at("targets", name, "check"))

@@ -23,8 +23,9 @@ def check_log_url(url: str) -> str:
     if url.startswith("kafka://"):
         for broker in url.removeprefix("kafka://").rstrip("/").split(","):
             host, colon, port = broker.strip().rpartition(":")
-            if not (host if colon else port) or (colon and (not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT)):
-                raise ValueError(f"{broker!r} is no broker's host:port; expected kafka://host:port,…")
+            is_port = not colon or (_PORT.fullmatch(port) is not None and 0 < int(port) <= MAX_PORT)
+            if not (host if colon else port) or not is_port or set(broker) & set("@/?#"):
+                raise ValueError("expected kafka://host:port,…, without users or passwords")
         return url
     path_of(url)
     return url
@@ -33,7 +34,7 @@ def check_log_url(url: str) -> str:
 def path_of(url: str) -> Path:
     """The folder of `sqlite:///folder`. Raises `ValueError`."""
     parts = urlsplit(url)
-    if not url.startswith("sqlite://") or parts.netloc or not parts.path or parts.query or parts.fragment:
+    if not url.startswith("sqlite://") or parts.netloc or not parts.path or parts.query or parts.fragment or "%00" in url:
         raise ValueError("expected sqlite:///folder or kafka://host:port,…")
     return Path(unquote(parts.path))
 
@@ -50,7 +51,8 @@ def check_database_url(url: str) -> str:
         found = make_url(url)
     except (ArgumentError, ValueError):
         raise ValueError(expected) from None
-    is_file = found.get_backend_name() == "sqlite" and not found.host and found.database not in (None, "", ":memory:")
+    file = found.database or ""
+    is_file = found.get_backend_name() == "sqlite" and not found.host and file not in ("", ":memory:") and "\0" not in file
     if not is_file and (found.get_backend_name() != "postgresql" or (found.port or 0) > MAX_PORT):
         raise ValueError(expected)
     return url

@@ -27,7 +27,7 @@ from infra.vaults.sealed_copy import holds_secrets
 from infra.vaults.sql_vault import SqlVault
 from infra.wiring.outside import SystemClock, SystemIds
 from infra.wiring.settings import Settings
-from schemas.log import CommandSender, EventReader, Outcomes, OwnedShards, RecordSender
+from schemas.log import CommandSender, EventReader, LogUnavailable, Outcomes, OwnedShards, RecordSender
 from schemas.wakeups import Wakeups
 
 EMBEDDED_SHARDS = 4
@@ -146,19 +146,37 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         )
 
 
+_USERS_WITHIN_S = 30.0
+
+
+def shown_place(url: str) -> str:
+    """Where a database is, for messages: nothing of its address that may be a secret."""
+    parsed = make_url(url)
+    return parsed.database or "" if not parsed.host else f"{parsed.host}/{parsed.database}"
+
+
 async def _refuse_lost_vault(settings: Settings, log: Log, writer: Engine) -> None:
     """A vault begun anew would open none of the secrets that the log names, and let nobody sign in.
 
-    A user's password is sealed before the first event of a user is in the log, so a new installation is never taken for one.
+    A user's password is sealed before the first event of a user is in the log. So the vault is looked at again after the log:
+    another role may have made the first administrator meanwhile.
     """
-    holds_any: bool = bool(settings.vault_url) or await asyncio.to_thread(_holds_secrets, writer)
-    if holds_any or not await has_users(log.reader):
+
+    async def holds_any() -> bool:
+        return await asyncio.to_thread(_holds_secrets, writer)
+
+    if settings.vault_url or await holds_any():
         return
-    url = make_url(settings.read_models_url)
-    where = url.database if settings.is_embedded and not settings.database_url else url.render_as_string()
+    try:
+        async with asyncio.timeout(_USERS_WITHIN_S):
+            is_new = not await has_users(log.reader)
+    except TimeoutError:
+        raise LogUnavailable("the log does not say in time whether there are users") from None
+    if is_new or await holds_any():
+        return
     raise VaultLost(
-        f"the log tells of users, and the vault in {where} holds nothing: put the database back that was there,"
-        " or restore a backup; read models are built anew from the log, secrets cannot be"
+        f"the log tells of users, and the vault in {shown_place(settings.read_models_url)} holds nothing: put the database back"
+        " that was there, or restore a backup; read models are built anew from the log, secrets cannot be"
     )
 
 

@@ -26,7 +26,8 @@ from infra.wiring.beforehand import make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, VaultLost, house
 from infra.wiring.garbage import look_seldom
 from infra.wiring.identity_provider import provider_rules
-from infra.wiring.settings import MISCONFIGURED, Settings, WrongSetting, settings_given
+from infra.wiring.misconfigured import MISCONFIGURED, WrongSetting
+from infra.wiring.settings import Settings, settings_given
 from infra.wiring.supervise import Role, RoleFailed, run_roles
 from projections.follow import Follower
 from schemas.log import LogError

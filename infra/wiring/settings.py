@@ -17,9 +17,7 @@ from api.rate_limit import Kind
 from infra.sql.file_url import sqlite_url
 from infra.vaults.master_key import BadMasterKey, given
 from infra.wiring.addresses import address, check_database_url, check_log_url, check_redis_url, check_web_url, path_of
-
-MISCONFIGURED = 78
-"""The exit status of whatever cannot begin because a setting is wrong (EX_CONFIG)."""
+from infra.wiring.misconfigured import WrongSetting
 
 LogUrl = Annotated[str, AfterValidator(check_log_url)]
 DatabaseUrl = Annotated[str, AfterValidator(check_database_url)]
@@ -93,7 +91,12 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _home_is_absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        if "\0" in str(home):
+            raise ValueError("no path holds U+0000")
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("there is no such user's home") from None
 
     @field_validator("admin_password")
     @classmethod
@@ -210,10 +213,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class WrongSetting(Exception):
-    """A setting that cannot be meant; the message names the variable and never shows a secret."""
 
 
 def settings_given(**chosen: Any) -> Settings:

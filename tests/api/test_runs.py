@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from api.queries.runs import completeness
+from api.routes.all import TABLE
 from domain.run.messages import PlannedTarget, StepEnd, StepStart
 from domain.target import SshConnection
 from schemas.partitioning import shard_of
@@ -66,6 +67,12 @@ async def test_a_final_run_whose_output_is_not_there_yet_is_not_shown_as_final(t
         assert (await server.get("/runs")).status_code == 503
         await wrote(server, run, "two\n", "three\n", "four\n", "five\n", "six\n", begin=2)
         assert (await final(server, run))["state"] == "succeeded"
+
+
+def test_who_asks_for_a_version_of_a_run_waits_for_the_steps_by_which_its_targets_are_counted():
+    """Who sees a part of a run is shown the number of the targets that they see, which is that of its steps."""
+    shows = [route for route in TABLE if (route.method, route.path) in (("GET", "/api/v1/runs"), ("GET", "/api/v1/runs/{run}"))]
+    assert [route.reads for route in shows] == [("runs", "run_steps")] * 2
 
 
 async def test_cancelling_answers_200_until_the_run_is_final(server):

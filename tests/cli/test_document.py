@@ -46,8 +46,8 @@ def test_what_is_json_is_read_as_json_whatever_the_file_is_called(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"a": 1, "a": 2}', "'a' is there twice"),
-        ('{"a": {"b": 1, "b": 1}}', "'b' is there twice"),
+        ('{"a": 1, "a": 2}', "a key twice"),
+        ('{"a": {"b": 1, "b": 1}}', "a key twice"),
         ('{"a": NaN}', "NaN is not JSON"),
         ('{"a": -Infinity}', "-Infinity is not JSON"),
         ('{"a": 1e400}', "a is not a finite number"),
@@ -56,7 +56,7 @@ def test_what_is_json_is_read_as_json_whatever_the_file_is_called(tmp_path: Path
         (r'{"a": "\u0000"}', "a contains the character U+0000"),
         ('{"a": %s}' % ("9" * 5000), "a is beyond 2^53"),
         ("[" * 100_000, "nested deeper than"),
-        ("[" * 60 + "]" * 60, "nested deeper than 50"),
+        ("[" * 60 + "]" * 60, "nested deeper than 32"),
     ],
 )
 def test_json_that_not_all_read_alike_or_that_cannot_be_kept_is_refused(tmp_path: Path, text: str, reason: str) -> None:

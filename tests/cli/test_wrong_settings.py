@@ -26,6 +26,11 @@ WRONG = [
     ("LOG_URL", "sqlite://x/y"),
     ("LOG_URL", "kafka://"),
     ("LOG_URL", "kafka://one:9092,two:"),
+    ("LOG_URL", "kafka://somebody:hidden@one"),
+    ("LOG_URL", "kafka://somebody:hidden@one:9092"),
+    ("LOG_URL", "sqlite:////srv/a%00hidden"),
+    ("DATABASE_URL", "sqlite:////srv/a%00hidden"),
+    ("HOME", "~nobody-of-this-name/hidden"),
     ("DATABASE_URL", "mysql://somebody:hidden@x/y"),
     ("DATABASE_URL", "postgresql://somebody:hidden@x:port/y"),
     ("DATABASE_URL", "hidden"),
@@ -67,12 +72,26 @@ def test_nor_does_a_command_that_works_on_the_data(words: list[str], monkeypatch
     assert done.exit_code == 78 and "OPSCONDUCTOR_LOG_URL" in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("url", ["foo", "foo://x", "http://", "http://x:99999", "http://x:y", "127.0.0.1:8080", "http://a b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://somebody:hidden@x:99999",
+        "http://somebody:hidden@127.0.0.1:9",
+        "foo",
+        "foo://x",
+        "http://",
+        "http://x:99999",
+        "http://x:y",
+        "127.0.0.1:8080",
+        "http://a b",
+    ],
+)
 @pytest.mark.parametrize("words", [["target", "list"], ["login", "--sso"], ["logout"], ["run", "start", "x"]])
 def test_nor_a_client_whose_server_s_address_is_none(url: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSCONDUCTOR_URL", url)
     done = said_by(app, *words)
     assert done.exit_code == 78 and "OPSCONDUCTOR_URL" in done.stderr and done.stderr.count("\n") == 1, done.output
+    assert "hidden" not in done.output
     monkeypatch.delenv("OPSCONDUCTOR_URL")
     assert said_by(app, "--url", url, *words).exit_code == 2, "an argument is usage"
 

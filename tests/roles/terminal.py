@@ -14,10 +14,10 @@ WITHIN_S = 120.0
 
 def at_terminal(environment: Mapping[str, str], words: list[str], typed: bytes = b"", after: bytes = b"") -> tuple[bytes, int]:
     """What a terminal shows while somebody types this once `after` is shown, and the exit status."""
-    ours, theirs = pty.openpty()
+    shown, (ours, theirs) = b"", pty.openpty()
     with subprocess.Popen([PROGRAM, *words], env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        shown, until = b"", time.monotonic() + WITHIN_S
+        until = time.monotonic() + WITHIN_S
         while time.monotonic() < until:
             if typed and after in shown:
                 os.write(ours, typed)
@@ -29,6 +29,8 @@ def at_terminal(environment: Mapping[str, str], words: list[str], typed: bytes =
                     break
             elif process.poll() is not None:
                 break
-        status = process.wait(WITHIN_S)
-    os.close(ours)
-    return shown, status
+        try:
+            return shown, process.wait(max(1.0, until - time.monotonic()))
+        finally:
+            process.kill()
+            os.close(ours)

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from domain.rejection import Invalid
+from domain.user.messages import CommandsDenied, Denials
 from schemas import upcasters
 from schemas.actor import system
 from schemas.event_envelope import EventEnvelope
@@ -111,3 +112,12 @@ def test_upcasting_goes_step_by_step(monkeypatch):
     monkeypatch.setattr(upcasters, "TABLE", steps)
     assert upcasters.upcast("E", 1, 3, b'{"a":1}') == b'{"c":2}'
     assert upcasters.upcast("E", 3, 3, b'{ "as": "it is" }') == b'{ "as": "it is" }'
+
+
+def test_what_denied_commands_were_about_is_stored_under_these_names():
+    """The golden file of the current version is what an old one comes to, and so names nothing."""
+    about = (Denials("jobs.write", "job/web-deploy", 3),)
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    said = to_json(CommandsDenied({"jobs.write": 3}, then, then, about, 0))
+    stored_so = b'"about":[{"permission":"jobs.write","object":"job/web-deploy","count":3}]'
+    assert stored_so in said and event_of(stored("CommandsDenied", 2, said)).about == about

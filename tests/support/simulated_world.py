@@ -13,7 +13,7 @@ class World:
     """How many of everything; how long all goes well first (`quiet_s`), then wrong (`faulty_s`); pauses between deeds and faults.
 
     `real_database`: the read models lie in a file behind real engines, else in memory (`tests.support.quick_engine`); that takes
-    ten times as long and gives the same histories, which a test of its own sees to.
+    longer and gives the same histories, which a test of its own sees to.
     """
 
     shards: int

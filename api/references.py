@@ -7,6 +7,7 @@ from sqlalchemy import Connection, select
 
 from api.call import Call
 from api.problem_details import wrong
+from domain.credential import SSH_KINDS
 from domain.identity import CREDENTIAL
 from projections.tables import credentials
 
@@ -25,13 +26,13 @@ async def found(call: Call, kind: str, question: Callable[[Connection], T | None
 
 
 async def check_credential(call: Call, name: str) -> None:
-    """Raise `Problem` (422, `connection.credential`) unless there is such a credential and it is not revoked."""
+    """Raise `Problem` (422, `connection.credential`) unless there is such a credential, it is not revoked and logs in by SSH."""
 
-    def revoked(connection: Connection) -> bool | None:
-        return connection.execute(select(credentials.c.revoked).where(credentials.c.name == name)).scalar_one_or_none()
-
-    answer = await found(call, CREDENTIAL, revoked)
+    wanted = select(credentials.c.revoked, credentials.c.kind).where(credentials.c.name == name)
+    answer = await found(call, CREDENTIAL, lambda connection: connection.execute(wanted).one_or_none())
     if answer is None:
         raise wrong("connection.credential", "there is no such credential")
-    if answer:
+    if answer.revoked:
         raise wrong("connection.credential", "the credential is revoked")
+    if answer.kind not in SSH_KINDS:
+        raise wrong("connection.credential", f"is of kind {answer.kind}; SSH takes {' or '.join(SSH_KINDS)}")

@@ -13,6 +13,8 @@ from domain.rejection import Absent, Conflict, Invalid, Stale
 from domain.title import check_title
 
 CredentialKind = Literal["ssh_key", "password", "winrm", "token"]
+SSH_KINDS: tuple[CredentialKind, ...] = ("ssh_key", "password")
+"""What an SSH target can be logged in to with."""
 
 
 @dataclass(frozen=True, slots=True)

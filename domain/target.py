@@ -143,9 +143,14 @@ class TargetConnectionChanged:
 
 @dataclass(frozen=True, slots=True)
 class TargetHostKeyTrusted:
-    """Another host key (or, with None, none any more) is trusted for this target."""
+    """Another host key is trusted for this target. None, as older events have it, means what `TargetHostKeyForgotten` does."""
 
     host_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetHostKeyForgotten:
+    """No host key is trusted for this target any more: nothing is sent to it until another one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,7 @@ Event = (
     | TargetRelabelled
     | TargetConnectionChanged
     | TargetHostKeyTrusted
+    | TargetHostKeyForgotten
     | TargetRetired
     | TargetCheckRequested
     | TargetChecked
@@ -226,9 +232,10 @@ def _evolve(state: TargetState, event: Event) -> TargetState:
             return replace(state, labels=dict(labels))
         case TargetConnectionChanged(host, connection):
             return replace(state, host=host, connection=connection)
-        case TargetHostKeyTrusted(host_key):
+        case TargetHostKeyTrusted() | TargetHostKeyForgotten():
             assert state.connection is not None
-            return replace(state, connection=replace(state.connection, host_key=host_key))
+            key = event.host_key if isinstance(event, TargetHostKeyTrusted) else None
+            return replace(state, connection=replace(state.connection, host_key=key))
         case TargetRetired():
             return replace(state, retired=True)
         case TargetCheckRequested(check):
@@ -292,7 +299,8 @@ def _change(command: ChangeTarget, state: TargetState) -> Sequence[Event]:
     if (host, moved) != (state.host, state.connection):
         events.append(TargetConnectionChanged(host, moved))
     if connection.host_key != state.connection.host_key:
-        events.append(TargetHostKeyTrusted(connection.host_key))
+        key = connection.host_key
+        events.append(TargetHostKeyForgotten() if key is None else TargetHostKeyTrusted(key))
     return events
 
 

@@ -9,6 +9,7 @@ from domain.target import (
     TargetChecked,
     TargetCheckRequested,
     TargetConnectionChanged,
+    TargetHostKeyForgotten,
     TargetHostKeyTrusted,
     TargetReachabilityChanged,
     TargetRegistered,
@@ -64,6 +65,8 @@ def _changes(own: OwnRows, fact: Fact) -> dict[str, Any]:
             return {"host": host, **_connection(connection)}
         case TargetHostKeyTrusted(host_key):
             return {"connection": {**row["connection"], "host_key": host_key}}
+        case TargetHostKeyForgotten():
+            return {"connection": {**row["connection"], "host_key": None}}
         case TargetRetired():
             return {"retired": True}
         case TargetCheckRequested(check):

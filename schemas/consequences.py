@@ -73,7 +73,13 @@ TABLE: dict[type[Any], Consequences] = {
     credential.ShredCredential: Consequences((credential.CredentialShredded,), ("credential_not_found", "credential_shredded")),
     target.RegisterTarget: Consequences((target.TargetRegistered,), ("target_exists", _INVALID)),
     target.ChangeTarget: Consequences(
-        (target.TargetRetitled, target.TargetRelabelled, target.TargetConnectionChanged, target.TargetHostKeyTrusted),
+        (
+            target.TargetRetitled,
+            target.TargetRelabelled,
+            target.TargetConnectionChanged,
+            target.TargetHostKeyTrusted,
+            target.TargetHostKeyForgotten,
+        ),
         (*_NO_TARGET, _INVALID),
     ),
     target.RetireTarget: Consequences((target.TargetRetired,), _NO_TARGET),

@@ -52,6 +52,7 @@ TABLE: dict[str, tuple[int, type[Any]]] = {
         target.TargetRelabelled,
         target.TargetConnectionChanged,
         target.TargetHostKeyTrusted,
+        target.TargetHostKeyForgotten,
         target.TargetRetired,
         target.TargetCheckRequested,
         target.TargetChecked,

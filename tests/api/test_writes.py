@@ -85,6 +85,20 @@ async def test_a_reference_made_a_moment_ago_is_never_absent(server):
     assert (await server.post("/jobs/absent/runs", {})).json()["code"] == "job_not_found"
 
 
+async def test_a_target_carries_no_credential_that_cannot_log_in_to_it(server):
+    await made(server, "/credentials", credential())
+    await made(server, "/credentials", {"name": "api-key", "kind": "token", "secret": {"token": "not-for-ssh"}})
+    await made(server, "/targets", target())
+    other = {"connection": {"credential": "api-key"}}
+    for refused in (
+        await server.post("/targets", target("web-02", **other)),
+        await server.send("PATCH", "/targets/web-01", other),
+    ):
+        assert refused.status_code == 422, refused.text
+        (error,) = refused.json()["errors"]
+        assert error["field"] == "connection.credential" and "of kind token" in error["message"]
+
+
 async def test_who_does_not_want_to_wait_is_told_where_to_ask(server):
     answer = await server.post("/jobs", job(), headers={"Prefer": "respond-async"})
     assert answer.status_code == 202 and answer.headers["location"].startswith("/api/v1/commands/")

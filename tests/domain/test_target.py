@@ -16,6 +16,7 @@ from domain.target import (
     TargetChecked,
     TargetCheckRequested,
     TargetConnectionChanged,
+    TargetHostKeyForgotten,
     TargetHostKeyTrusted,
     TargetReachabilityChanged,
     TargetRegistered,
@@ -156,7 +157,7 @@ def test_labels_are_merged_removed_and_cleared(change, labels):
 def test_a_pinned_key_stays_when_the_host_moves_and_goes_only_on_demand():
     given(WEB, [REGISTERED]).when(ChangeTarget(host="b")).then([TargetConnectionChanged("b", SSH)])
     forget = ChangeTarget(connection=ConnectionChange(forget_host_key=True))
-    history = given(WEB, [REGISTERED]).when(forget).then([TargetHostKeyTrusted(None)])
+    history = given(WEB, [REGISTERED]).when(forget).then([TargetHostKeyForgotten()])
     given(WEB, history).when(forget).then_nothing()
     trust = ChangeTarget(connection=ConnectionChange(host_key=OTHER_KEY))
     given(WEB, history).when(trust).then([TargetHostKeyTrusted(OTHER_KEY)])

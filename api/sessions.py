@@ -40,8 +40,8 @@ Refreshed = Literal["refreshed", "absent", "reused"]
 class SessionStore(Protocol):
     """Keeps sessions. Every call raises `SessionsUnavailable` when the store cannot be asked."""
 
-    async def begin(self, session: Session) -> None:
-        """Keep a new session for `REFRESH_S` seconds."""
+    async def begin(self, session: Session) -> bool:
+        """Keep a new session for `REFRESH_S` seconds; False, and nothing changes, when it has begun already or is revoked."""
         ...
 
     async def user_of(self, session_id: str) -> str | None:

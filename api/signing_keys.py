@@ -22,7 +22,10 @@ READ_EVERY_S = 5.0
 """How soon an API process knows of what another did."""
 
 SIGNS_AFTER_S = 600
-MOST, _TRIES = 1_000, 20
+MOST_IN_FORCE = 20
+"""Everybody reads all of them, and each answer of the JWKS holds them. How many there have been is not limited."""
+
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,16 +45,21 @@ def _mark(number: int) -> tuple[str, str]:
     return f"{ident}-retired", f"{bound_to}-retired"
 
 
-async def _read(vault: Vault) -> tuple[list[Numbered], int]:
-    """The keys in force, oldest first, and the first number that is free."""
+async def _read(vault: Vault, known_retired: set[int] | None = None) -> tuple[list[Numbered], int]:
+    """The keys in force, oldest first, and the first number that is free. What is `known_retired` stays so and is not asked for."""
+    retired = set() if known_retired is None else known_retired
     found: list[Numbered] = []
-    for number in range(1, MOST):
-        raw, retired = await _opened(vault, *_place(number)), await _opened(vault, *_mark(number))
-        if raw is None and retired is None:
-            return found, number
-        if raw is not None and retired is None:
-            found.append(Numbered(number, _key(raw)))
-    raise Problem("too_many_signing_keys")
+    number = 1
+    while True:
+        if number not in retired:
+            raw = await _opened(vault, *_place(number))
+            if await _opened(vault, *_mark(number)) is not None:
+                retired.add(number)
+            elif raw is None:
+                return found, number
+            else:
+                found.append(Numbered(number, _key(raw)))
+        number += 1
 
 
 async def _opened(vault: Vault, ident: str, bound_to: str) -> bytes | None:
@@ -80,7 +88,7 @@ async def load_signing_keys(vault: Vault, randomness: Randomness) -> Sequence[Si
 async def refresh(tokens: Tokens, vault: Vault) -> None:
     """Have `tokens` know the keys as they are now. While the vault cannot be asked they stay as they were."""
     try:
-        found, _ = await _read(vault)
+        found, _ = await _read(vault, tokens.retired_numbers)
     except VaultError as error:
         log.warning("the signing keys could not be read", extra={"error": type(error).__name__})
         return
@@ -103,8 +111,15 @@ def made(randomness: Randomness, now: datetime, *, at_once: bool) -> NewKey:
     return NewKey(_key(kept), kept)
 
 
+async def check_room(vault: Vault) -> None:
+    """Raise `Problem` where as many keys are in force as there may be; `VaultError`."""
+    found, _ = await _read(vault)
+    if len(found) >= MOST_IN_FORCE:
+        raise Problem("too_many_signing_keys", f"{MOST_IN_FORCE} signing keys are in force: retire one first")
+
+
 async def publish(vault: Vault, new: NewKey) -> None:
-    """Put a key into force: at the first place that nobody else takes at this moment. Raises `VaultError`, `Problem`."""
+    """Put a key into force: at the first place that nobody else takes at this moment. Raises `VaultError`."""
     for _ in range(_TRIES):
         _, free = await _read(vault)
         await vault.seal(*_place(free), new.kept)

@@ -72,11 +72,15 @@ class Access:
 
 
 class Tokens:
-    """Signs access tokens with the newest key that signs already, and takes those signed with any key of the table."""
+    """Signs access tokens with the newest key that signs already, and takes those signed with any key of the table.
+
+    `retired_numbers` are places in the vault that hold no key any more, as far as it is known.
+    """
 
     def __init__(self, newest: SigningKey, *older: SigningKey) -> None:
         self.keys: tuple[SigningKey, ...] = ()
         self._dropped: set[str] = set()
+        self.retired_numbers: set[int] = set()
         self.take([newest, *older])
 
     @staticmethod

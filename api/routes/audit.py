@@ -94,11 +94,14 @@ async def show(call: Call) -> Response:
     return json_answer(found)
 
 
+_AGAIN = {"Retry-After": "1"}
+
+
 async def command(call: Call) -> Response:
     """What became of a command: accepted, rejected, or not known (yet, or any more)."""
     command_id = _uuid(call.path("command"))
     if command_id is None:
-        raise Problem("command_not_found")
+        raise _nothing_known()
     outcome = await call.given.outcomes.find(UUID(command_id))
     if outcome is not None:
         _must_be_mine(call, outcome.actor.name)
@@ -112,12 +115,11 @@ async def command(call: Call) -> Response:
 
 def _not_known(call: Call, command_id: str) -> Response:
     """What this server sent itself is not known yet; of anything else nothing is known here (yet, or any more)."""
-    again = {"Retry-After": "1"}
     sender = call.services.awaited.sender_of(UUID(command_id))
     if sender is None:
-        raise Problem("command_not_found", "no outcome is known under this id (yet, or any more)", headers=again)
+        raise _nothing_known()
     _must_be_mine(call, sender)
-    return json_answer({"command_id": command_id, "state": "unknown"}, headers=again)
+    return json_answer({"command_id": command_id, "state": "unknown"}, headers=_AGAIN)
 
 
 def _shown(outcome: Outcome) -> dict[str, object]:
@@ -139,7 +141,11 @@ def _shown(outcome: Outcome) -> dict[str, object]:
 def _must_be_mine(call: Call, name: str) -> None:
     """Somebody else's command is not told from one that is not there, unless the caller may read the whole audit trail."""
     if name != call.signed_in.actor.name and not call.signed_in.is_unlimited("audit.read"):
-        raise Problem("command_not_found")
+        raise _nothing_known()
+
+
+def _nothing_known() -> Problem:
+    return Problem("command_not_found", "no outcome is known under this id (yet, or any more)", headers=_AGAIN)
 
 
 def _uuid(text: str) -> str | None:

@@ -86,10 +86,11 @@ async def _proved(call: Call, name: str, password: str) -> str | None:
 
 
 async def begin_session(call: Call, name: str, session_id: str) -> Response:
-    """The first tokens of a session that is in the log."""
+    """The first tokens of a session that is in the log. Raises `Problem` for one that has had them."""
     first = refresh_tokens.first(call.given.keys.fingerprints, session_id, new_secret(call))
     try:
-        await call.given.sessions.begin(Session(session_id, name, hash_of(first.secret)))
+        if not await call.given.sessions.begin(Session(session_id, name, hash_of(first.secret))):
+            raise Problem("invalid_sign_in")
     except SessionsUnavailable:
         return _tokens(call, name, session_id, None)  # signed in, until the access token expires
     return _tokens(call, name, session_id, first)

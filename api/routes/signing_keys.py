@@ -44,6 +44,7 @@ async def add(call: Call) -> Response:
     body = await optional_body_of(call.request)
     asked = closed.read(NewSigningKey, body.raw, body.plain)
     given = call.given
+    await signing_keys.check_room(given.vault)
     new = signing_keys.made(given.ids, given.clock.now(), at_once=asked.signs_at_once)
     signs_from = datetime.fromtimestamp(new.key.signs_from, UTC)
     await recorded(write_by(call, KEYS, call.signed_in), AddSigningKey(new.key.kid, signs_from), _LATE)

@@ -27,10 +27,13 @@ class MemorySessions:
         self._revoked: dict[str, float] = {}
         self._swept_at = seconds()
 
-    async def begin(self, session: Session) -> None:
-        """Keep a new session."""
+    async def begin(self, session: Session) -> bool:
+        """Keep a new session, once."""
         self._sweep()
+        if self._live(session.session_id) or await self.is_revoked(session.session_id):
+            return False
         self._kept[session.session_id] = _Kept(session, "", 0.0, self._seconds() + REFRESH_S)
+        return True
 
     async def user_of(self, session_id: str) -> str | None:
         """Whose session it is."""

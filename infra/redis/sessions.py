@@ -11,6 +11,14 @@ from api.sessions import GRACE_S, REFRESH_S, Refreshed, Session, SessionsUnavail
 from api.tokens import ACCESS_S, LEEWAY_S
 from infra.redis.connection import Failed
 
+# A script, so that of two who begin one session at once only one does.
+_BEGIN = """
+if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'user', ARGV[2], 'secret', ARGV[3], 'before', '', 'replaced', '0')
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+
 # One script, so that of two refreshes at once only one is first. Times are Redis's own, in milliseconds.
 _REFRESH = """
 local kept = redis.call('HMGET', KEYS[1], 'id', 'secret', 'before', 'replaced')
@@ -33,13 +41,11 @@ class RedisSessions:
     def __init__(self, redis: Redis, prefix: str = "ops") -> None:
         self._redis, self._prefix = redis, prefix
 
-    async def begin(self, session: Session) -> None:
-        """Keep a new session."""
-        key, ident = self._key(session.session_id), session.session_id
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hset(key, mapping={"id": ident, "user": session.user, "secret": session.secret_hash, "before": "", "replaced": "0"})
-        pipe.expire(key, REFRESH_S)
-        await _answer(pipe.execute())
+    async def begin(self, session: Session) -> bool:
+        """Keep a new session, once."""
+        ident = session.session_id
+        arguments = [ident, session.user, session.secret_hash, str(REFRESH_S)]
+        return bool(await _answer(self._redis.eval(_BEGIN, 2, self._key(ident), self._revoked_key(ident), *arguments)))
 
     async def user_of(self, session_id: str) -> str | None:
         """Whose session it is."""

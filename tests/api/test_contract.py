@@ -164,6 +164,17 @@ async def test_a_header_that_is_there_twice_is_never_read_by_half(server: Server
     assert await sent_with(server, twice) == 200
 
 
+async def test_somebody_elses_command_is_not_told_from_one_that_is_not_there(server: Server):
+    await made(server, "/users", {"name": "bob", "password": "a good long password", "roles": ["viewer"]})
+    sent = (await server.post("/credentials", credential())).json()["command_id"]
+    assert (await server.get(f"/commands/{sent}")).status_code == 200
+    assert (await server.sign_in("bob", "a good long password")).status_code == 200
+    hidden, absent = await server.get(f"/commands/{sent}"), await server.get(f"/commands/{uuid.uuid4()}")
+    told = [{**answer.json(), "correlation_id": "", "instance": ""} for answer in (hidden, absent)]
+    assert told[0] == told[1] and told[0]["code"] == "command_not_found"
+    assert hidden.headers["retry-after"] == absent.headers["retry-after"] == "1"
+
+
 async def test_a_command_that_nobody_knows_is_absent_and_one_just_sent_is_not_known_yet(server: Server):
     absent = await server.get(f"/commands/{uuid.uuid4()}")
     assert (absent.status_code, absent.json()["code"], absent.headers["retry-after"]) == (404, "command_not_found", "1")

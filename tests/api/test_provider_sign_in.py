@@ -360,6 +360,10 @@ async def test_a_program_trades_its_grant_with_its_own_verifier_alone(house: Hou
         assert (await house.http.post("/api/v1/auth/oidc/tokens", json=body)).json()["code"] == "invalid_sign_in"
     answer = await house.http.post("/api/v1/auth/oidc/tokens", json={"grant": grant, "verifier": VERIFIER})
     assert (await house.me(answer.json()["access_token"]))["name"] == "carol"
+    again = await house.http.post("/api/v1/auth/oidc/tokens", json={"grant": grant, "verifier": VERIFIER})
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_sign_in"), "a grant is good once"
+    renewed = await house.http.post("/api/v1/auth/refresh", json={"refresh_token": answer.json()["refresh_token"]})
+    assert renewed.status_code == 200, "and what it gave goes on"
     late = await granted(house)
     house.server.clock.ahead += timedelta(seconds=GRANT_S)
     refused = await house.http.post("/api/v1/auth/oidc/tokens", json={"grant": late, "verifier": VERIFIER})

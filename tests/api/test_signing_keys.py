@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.sessions import SessionsUnavailable
-from api.signing_keys import SIGNS_AFTER_S, _read, load_signing_keys, publish, refresh
+from api.signing_keys import MOST_IN_FORCE, SIGNS_AFTER_S, Numbered, _read, load_signing_keys, publish, refresh, retire
 from api.signing_keys import _place as place
 from api.signing_keys import made as made_key
 from api.tokens import Access, NotAuthentic, Tokens
@@ -238,6 +238,43 @@ async def test_a_key_of_which_it_is_not_known_in_time_whether_it_is_in_the_log_i
     monkeypatch.setattr(server.log.outcomes, "wait", nothing)
     late = await server.post("/signing-keys", {"signs_at_once": True})
     assert (late.status_code, late.json()["code"]) == (503, "result_unknown") and await published(server) == before
+
+
+async def test_only_so_many_keys_are_in_force_at_once_and_one_too_many_leaves_no_trace(server: Server) -> None:
+    for _ in range(MOST_IN_FORCE - 1):
+        assert (await server.post("/signing-keys", {})).status_code == 201
+    refused = await server.post("/signing-keys", {"signs_at_once": True})
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_signing_keys")
+    assert len(await published(server)) == MOST_IN_FORCE
+    [first, *_] = reversed(await published(server))
+    await told(server, MOST_IN_FORCE - 1)
+    server.clock.ahead += timedelta(seconds=SIGNS_AFTER_S + 1)
+    assert (await server.sign_in()).status_code == 200
+    assert (await server.send("DELETE", f"/signing-keys/{first}")).status_code == 200
+    assert (await server.sign_in()).status_code == 200
+    assert (await server.post("/signing-keys", {})).status_code == 201
+    assert [event["type"] for event in await told(server, MOST_IN_FORCE + 1)].count("SigningKeyAdded") == MOST_IN_FORCE
+
+
+async def test_an_api_starts_however_many_keys_there_have_been_and_asks_for_a_retired_one_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault, asked = server.given.vault, 0
+    for number in range(2, 1_100):
+        await retire(vault, Numbered(number, server.given.tokens.keys[0]))
+    other = await another_process(server)
+    assert other.verify(server.token, server.clock.now()).user == "admin"
+    await refresh(other, vault)
+    real = vault.open
+
+    async def counted(*given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await real(*given)
+
+    monkeypatch.setattr(vault, "open", counted)
+    await refresh(other, vault)
+    assert asked < 10
 
 
 async def test_keys_are_made_and_taken_away_while_the_session_store_fails(server: Server) -> None:

@@ -82,6 +82,16 @@ async def test_a_revoked_session_is_known_to_be_and_an_unknown_one_is_not_revoke
     assert not await kept.sessions.is_revoked("never-there") and await kept.sessions.user_of("never-there") is None
 
 
+async def test_a_session_begins_once_also_of_many_at_once_and_not_again_when_it_was_revoked(kept):
+    one = session()
+    assert sorted(await asyncio.gather(*(kept.sessions.begin(one) for _ in range(5)))) == [False] * 4 + [True]
+    assert await kept.sessions.refresh(one.session_id, hash_of("s1"), hash_of("s2")) == "refreshed"
+    assert not await kept.sessions.begin(one)
+    assert await kept.sessions.refresh(one.session_id, hash_of("s2"), hash_of("s3")) == "refreshed", "nothing has changed"
+    await kept.sessions.revoke(one.session_id)
+    assert not await kept.sessions.begin(one) and await kept.sessions.user_of(one.session_id) is None
+
+
 async def test_how_long_a_session_was_not_used_is_counted_from_its_last_refresh_as_long_as_there_is_one(kept):
     one = session()
     other, asked = session(), [one.session_id, "never-there"]

@@ -46,7 +46,7 @@ def _mark(number: int) -> tuple[str, str]:
 
 
 async def _read(vault: Vault, known_retired: set[int] | None = None) -> tuple[list[Numbered], int]:
-    """The keys in force, oldest first, and the first number that is free. What is `known_retired` stays so and is not asked for."""
+    """The keys in force, oldest first, and the first number that is free. What is `known_retired` stays so and is passed over."""
     retired = set() if known_retired is None else known_retired
     found: list[Numbered] = []
     number = 1

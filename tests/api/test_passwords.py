@@ -18,6 +18,13 @@ def test_the_right_password_matches_and_nothing_else():
     assert matches(hashed("é" * 5_000, b"0" * 16), "é" * 5_000) and not matches(hashed("é" * 5_000, b"0" * 16), "é" * 4_999)
 
 
+def test_a_password_is_the_same_however_a_keyboard_writes_its_letters():
+    composed, apart = "caf\u00e9 au lait", "cafe\u0301 au lait"
+    for chosen in (composed, apart):
+        kept = hashed(chosen, b"0" * 16)
+        assert matches(kept, composed) and matches(kept, apart) and not matches(kept, "cafe au lait")
+
+
 def test_nobodys_hash_costs_as_much_as_a_real_one():
     kept = hashed("correct-horse-battery", b"0" * 16)
     real, nobody = [], []

@@ -68,6 +68,7 @@ ACCEPTED_IN_BASH = [
     "[[ x =~ ^(a|x)$ && 1 -eq 1 ]] && printf '%s\\0' @",
     "echo $'it\\'s' $\"it's\" > /dev/null; printf '%s\\0' @",
     "printf -v v %s @; printf '%s\\0' \"$v\"",
+    "[[ ( -n x ) && x =~ ^((x|y))$ ]] && printf '%s\\0' @",
     "for ((i = 0; i < 1; i++)); do printf '%s\\0' @; done",
     "(( 1 << 2 )); printf '%s\\0' @",
     "[ @ -eq 1 ] 2> /dev/null; printf '%s\\0' @",
@@ -120,6 +121,9 @@ EVALUATED = [
     "typeset -i n; export n=@",
     "declare -n r; r=@; echo $r",
     "declare -n r=@; echo $r",
+    "echo {a[@]}> f",
+    "cat {a[$(printf %s @)]}<<< x",
+    "[[ a =~ x(b ]]; case b in b) || -v @ ]]\n;; esac",
     "RANDOM=@",
     "for RANDOM in @; do :; done",
 ]
@@ -135,6 +139,8 @@ RUN = [
     "if eval @; then :; fi",
     "! eval @",
     "time -p eval @",
+    "time -- eval @",
+    "time -p -- eval @",
     "command eval @",
     "builtin eval @",
     "case a in a) eval @;; esac",
@@ -163,9 +169,27 @@ RUN = [
     "find /dev/null -exec sh -c @ \\;",
     "BASH_ENV=@ bash -c :",
     "PS4=@; set -x; :",
+    'x=$(cat <<E\nE)\nf() { eval "$1"; }; (\nE\n); f @',
+    'cat <<E1 > /dev/null\nE\\\n1\nf() { eval "$1"; }\n: <<E1\nE1\nf @',
     "compgen -W @",
 ]
 """The value is run, in these with `$(touch ran)` or `touch ran` in it."""
+
+RUN_ELSEWHERE = {
+    "[[ -n x || @ ran ]]": "dash",
+    "[[ -n x\n@ ran ]]": "dash",
+    "[[ -n x < y || @ ran ]]": "dash",
+    "echo a &> /dev/null @ ran": "dash",
+    "echo a &>> /dev/null @ ran": "dash",
+    "echo \"${x#$'\\''}\"; eval \"'}\" @": "busybox",
+    'echo "${x:\'}"; eval "\'}" @': "busybox",
+    'echo "${x\\\n:-\'}"; eval "\'}" @': "dash",
+    'echo "${x:\\\n-\'}"; eval "\'}" @': "dash",
+    'false && echo "${x[0]:-\'}"; eval "\'}" @': "dash",
+    'false && echo "${x/\'}"; eval "\'}" @': "dash",
+    'false && echo "${#-\'}"; eval "\'}" @': "dash",
+}
+"""The same in a shell that reads these in another way than bash; `touch` is a value, too."""
 
 BITS = [
     *(
@@ -271,7 +295,9 @@ OTHERWISE_WRONG = {
     "docker exec web sh -c @": "placeholder_as_code",
     "su - web -c @": "placeholder_as_code",
     "ssh web ls @": "placeholder_as_code",
-    "exec {@}> f": "placeholder_as_command",
+    "exec {@}> f": "placeholder_unclear",
+    "!(echo); echo @": "placeholder_unclear",
+    "[[ ( a ]]; echo @": "placeholder_unclear",
     "printf @": "placeholder_unclear",
     "[ @ @ ]": "placeholder_unclear",
     "[ -n @ -a -n b ]": "placeholder_unclear",

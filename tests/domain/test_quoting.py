@@ -49,10 +49,13 @@ EVIL = [
     "(",
     "$(touch ran)",
     "'; touch ran; '",
+    "'; touch ran #",
     '"; touch ran; "',
     "([$(touch ran)]=1)",
     "($(touch ran))",
     "touch ran",
+    "touch",
+    "-c",
     "\ntouch ran\n",
     "",
     "-n",
@@ -135,6 +138,14 @@ def test_where_bash_would_run_a_value_no_placeholder_may_stand(text, tmp_path):
     assert (tmp_path / "ran").exists(), "this script is harmless"
     places = len(names_in(script_of(text)))
     assert set(refused(text)) == set(refused(text, "sh")) == set(range(places))
+
+
+@pytest.mark.parametrize(("text", "engine"), shell_scripts.RUN_ELSEWHERE.items())
+def test_where_another_shell_would_run_a_value_no_placeholder_may_stand_in_sh(text, engine, tmp_path):
+    for value in EVIL:
+        run(engine, text, value, tmp_path)
+    assert (tmp_path / "ran").exists(), "this script is harmless"
+    assert refused(text, "sh")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -74,6 +74,18 @@ class Word:
         return found[1] if found and (self.bare < 0 or found.end() <= self.bare) else None
 
     @property
+    def is_operand(self) -> bool:
+        """Whether it is there for certain, and nothing says that it may be an option."""
+        if self.lead:
+            return self.lead[0] not in "-+" and not (self.loose and self.lead[0] in "{[*?")
+        return not self.many or "/" in self.tail
+
+    @property
+    def has_options_in_braces(self) -> bool:
+        """Whether braces make options of it, as `{-e,-c}` does."""
+        return self.loose and self.lead[:1] == "{" and ("{-" in self.lead or ",-" in self.lead)
+
+    @property
     def has_placeholders(self) -> bool:
         """Whether there are any, those in command substitutions included."""
         return self.last > self.first

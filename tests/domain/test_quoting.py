@@ -66,7 +66,7 @@ PLACEHOLDER, NUMBER = "{{ parameters.x }}", "{{ parameters.n }}"
 
 
 def script_of(text):
-    return text.replace("@(", "\x00").replace("@", PLACEHOLDER).replace("\x00", "@(").replace("%N", NUMBER)
+    return text.replace("@(", "\x00").replace("@", PLACEHOLDER).replace("\x00", "@(").replace("%N", NUMBER).replace("§", "@")
 
 
 def refused(text, shell="bash"):

@@ -49,7 +49,6 @@ ACCEPTED = [
     "timeout 60 printf '%s\\0' @",
     "flock . printf '%s\\0' @",
     "env --chdir=. printf '%s\\0' @",
-    "find . -maxdepth 0 -exec test -e {} \\; -exec printf '%s\\0' @ \\;",
     "sh -s -- @ <<'E'\nprintf '%s\\0' \"$1\"\nE",
     "d=.; printf '%s\\0' @; sh $d/none @ 2> /dev/null || ./none-\"$d\".sh @ 2> /dev/null || :",
     "f() { local v=@ w; printf '%s\\0' \"$v\"; }; f",
@@ -307,6 +306,12 @@ BITS = [
         "time ",
         "@(",
         "[[ a =~ ",
+        "|| @ ran",
+        "&> f @ ran",
+        '"${a:\'}"',
+        '"\'}"',
+        "]}> f",
+        "-s ",
     ),
 ]
 """What scripts are put together from at random, right and wrong ones."""

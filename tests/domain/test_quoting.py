@@ -156,7 +156,7 @@ def test_a_script_put_together_at_random_runs_nothing_of_a_value_where_it_is_acc
         if "@" not in text.replace("@(", "") or refused(text, "bash" if engine == "bash" else "sh"):
             continue
         tried += 1
-        for value in ("a[$(touch ran)]", "$(touch ran)", "touch ran", "-v"):
+        for value in ("a[$(touch ran)]", "$(touch ran)", "touch ran", "touch", "'; touch ran #", "-v"):
             run(engine, text, value, tmp_path)
             assert not (tmp_path / "ran").exists(), (text, value)
 
@@ -218,6 +218,8 @@ def test_the_powershell_reference_is_a_variable_and_no_string():
         ("sh", "sudo -u @ env A=@ nice -n 5 make B=@", False),
         ("sh", "docker exec @ ls @", False),
         ("sh", "find @ -name @ -exec rm {} \\;", False),
+        ("sh", "find . -exec test -e {} \\; -exec cp {} @ \\; -name @", False),
+        ("sh", "docker exec -i web sh -c 'cat > f' < @", False),
         ("sh", 'timeout @ "$DIR"/tool @', False),
         ("sh", "ssh -p 22 web%@ uptime", False),
         ("sh", "docker inspect --format {{.Name}} @", False),

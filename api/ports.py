@@ -15,7 +15,7 @@ from api.caller_address import Network
 from api.identity_provider import IdentityProvider
 from api.rate_limit import Buckets
 from api.sessions import SessionStore
-from api.sign_in_limit import SignInAttempts
+from api.sign_in_limit import SignInLimit
 from api.tokens import Tokens
 from schemas.log import CommandSender, EventReader, Outcomes
 from schemas.vault import Vault
@@ -98,7 +98,7 @@ class ApiDependencies:
     engine: Engine
     vault: Vault
     sessions: SessionStore
-    attempts: SignInAttempts
+    sign_in_limit: SignInLimit
     limits: Buckets
     wakeups: Wakeups
     clock: Clock

@@ -38,7 +38,7 @@ _PROBLEMS = {
     "413": "The body, or what it would cause, is too large",
     "415": "The body is of another type than is taken",
     "422": "The request is read and wrong; `errors` names the fields",
-    "429": "Too many requests, attempts or streams",
+    "429": "Too many requests, attempts or streams, or too many that wait",
     "5XX": "Not the caller's fault: 500, or 503 with Retry-After",
 }
 

@@ -46,6 +46,7 @@ TABLE: dict[str, Kind] = {
     "lane_refused": Kind(403, "This actor may not send this command"),
     "rate_limited": Kind(429, "Too many requests or attempts", 1),
     "too_many_streams": Kind(429, "Too many live streams are open", 5),
+    "too_many_waiting": Kind(429, "Too many requests wait for a version or a position", 1),
     # what is spoken of does not exist
     "not_found": Kind(404, "There is nothing here"),
     "method_not_allowed": Kind(405, "This method is not known here"),

@@ -33,6 +33,7 @@ TABLE: dict[str, Kind] = {
     "invalid_cursor": Kind(400, "The cursor is not one of this list"),
     "receive_timeout": Kind(408, "The request did not arrive in time"),
     "body_too_large": Kind(413, "The body is too large"),
+    "head_too_large": Kind(431, "The head of the request is too large"),
     "event_too_large": Kind(413, "What the command causes is too large for the log"),
     "too_many_events": Kind(413, "The command would cause too many events"),
     "unsupported_media_type": Kind(415, "The body is of another type or encoding than is taken here"),

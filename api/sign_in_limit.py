@@ -9,8 +9,9 @@ looked at than may fail.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -75,20 +76,34 @@ class SignInLimit:
     def __init__(self, *counted_by: SignInAttempts) -> None:
         self._counted_by = counted_by
         self._is_well = True
+        self._here: Counter[str] = Counter()
 
     @asynccontextmanager
     async def attempt(self, account: str, address: str) -> AsyncIterator[Attempt]:
         """An attempt that is under way inside; what it came to is said there. Raises `TooSoon`."""
         keys = keys_of(account, address)
-        name = await self._first_that_can(lambda attempts: _begun(attempts, keys))
-        made = Attempt()
+        with self._few_of(address):
+            name = await self._first_that_can(lambda attempts: _begun(attempts, keys))
+            made = Attempt()
+            try:
+                yield made
+            finally:
+                failed = dict.fromkeys(keys, made.came_to == "failure")
+                await self._first_that_can(lambda attempts: attempts.end(name, failed))
+                if made.came_to == "success":
+                    await self._first_that_can(lambda attempts: attempts.forget(next(iter(keys))))
+
+    @contextmanager
+    def _few_of(self, address: str) -> Iterator[None]:
+        """No more than may fail of an address are here at all: who counts them may be slow, and each holds up other requests."""
+        if self._here[address] >= FREE_BY_ADDRESS:
+            raise TooSoon(1)
+        self._here[address] += 1
         try:
-            yield made
+            yield
         finally:
-            failed = dict.fromkeys(keys, made.came_to == "failure")
-            await self._first_that_can(lambda attempts: attempts.end(name, failed))
-            if made.came_to == "success":
-                await self._first_that_can(lambda attempts: attempts.forget(next(iter(keys))))
+            self._here[address] -= 1
+            self._here += Counter()
 
     async def _first_that_can(self, ask: Callable[[SignInAttempts], Awaitable[T]]) -> T:
         *together, alone = self._counted_by

@@ -98,14 +98,14 @@ async def test_how_long_a_session_was_not_used_is_counted_from_its_last_refresh_
     assert (await kept.sessions.unused_s([*asked, other.session_id])).keys() == {other.session_id}
 
 
-async def at_once(limit, names, address, came_to="failure"):
-    """How many of these attempts, all under way together, are looked at."""
+async def at_once(limits, names, address, came_to="failure"):
+    """How many of these attempts, by turns in each of these processes and all under way together, are looked at."""
     refused, looked_at, over = list[int](), 0, asyncio.Event()
 
-    async def one(name):
+    async def one(number, name):
         nonlocal looked_at
         try:
-            async with limit.attempt(name, address) as attempt:
+            async with limits[number % len(limits)].attempt(name, address) as attempt:
                 looked_at += 1
                 if looked_at + len(refused) == len(names):
                     over.set()
@@ -116,34 +116,56 @@ async def at_once(limit, names, address, came_to="failure"):
             if looked_at + len(refused) == len(names):
                 over.set()
 
-    await asyncio.gather(*(one(name) for name in names))
+    await asyncio.gather(*(one(number, name) for number, name in enumerate(names)))
     assert all(wait >= 1 for wait in refused)
     return looked_at
 
 
 async def test_of_many_attempts_at_once_only_the_free_ones_are_looked_at(kept):
-    account, address, limit = uuid.uuid4().hex, uuid.uuid4().hex, SignInLimit(kept.attempts)
-    assert await at_once(limit, [account] * 20, address) == FREE_BY_ACCOUNT
-    assert await at_once(limit, [account], address) == 0
+    account, address, limits = uuid.uuid4().hex, uuid.uuid4().hex, [SignInLimit(kept.attempts) for _ in range(2)]
+    assert await at_once(limits, [account] * 20, address) == FREE_BY_ACCOUNT
+    assert await at_once(limits, [account], address) == 0
 
 
 async def test_of_many_attempts_with_many_names_at_once_from_one_address_only_the_free_ones_are_looked_at(kept):
-    address, limit = uuid.uuid4().hex, SignInLimit(kept.attempts)
+    address, limits = uuid.uuid4().hex, [SignInLimit(kept.attempts) for _ in range(2)]
     names = [f"name-{n}" for n in range(190)]
     for came_to in ("success", "nothing"):
-        assert await at_once(limit, names[:60], address, came_to) == FREE_BY_ADDRESS
+        assert await at_once(limits, names[:60], address, came_to) == FREE_BY_ADDRESS
     assert await kept.attempts.failures(f"address:{address}") == (0, 0.0), "neither is a failure"
-    assert await at_once(limit, names, address) == FREE_BY_ADDRESS
+    assert await at_once(limits, names, address) == FREE_BY_ADDRESS
     assert (await kept.attempts.failures(f"address:{address}"))[0] == FREE_BY_ADDRESS
-    assert await at_once(limit, ["another"], address) == 0
-    assert await at_once(limit, ["another"], uuid.uuid4().hex) == 1, "elsewhere"
+    assert await at_once(limits, ["another"], address) == 0
+    assert await at_once(limits, ["another"], uuid.uuid4().hex) == 1, "elsewhere"
 
 
 async def test_when_a_delay_is_over_one_attempt_is_looked_at_however_many_waited(kept):
-    account, address, limit = uuid.uuid4().hex, uuid.uuid4().hex, SignInLimit(kept.attempts)
-    assert await at_once(limit, [account] * 9, address) == FREE_BY_ACCOUNT
+    account, address, limits = uuid.uuid4().hex, uuid.uuid4().hex, [SignInLimit(kept.attempts) for _ in range(2)]
+    assert await at_once(limits, [account] * 9, address) == FREE_BY_ACCOUNT
     await asyncio.sleep(1.1)
-    assert await at_once(limit, [account] * 20, address) == 1
+    assert await at_once(limits, [account] * 20, address) == 1
+
+
+async def test_no_more_attempts_of_an_address_than_are_free_wait_for_what_counts_them():
+    class Slow(MemoryAttempts):
+        async def failures(self, key):
+            await counts.wait()
+            return await super().failures(key)
+
+    counts, limit = asyncio.Event(), SignInLimit(Slow())
+
+    async def tried(address):
+        async with limit.attempt(uuid.uuid4().hex, address):
+            return "looked at"
+
+    waiting = [asyncio.create_task(tried("::1")) for _ in range(FREE_BY_ADDRESS)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooSoon):
+        await asyncio.wait_for(tried("::1"), 5)
+    elsewhere = asyncio.create_task(tried("::2"))
+    counts.set()
+    assert await asyncio.gather(elsewhere, *waiting) == ["looked at"] * (1 + FREE_BY_ADDRESS)
+    assert await tried("::1") == "looked at"
 
 
 async def test_failed_attempts_are_counted_and_forgotten(kept):
@@ -244,16 +266,16 @@ async def test_with_redis_down_calls_end_soon_and_hints_are_only_lost():
 
 async def test_with_redis_down_or_full_failed_sign_ins_count_for_each_process_alone_and_then_together_again(redis_url):
     gone, redis, address = connect("redis://127.0.0.1:1"), connect(redis_url), uuid.uuid4().hex
-    limit = SignInLimit(RedisAttempts(gone), MemoryAttempts())
-    assert [await at_once(limit, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
-    assert await at_once(limit, [f"name-{n}" for n in range(60)], address) == FREE_BY_ADDRESS - FREE_BY_ACCOUNT
-    limit = SignInLimit(RedisAttempts(redis, uuid.uuid4().hex), MemoryAttempts())
+    limits = [SignInLimit(RedisAttempts(gone), MemoryAttempts())]
+    assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
+    assert await at_once(limits, [f"name-{n}" for n in range(60)], address) == FREE_BY_ADDRESS - FREE_BY_ACCOUNT
+    limits = [SignInLimit(RedisAttempts(redis, uuid.uuid4().hex), MemoryAttempts())]
     await redis.config_set("maxmemory", 1)
     try:
-        assert [await at_once(limit, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
+        assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
     finally:
         await redis.config_set("maxmemory", 0)
-    assert [await at_once(limit, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
+    assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
     await gone.aclose()
     await redis.aclose()
 

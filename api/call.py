@@ -20,6 +20,7 @@ from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
 from api.streams import StreamCount
+from api.waiting import Waiting
 from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
@@ -32,6 +33,7 @@ class Services:
     given: ApiDependencies
     models: ReadModels
     freshness: Freshness
+    waiting: Waiting
     metrics: Metrics
     streams: StreamCount
     awaited: Awaited

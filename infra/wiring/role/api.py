@@ -118,7 +118,7 @@ async def _api_dependencies(
         engine=house.reader,
         vault=house.vault,
         sessions=house.sessions,
-        attempts=house.attempts,
+        sign_in_limit=house.sign_in_limit,
         limits=house.limits,
         wakeups=house.wakeups,
         clock=house.clock,

@@ -108,7 +108,7 @@ def _confirmed(yes: bool, question: str) -> None:
 
 @app.command()
 def password(name: str, password_file: PasswordFile = None, output: Output = "table") -> None:
-    """Give a user another password; every session of theirs ends."""
+    """Give a user, not yourself, another password; every session of theirs ends."""
     path = at("users", name, "password")
     write(lambda client: client.send("PUT", path, {"password": _password(password_file)}), output)
 

@@ -86,7 +86,7 @@ def test_nothing_of_a_shredded_secret_is_left_in_any_byte_of_the_data_folder(
             rest.write("POST", "/credentials", body)
         assert len(ours) == 3 and found_in(installation.home, seen), "what is to be shredded was there"
         installation.log_in()
-        done = installation.command("credential", "shred", "doomed")
+        done = installation.command("credential", "shred", "doomed", "--yes")
         assert done.returncode == 0, done.stderr
         seen |= {f"secret {n} {form}": [part] for n, text in enumerate(texts) for form, part in in_clear(text).items()}
         assert found_in(installation.home, seen) == []

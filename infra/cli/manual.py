@@ -33,7 +33,8 @@ def _cli(app: typer.Typer) -> str:
         "Exit status: 0 done (or the followed run succeeded), 1 failed, 2 wrong usage, 3 the run was cancelled, 4 it timed out, "
         "5 it was lost, 6 the server refused, 7 no answer or no result in time, 78 wrong configuration: a setting that cannot be "
         "meant.\n\n"
-        "Lists are tables on a terminal and tab-separated lines in a pipe; `-o json` prints an item a line. "
+        "Lists are tables on a terminal and tab-separated lines in a pipe, without a line of headings except for `permissions`; "
+        "`-o json` prints an item a line. "
         "It is there for every command but `demo` and those that stay: `up`, `cluster` and the roles log JSON lines. "
         "`opsconductor --install-completion` sets up the shell's completion."
     )

@@ -7,9 +7,15 @@ from typing import Any
 import typer
 
 from api.contract import openapi
+from infra.cli.session import DEFAULT_URL
 from infra.wiring.settings import Settings
 from schemas.problems import TABLE as PROBLEMS
 
+CLIENT_SETTINGS: Mapping[str, tuple[str, str]] = {
+    "OPSCONDUCTOR_URL": (f"`{DEFAULT_URL}`", "The server, unless `--url` names it; without both, that of the session that is kept."),
+    "OPSCONDUCTOR_TOKEN": ("", "An API token to act with instead of the session that is kept."),
+    "OPSCONDUCTOR_CA_FILE": ("", "Whose certificates are believed, PEM; default: those that this machine trusts."),
+}
 _GENERATED = "<!-- Generated from the code by `make reference`; do not edit. -->"
 
 
@@ -67,7 +73,16 @@ def _settings() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, "") else f"`{field.default}`"
         rows.append(f"| `OPSCONDUCTOR_{name.upper()}` | {default} | {field.description} |")
-    return _page("Settings", "Environment variables. Which adapters are used follows from URLs alone.", "\n".join(rows))
+    of_client = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    of_client += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in CLIENT_SETTINGS.items()]
+    return _page(
+        "Settings",
+        "Environment variables. Which adapters are used follows from URLs alone.",
+        "\n".join(rows),
+        "## Of the command line",
+        "\n".join(of_client),
+        "The session that `opsconductor login` keeps is in `$XDG_CONFIG_HOME/opsconductor/session.json` (`~/.config/…`).",
+    )
 
 
 def _problems() -> str:

@@ -22,7 +22,7 @@ from infra.telemetry.certificate import Certificate
 from infra.telemetry.serving import port_of, serve_on
 from infra.vaults.master_key import derived
 from infra.wiring.composition import House
-from infra.wiring.first_administrator import ensure_first_administrator
+from infra.wiring.first_administrator import ensure_first_administrator, url_of
 from infra.wiring.identity_provider import identity_provider
 from infra.wiring.settings import Settings
 from projections.rebuild import ask_for_rebuild
@@ -69,7 +69,8 @@ async def api_role(house: House, told: Callable[[str], None], sockets: Sequence[
         timeout_graceful_shutdown=8,
         ssl_context_factory=certificate.context_for if certificate else None,
     )
-    first = asyncio.create_task(ensure_first_administrator(house, given, told))
+    url = url_of(house.settings, port_of(sockets))
+    first = asyncio.create_task(ensure_first_administrator(house, given, url, told))
     beside = [first, asyncio.create_task(_drain(drain, stop)), asyncio.create_task(_read_signing_keys(given))]
     if certificate:
         beside.append(asyncio.create_task(certificate.watch()))

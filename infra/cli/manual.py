@@ -12,7 +12,10 @@ from infra.wiring.settings import Settings
 from schemas.problems import TABLE as PROBLEMS
 
 CLIENT_SETTINGS: Mapping[str, tuple[str, str]] = {
-    "OPSCONDUCTOR_URL": (f"`{DEFAULT_URL}`", "The server, unless `--url` names it; without both, that of the session that is kept."),
+    "OPSCONDUCTOR_URL": (
+        f"`{DEFAULT_URL}`",
+        "The server, unless `--url` names it; without both, that of the session that is kept.",
+    ),
     "OPSCONDUCTOR_TOKEN": ("", "An API token to act with instead of the session that is kept."),
     "OPSCONDUCTOR_CA_FILE": ("", "Whose certificates are believed, PEM; default: those that this machine trusts."),
 }

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from api.first_start import FirstStart, NotSetUp, generated_password, has_users, make_first_administrator
 from api.ports import ApiDependencies
 from infra.wiring.composition import House
+from infra.wiring.console import Console
 from infra.wiring.settings import Settings
 from schemas.log import LogError
 from schemas.vault import VaultError
@@ -17,10 +17,11 @@ PASSWORD_FILE = "admin-password"
 _AGAIN_S = 1.0
 
 
-async def ensure_first_administrator(house: House, given: ApiDependencies, url: str, told: Callable[[str], None]) -> None:
+async def ensure_first_administrator(house: House, given: ApiDependencies, url: str, console: Console) -> None:
     """Make the first administrator if the log has no user; tries until the command side answers. Never resets a password.
 
-    `told` gets what people should read: how to sign in at `url`.
+    The console is told how to sign in at `url`. A generated password is shown at a terminal only: what is said elsewhere is kept
+    in a log, which others may read; there its file is named.
     """
     setup = FirstStart(
         sender=given.sender,
@@ -34,7 +35,7 @@ async def ensure_first_administrator(house: House, given: ApiDependencies, url: 
     while True:
         try:
             if await has_users(given.reader):
-                told(how_to_sign_in(house.settings.home, url))
+                console.say(how_to_sign_in(house.settings.home, url))
                 return
             password, generated = await asyncio.to_thread(_password, house)
             made = await make_first_administrator(setup, NAME, password)
@@ -43,11 +44,13 @@ async def ensure_first_administrator(house: House, given: ApiDependencies, url: 
             continue
         path = house.settings.home / PASSWORD_FILE
         if made:
-            shown = f"password {password} (also in {path})" if generated else "the password you gave"
-            told(f"first administrator made: user {NAME}, {shown}")
+            where = f"the password is in {path}" if generated else "with the password you gave"
+            console.say(f"first administrator made: user {NAME}, {where}")
+            if generated:
+                console.show(f"that password, shown this once: {password}")
         elif generated:
             path.unlink(missing_ok=True)  # another process made the administrator: this password opens nothing
-        told(how_to_sign_in(house.settings.home, url))
+        console.say(how_to_sign_in(house.settings.home, url))
         return
 
 

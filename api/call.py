@@ -84,9 +84,13 @@ class Caller:
 
     def decide(self, permission: str, thing: Object) -> Decision:
         """Whether the caller may do it to this, and why or why not."""
-        if not self._in_scope(permission):
-            return Decision(False, None, (("the API token", f"was not issued for {permission}"),))
+        if (lack := self.lack_of_token(permission)) is not None:
+            return Decision(False, None, (lack,))
         return decide(self.granted, permission, thing)
+
+    def lack_of_token(self, permission: str) -> tuple[str, str] | None:
+        """Who lacks it and what, in words, where the permission is beyond a token's scope, whatever its owner may do."""
+        return None if self._in_scope(permission) else ("the API token", f"was not issued for {permission}")
 
     def _in_scope(self, permission: str) -> bool:
         return self.scope is None or permission in self.scope

@@ -90,7 +90,6 @@ TABLE: dict[str, Kind] = {
     "credential_revoked": Kind(409, "The credential is revoked"),
     "only_signing_key": Kind(409, "No other key signs yet"),
     "too_many_signing_keys": Kind(409, "Too many signing keys are in force"),
-    "credential_shredded": Kind(409, "The credential is shredded"),
     "credential_kind_differs": Kind(409, "The credential is of another kind"),
     "credential_rotated_meanwhile": Kind(409, "The credential was rotated meanwhile"),
     "job_archived": Kind(409, "The job is archived"),

@@ -68,6 +68,23 @@ async def test_forged_tokens_are_refused(server):
         assert await status_with(server, forged[name]) == 401, name
 
 
+async def test_a_token_is_good_as_it_was_written_alone(server):
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    good, now = server.token, server.clock.now()
+    head, body, signature = good.split(".")
+    last = letters.index(signature[-1])
+    assert last % 16 == 0, "of the last letter of 64 bytes two bits are used"
+    others = [f"{good}{more}" for more in ("=", "==", "====", "\n", " ", "!", "A")]
+    others += [f"{head}.{body}.{signature[:-1]}{letters[last + unused]}" for unused in range(1, 16)]
+    others += [f"{head}=.{body}.{signature}", f"{head}.{body}=.{signature}", f"{head}.{body}.{signature[:9]}\n{signature[9:]}"]
+    others += [good.replace("-", "+").replace("_", "/") + "=="]
+    for other in others:
+        with pytest.raises(NotAuthentic):
+            server.given.tokens.verify(other, now)
+    assert await status_with(server, good + "==") == 401
+    assert server.given.tokens.verify(good, now).user == "admin"
+
+
 def hs256(key, header, claims):
     import hashlib
     import hmac

@@ -172,6 +172,14 @@ async def test_ones_own_password_changes_with_the_current_one_and_other_sessions
         assert (await server.sign_in("bob", "new-password-1")).status_code == 200
 
 
+async def test_ones_own_password_is_not_reset_as_that_of_others_is_without_the_current_one(server):
+    answer = await server.send("PUT", "/users/admin/password", {"password": "stolen-session"})
+    assert (answer.status_code, answer.json().get("code")) == (409, "own_account"), answer.text
+    assert "current" in answer.json()["detail"]
+    assert (await server.sign_in("admin", "stolen-session")).status_code == 401
+    assert (await server.sign_in("admin", PASSWORD)).status_code == 200
+
+
 async def test_guessing_the_current_password_in_a_stolen_session_slows_down_like_signing_in(server):
     await made(server)
     async with acting(server):

@@ -179,7 +179,7 @@ class _Run:
         return [*too_little(dict(zip(LEAST_A_MINUTE, done, strict=True)), least), *missed]
 
     def _make_credential(self) -> None:
-        body = {"name": CREDENTIAL, "kind": "token", "secret": {"token": "nothing"}}
+        body = {"name": CREDENTIAL, "kind": "password", "secret": {"username": "nobody", "password": "nothing"}}
         self._there.roles.rest().write("POST", "/credentials", body)
 
     def settle(self) -> None:

@@ -139,6 +139,13 @@ def _decode_event(record: WireRecord, head: Mapping[str, bytes]) -> EventEnvelop
 
 def encode_outcome(outcome: Outcome) -> WireRecord:
     """An outcome as it stands in `outcomes`; its key is the command's stream, so it shares the command's shard."""
+    return WireRecord(outcome.stream.encode("utf-8", "replace"), outcome_json(outcome))
+
+
+def outcome_json(outcome: Outcome) -> bytes:
+    """An outcome's JSON, written once."""
+    if outcome.written is not None:
+        return outcome.written
     body: dict[str, Any] = {
         "command_id": outcome.command_id,
         "stream": outcome.stream,
@@ -153,7 +160,9 @@ def encode_outcome(outcome: Outcome) -> WireRecord:
             body["accepted"] = {"version": version, "event_ids": event_ids}
         case Rejected(code, message, errors):
             body["rejected"] = {"code": code, "message": message, "errors": errors}
-    return WireRecord(outcome.stream.encode("utf-8", "replace"), orjson.dumps(body))
+    written = orjson.dumps(body)
+    object.__setattr__(outcome, "written", written)
+    return written
 
 
 def _decode_outcome(record: WireRecord, head: Mapping[str, bytes]) -> Outcome:

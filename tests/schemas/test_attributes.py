@@ -83,3 +83,12 @@ def test_an_outcome_is_written_field_by_field_in_plain_json(outcome, time):
             **told,
         }
     )
+
+
+@given(OUTCOMES, TIMES)
+def test_an_outcome_made_of_a_written_one_equals_it_as_before_and_is_written_anew(outcome, time):
+    encode_outcome(outcome)
+    assert replace(outcome) == outcome and replace(outcome).written is None
+    other = replace(outcome, time=time)
+    assert encode_outcome(other).value == encode_outcome(replace(other)).value
+    assert encode_outcome(outcome).value == encode_outcome(replace(outcome)).value

@@ -43,7 +43,6 @@ def time_bytes(time: datetime) -> bytes:
     return time.isoformat().encode()  # orjson knows not every zone, and no seconds in an offset
 
 
-@lru_cache(maxsize=1024)
 def actor_bytes(actor: Actor) -> bytes:
     """An actor as `kind:name`."""
     return f"{actor.kind}:{actor.name}".encode()

@@ -62,7 +62,7 @@ def owner_forgets_nothing_when_fenced() -> None:
             await commit(owner, taken, transaction)
         except OwnershipLost:
             for owned in owner._shards.values():
-                owned.state._keep_staged()
+                owned.state._keep(owned.state._sealed)
 
     OWNER._commit = committed
 

@@ -50,7 +50,8 @@ def owner_is_not_fenced(patch: MonkeyPatch) -> None:
 
 def owner_keeps_its_state_after_a_doubtful_commit(patch: MonkeyPatch) -> None:
     """Staged state is published though the transaction was aborted."""
-    patch.setattr(ShardState, "discard", lambda self: self._keep_staged())
+    discard = ShardState.discard
+    patch.setattr(ShardState, "discard", lambda self: (self._keep(self._sealed), self._keep(self._staged), discard(self)))
 
 
 def owner_forgets_outcomes(patch: MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ def _owner(place: Place, process: Process, number: int) -> Begun:
     ports = Ports(log=owned, reader=Reader(place.network, process), stores=stores, sleep=asyncio.sleep, monotonic=clock.monotonic)
     bounds = Bounds(
         batch=dice.choice((1, 5, 50)),
+        transaction=dice.choice((1, 3, 50)),
         transaction_bytes=dice.choice((4_000, 100_000)),
         save_every_commands=dice.choice((5, 50)),
         cached_streams=dice.choice((1, 5, 1_000)),

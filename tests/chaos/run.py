@@ -33,8 +33,9 @@ from tests.jepsen.world import PREFIX, SHARDS
 from tests.roles.fleet import FINAL
 from tests.roles.harness import LEASE_S, Rows
 from tests.roles.rest import NotSignedIn, Rest
-from tests.support.checker import INVARIANTS, Evidence, violations
+from tests.support.checker import INVARIANTS, violations
 from tests.support.eventually import eventually
+from tests.support.evidence import Evidence
 from tests.support.services import scratch_folder
 
 CLIENTS = 6

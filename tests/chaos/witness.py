@@ -14,7 +14,7 @@ from domain.run.messages import StepStarted
 from schemas.position import Partition
 from tests.chaos.fleet import KINDS, Line
 from tests.roles.fleet import IDEMPOTENT
-from tests.support.checker import Start, mark_of
+from tests.support.evidence import Start, mark_of
 
 BEGIN = "begin"
 KILLED = ("timed_out", "cancelled")

@@ -11,7 +11,7 @@ from schemas.event_types import event_of
 from schemas.outcome import Accepted, Rejected
 from tests.jepsen.explain import Case
 from tests.jepsen.history import Said
-from tests.support.checker import Evidence
+from tests.support.evidence import Evidence
 
 
 def _size(things: Iterable[Any]) -> int:

@@ -28,8 +28,9 @@ from tests.jepsen.history import History, Said, Write
 from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
 from tests.roles.harness import Rows
 from tests.roles.rest import Rest
-from tests.support.checker import INVARIANTS, Evidence, Told, violations
+from tests.support.checker import INVARIANTS, violations
 from tests.support.eventually import eventually
+from tests.support.evidence import Evidence, Told
 from tests.support.services import scratch_folder
 
 CLIENTS = 8

@@ -187,6 +187,11 @@ def starts(witness: Witness, decided: Mapping[Partition, Sequence[tuple[float, i
     return found
 
 
+def written(witness: Witness) -> Mapping[str, str]:
+    """By mark what an attempt that began wrote to its standard output: its step's last deed, once it wrote that it ended."""
+    return {known: f"output of {lines[0].step}\n" if known in witness.ended else "" for known, lines in witness.begun.items()}
+
+
 def _visible(offsets: Sequence[tuple[float, int]], at: float) -> int:
     low, high = 0, len(offsets)
     while low < high:

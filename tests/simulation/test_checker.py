@@ -36,7 +36,7 @@ from tests.support.evidence import Beat, Evidence, Expiry, Told, mark_of
 from tests.support.shown import KEYS
 from tests.support.simulation import simulate
 
-SEEDS = (350, *range(500))
+SEEDS = (14, *range(500))
 """The first had all that is broken here when this was written; if changed code has other histories, the next ones have."""
 
 

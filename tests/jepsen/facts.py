@@ -9,17 +9,14 @@ from typing import Any
 from domain.run.messages import StepFinished, StepStarted
 from schemas.event_types import event_of
 from schemas.outcome import Accepted, Rejected
+from schemas.topics import COMMANDS_PEOPLE
 from tests.jepsen.explain import Case
 from tests.jepsen.history import Said
-from tests.support.checker import Evidence
+from tests.support.evidence import Evidence
 
 
 def _size(things: Iterable[Any]) -> int:
     return sum(1 for _ in things)
-
-
-def _writes(case: Case, saying: Said) -> int:
-    return _size(write for write in case.history.writes if write.said is saying)
 
 
 def _told(evidence: Evidence, result: type) -> int:
@@ -28,6 +25,10 @@ def _told(evidence: Evidence, result: type) -> int:
 
 def _events(evidence: Evidence, *types: str) -> list[Any]:
     return [event_of(r.event) for r in evidence.events if r.event.type in types]
+
+
+def _of_people(evidence: Evidence) -> int:
+    return _size(taken for taken in evidence.commands or () if taken.position.topic == COMMANDS_PEOPLE)
 
 
 def _ended_by_themselves(evidence: Evidence) -> int:
@@ -47,7 +48,9 @@ COUNTS: Mapping[str, Count] = {
         {write.command_id for write in case.history.writes} & {at.body.command_id for at in case.log.outcomes}
     ),
     "answers_are_in_the_log": lambda case, _: sum(len(write.definite) for write in case.history.writes),
-    "nothing_written_is_nowhere": lambda case, _: _writes(case, Said.NOTHING_WRITTEN),
+    "nothing_written_is_nowhere": lambda case, _: _size(
+        one for write in case.history.writes for one in write.tries if one.said is Said.NOTHING_WRITTEN
+    ),
     "what_was_decided_is_told": lambda case, _: _size(
         write for write in case.history.writes if write.tries[-1].asked and not write.definite
     ),
@@ -58,6 +61,9 @@ COUNTS: Mapping[str, Count] = {
     "ok_is_there_once": lambda _, evidence: _told(evidence, Accepted),
     "rejected_is_never_there": lambda _, evidence: _told(evidence, Rejected),
     "told_alike": lambda _, evidence: len(evidence.outcomes) + _told(evidence, Accepted) + _told(evidence, Rejected),
+    "what_is_told_is_of_that_command": lambda _, evidence: _told(evidence, Accepted) + _told(evidence, Rejected),
+    "nothing_nobody_asked_for": lambda _, evidence: _of_people(evidence),
+    "events_are_of_their_commands": lambda _, evidence: len(evidence.events) if evidence.commands else 0,
     "expected_versions_are_kept": lambda _, evidence: _size(
         told for told in evidence.told if told.command.expected_version is not None
     ),
@@ -73,6 +79,12 @@ COUNTS: Mapping[str, Count] = {
     "targets_saw_only_intents": lambda _, evidence: len(evidence.starts),
     "what_succeeded_was_seen": lambda _, evidence: _ended_by_themselves(evidence),
     "what_is_told_dead_is_dead": lambda _, evidence: len(_events(evidence, StepFinished.__name__)),
+    "attempts_are_as_the_job_says": lambda _, evidence: _size(e for e in _events(evidence, "StepStarted") if e.attempt > 1),
+    "overlaps_are_as_the_job_says": lambda _, evidence: len(_events(evidence, "RunRequested")),
+    "only_the_holder_changes_a_run": lambda _, evidence: len(
+        _events(evidence, "RunClaimed", "RunPlanned", "StepStarted", "StepFinished")
+    ),
+    "output_is_what_targets_wrote": lambda _, evidence: len(evidence.output or ()),
     "runs_end": lambda _, evidence: _size({r.event.stream for r in evidence.events if r.event.stream.startswith("run/")}),
     "the_living_keep_their_claims": lambda _, evidence: len(evidence.expiries),
     "checks_end": lambda _, evidence: len(_events(evidence, "TargetCheckRequested", "TargetChecked")),

@@ -202,9 +202,9 @@ class Running:
             fault.bites()
 
     def heal(self) -> None:
-        """Everything is well from now on."""
+        """Everything is well from now on; but who is stranded goes on when its time is over, or nobody would ever be late."""
         self.process.heal()
-        if self.process.paused:
+        if self.process.paused and not self.process.stranded:
             self.process.resume()
         self.start()
 

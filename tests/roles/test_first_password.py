@@ -63,15 +63,16 @@ def shown_at_terminal(installation: Installation) -> bytes:
     command = tied_to_us([PROGRAM, "up"])
     with subprocess.Popen(command, env=installation.environment, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        until = time.monotonic() + 120
+        until, ended = time.monotonic() + 120, False
         while time.monotonic() < until:
             if select.select([ours], [], [], 0.2)[0]:
                 try:
                     shown += os.read(ours, 65536)
                 except OSError:  # the terminal's other side is closed
                     break
-            if b"sign in:" in shown and b"listening on" in shown:
-                process.terminate()
+            if not ended and b"sign in:" in shown and b"listening on" in shown:
+                process.terminate()  # once: another signal may come when nobody handles it any more
+                ended = True
         assert process.wait(30) == 0, shown
     os.close(ours)
     return shown

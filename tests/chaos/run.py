@@ -234,6 +234,7 @@ class _Run:
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
             commands=self._log.taken,
+            output=self._log.output,
             starts=starts(witness, _decided(self._log)),
             still_running=marks_alive(),
             live=self._live,

@@ -12,10 +12,11 @@ from schemas.event_envelope import EventEnvelope, RecordedEvent
 from schemas.log import TakenCommand
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
-from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, OUTCOMES
+from schemas.run_output import OutputChunk
+from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, OUTCOMES, RUN_OUTPUT
 from schemas.wire import WireRecord, decode
 
-TOPICS = (COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES, *EVENT_TOPICS)
+TOPICS = (COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES, *EVENT_TOPICS, RUN_OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class WholeLog:
     commands: list[At] = field(default_factory=list)
     outcomes: list[At] = field(default_factory=list)
     events: list[RecordedEvent] = field(default_factory=list)
+    output: list[tuple[Position, OutputChunk]] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
     read_to: dict[Partition, int] = field(default_factory=dict)
 
@@ -135,6 +137,8 @@ class Collector:
                 log.outcomes.append(At(position, outcome, time_))
             case CommandEnvelope() as command:
                 log.commands.append(At(position, command, time_))
+            case OutputChunk() as chunk:
+                log.output.append((position, chunk))
             case other:
                 log.strange.append(f"{position}: {other}")
 

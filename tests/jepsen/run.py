@@ -217,6 +217,7 @@ class _Run:
         if self._is_settled:
             self._read_all(asking)
             self._rows = self._rebuilt()
+            self._log = self._collector.everything(COLLECTED_WITHIN_S)  # to sign in is an event, and rows tell of it
         asking.connection.close()
         case, evidence = Case(self._history, self._log), self._evidence()
         for name, what in unexplained(case):
@@ -256,6 +257,7 @@ class _Run:
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
             commands=self._log.taken,
+            output=self._log.output,
             starts=(),
             still_running=(),
             live=self._rows[0],

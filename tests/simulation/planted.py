@@ -11,7 +11,7 @@ from pytest import MonkeyPatch
 from commands import settle
 from commands.shard_state import ShardState
 from commands.state_store import Found, Needs
-from domain.run.messages import ReportRun, RunFinished, StepStart
+from domain.run.messages import LateReportReceived, ReportRun, RunFinished, StepFinished, StepStart
 from domain.target import TargetRetitled
 from infra.memory.log import MemoryReader
 from infra.memory.owned import MemoryOwnedShards
@@ -21,7 +21,7 @@ from processors.executor.actions import KillSteps, StartStep
 from processors.executor.held_run import HeldRun
 from processors.sweeper.core import LeaseWatch
 from processors.sweeper.runtime import SweeperPorts, SweeperRuntime
-from projections import place, runs, targets
+from projections import place, projection, run_steps, runs, targets
 from projections.apply import Applier
 from projections.fact import Fact
 from projections.own_rows import OwnRows
@@ -212,6 +212,37 @@ def projection_keeps_the_counts_before_the_end(patch: MonkeyPatch) -> None:
     patch.setattr(runs, "_advanced", advance)
 
 
+def projection_shows_failed_steps_as_succeeded(patch: MonkeyPatch) -> None:
+    """However often the rows of steps are built."""
+    finish = run_steps._finish
+
+    def finished(own: OwnRows, run: str, event: StepFinished, time: str) -> None:
+        is_failed = event.state == "failed"
+        finish(own, run, replace(event, state="succeeded", exit_code=0, error=None) if is_failed else event, time)
+
+    patch.setattr(run_steps, "_finish", finished)
+
+
+def projection_keeps_the_first_piece_of_output(patch: MonkeyPatch) -> None:
+    """What comes after it is in nobody's rows, live or built anew."""
+    insert = projection.insert_rows
+
+    def inserted(connection: Any, table: Any, rows: Sequence[Mapping[str, Any]], keep_first: bool) -> None:
+        insert(connection, table, [row for row in rows if row.get("sequence", 1) == 1], keep_first)
+
+    patch.setattr(projection, "insert_rows", inserted)
+
+
+def audit_index_lacks_late_reports(patch: MonkeyPatch) -> None:
+    """They change nothing, so nobody misses them among the rows of runs."""
+    insert = projection.insert_rows
+
+    def inserted(connection: Any, table: Any, rows: Sequence[Mapping[str, Any]], keep_first: bool) -> None:
+        insert(connection, table, [row for row in rows if row.get("type") != LateReportReceived.__name__], keep_first)
+
+    patch.setattr(projection, "insert_rows", inserted)
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """By which invariants a planted bug may be found, and a seed that was seen to find it: it is tried first."""
@@ -245,4 +276,7 @@ PLANTED: Mapping[Callable[[MonkeyPatch], None], Trace] = {
     projections_save_their_position_in_another_transaction: _by("read_models_are_the_log", seed=4),
     projection_keeps_the_first_title: _by("rows_say_what_the_log_says", seed=4),
     projection_keeps_the_counts_before_the_end: _by("rows_say_what_the_log_says", seed=13),
+    projection_shows_failed_steps_as_succeeded: _by("rows_say_what_the_log_says", seed=4),
+    projection_keeps_the_first_piece_of_output: _by("rows_say_what_the_log_says", seed=0),
+    audit_index_lacks_late_reports: _by("rows_say_what_the_log_says", seed=123),
 }

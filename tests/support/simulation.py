@@ -33,6 +33,7 @@ from schemas.event_envelope import EventEnvelope, RecordedEvent
 from schemas.log import TakenCommand, Undecodable
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
+from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
 from tests.support.checker import Evidence, Violation, violations
 from tests.support.simulated_clients import Client, Notebook
@@ -258,6 +259,7 @@ class Simulation:
             commands=[
                 TakenCommand(at, body) for at, body in self._records(LANES) if isinstance(body, CommandEnvelope | Undecodable)
             ],
+            output=[(at, body) for at, body in self._records([RUN_OUTPUT]) if isinstance(body, OutputChunk)],
             unsettled=self.unsettled,
             stopped_projections=stopped,
             unforeseen=list(self.unforeseen),

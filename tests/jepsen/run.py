@@ -22,7 +22,7 @@ from tests.jepsen.clients import CREDENTIAL, Client, Connection, Names
 from tests.jepsen.collect import Collector, WholeLog
 from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
 from tests.jepsen.explain import QUESTIONS, Case, unexplained
-from tests.jepsen.facts import lines, looked_at
+from tests.jepsen.facts import looked_at
 from tests.jepsen.faults import PAUSE_S, Trouble
 from tests.jepsen.history import History, Said, Write
 from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
@@ -30,6 +30,7 @@ from tests.roles.harness import Rows
 from tests.roles.rest import Rest
 from tests.support.checker import INVARIANTS, Evidence, Told, violations
 from tests.support.eventually import eventually
+from tests.support.facts import lines
 from tests.support.services import scratch_folder
 
 CLIENTS = 8

@@ -19,7 +19,7 @@ from tests.support.rows_of_log import KEYS, key_of, rows_of
 from tests.support.simulation import simulate
 
 NOBODY = UUID(int=0)
-SEEDS = (350, *range(500))
+SEEDS = (4, *range(500))
 """The first was rich when this was written; if changed code has other histories, one of the next is."""
 
 

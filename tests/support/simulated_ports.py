@@ -40,7 +40,7 @@ from tests.support.simulated_process import Fault, Process, SimulationLoop
 
 T = TypeVar("T")
 
-LATEST_S = 20.0
+LATEST_S = 12.0
 """How long a command may be on its way after its sender has given it up."""
 
 

@@ -9,7 +9,7 @@ from api import passwords
 from api.call import Call
 from api.caller_address import counted_as
 from api.problem_details import Problem, wrong
-from api.sign_in_limit import begin, keys_of
+from api.sign_in_limit import TooSoon
 from schemas.vault import SecretUnavailable, bound_to_user
 
 NO_NAME = "-"
@@ -26,17 +26,15 @@ async def attempted(call: Call, name: str, proof: Callable[[], Awaitable[str | N
 
     Raises `Problem` (429) while a password of this account may not be tried from this address.
     """
-    attempts, address = call.given.attempts, address_of(call)
-    if wait := await begin(attempts, name, address):
+    try:
+        async with call.given.sign_in_limit.attempt(name, address_of(call)) as attempt:
+            found = await proof()
+            attempt.came_to = "failure" if found is None else "success"
+            return found
+    except TooSoon as refused:
         call.services.metrics.sign_ins.labels("limited").inc()
-        raise Problem("rate_limited", f"try again in {wait} s", headers={"Retry-After": str(wait)})
-    by_account, by_address = keys_of(name, address)
-    found = await proof()
-    if found is None:
-        await attempts.failed(by_address)
-    else:
-        await attempts.forget(by_account)
-    return found
+        wait = str(refused.wait_s)
+        raise Problem("rate_limited", f"try again in {wait} s", headers={"Retry-After": wait}) from None
 
 
 async def is_password_of(call: Call, user: Mapping[str, Any] | None, name: str, password: str) -> bool:

@@ -34,6 +34,7 @@ from api.read_models import ReadModels
 from api.routes.all import TABLE
 from api.routes.route import Route
 from api.streams import StreamCount
+from api.waiting import Waiting
 from domain.rejection import FieldError
 
 _HASHES_AT_ONCE = 2
@@ -49,11 +50,14 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     models = ReadModels(given.engine, given.threads, settings.read_s)
     freshness = Freshness(models, given.reader, given.wakeups, settings.freshness_wait_s)
     streams = StreamCount(settings.max_streams, settings.max_streams_per_actor, metrics)
+    waiting = Waiting(settings.max_waiting, settings.max_waiting_per_account)
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
     failures = sign_in_failures(settings.audit_window_s)
     denied = denied_commands(settings.audit_window_s)
     personal = PersonalData(given.vault)
-    services = Services(given, models, freshness, metrics, streams, Awaited(), check, hashing, failures, denied, personal)
+    services = Services(
+        given, models, freshness, waiting, metrics, streams, Awaited(), check, hashing, failures, denied, personal
+    )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)
     document = contract.openapi()
@@ -157,5 +161,6 @@ async def _wait_until_fresh(route: Route, caller: Caller, headers: Headers, serv
         raise Problem("permission_denied", "that there is such a version is told to who may see or change it")
     hidden = sight.hidden(caller, [stream for stream, _ in versions])
     positions = conditions.min_positions(headers, services.given.reader.shards)
-    await services.freshness.versions(versions, route.reads, lambda connection: not hidden(connection))
-    await services.freshness.positions(positions, route.reads)
+    waiting = services.waiting.of
+    await services.freshness.versions(versions, route.reads, lambda connection: not hidden(connection), waiting(caller.user))
+    await services.freshness.positions(positions, route.reads, waiting(caller.user))

@@ -20,6 +20,7 @@ from api.ports import ApiDependencies
 from api.problem_details import Problem
 from api.read_models import ReadModels
 from api.streams import StreamCount
+from api.waiting import Waiting
 from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
@@ -32,6 +33,7 @@ class Services:
     given: ApiDependencies
     models: ReadModels
     freshness: Freshness
+    waiting: Waiting
     metrics: Metrics
     streams: StreamCount
     awaited: Awaited
@@ -82,9 +84,13 @@ class Caller:
 
     def decide(self, permission: str, thing: Object) -> Decision:
         """Whether the caller may do it to this, and why or why not."""
-        if not self._in_scope(permission):
-            return Decision(False, None, (("the API token", f"was not issued for {permission}"),))
+        if (lack := self.lack_of_token(permission)) is not None:
+            return Decision(False, None, (lack,))
         return decide(self.granted, permission, thing)
+
+    def lack_of_token(self, permission: str) -> tuple[str, str] | None:
+        """Who lacks it and what, in words, where the permission is beyond a token's scope, whatever its owner may do."""
+        return None if self._in_scope(permission) else ("the API token", f"was not issued for {permission}")
 
     def _in_scope(self, permission: str) -> bool:
         return self.scope is None or permission in self.scope

@@ -38,7 +38,8 @@ _PROBLEMS = {
     "413": "The body, or what it would cause, is too large",
     "415": "The body is of another type than is taken",
     "422": "The request is read and wrong; `errors` names the fields",
-    "429": "Too many requests, attempts or streams",
+    "429": "Too many requests, attempts or streams, or too many that wait",
+    "431": "The head of the request is too large",
     "5XX": "Not the caller's fault: 500, or 503 with Retry-After",
 }
 
@@ -96,13 +97,11 @@ def _responses(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _problems_of(route: Route) -> list[str]:
     """With which statuses a problem may be told; `5XX` is ours, not the caller's."""
-    statuses = ["400", "422", "429", "5XX"]
+    statuses = ["400", "408", "413", "415", "422", "429", "431", "5XX"]  # also where no body is asked for: one may come
     if route.permission is not None:
         statuses += ["401", "403"]
     if "{" in route.path:
         statuses += ["404"]
-    if route.method != "GET":
-        statuses += ["408", "413", "415"]
     if _is_write(route):
         statuses += ["404", "409", "412"]
     if route.path.startswith("/api/v1/auth/"):

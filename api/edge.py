@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,8 @@ class Edge:
             body = await self._read(scope, receive)
             if body is not None:
                 await self._in_its_place(scope, _replay(body, receive), outbound)
+        except _TooLarge as failure:
+            await _tell_at_once(failure, scope, receive, outbound)
         except Problem as failure:
             await _tell(failure, scope, receive, outbound)
         except Exception:
@@ -101,6 +104,10 @@ class Edge:
             self.metrics.in_flight.set(self.in_flight)
 
     def _refusal(self, scope: Scope) -> Problem | None:
+        if _header(scope, b"content-length") is not None and _header(scope, b"transfer-encoding") is not None:
+            # Whoever stands between may see another end of it, and another request after it (RFC 9112 §6.1).
+            why = "Content-Length and Transfer-Encoding exclude each other"
+            return Problem("malformed_request", why, headers={"Connection": "close"})
         if self.drain.stopping and not _watches(scope):
             return Problem("shutting_down", headers={"Connection": "close"})
         return Problem("overloaded") if self._is_full(scope) else None
@@ -109,14 +116,15 @@ class Edge:
         return self.in_flight >= self.settings.max_in_flight and not _watches(scope)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None when the caller went away. Bytes are counted: a stated length is not believed.
+        """The whole body; None when the caller went away. Bytes are counted: a stated length is believed where it is too much.
 
-        Raises `Problem` for a body that is too large (after draining it, so that the answer can be read), late, compressed, or
-        one of too many that are slow.
+        Raises `_TooLarge`, and `Problem` for a body that is late, compressed, or one of too many that are slow.
         """
         if (_header(scope, b"content-encoding") or "identity").strip().lower() != "identity":
             raise Problem("unsupported_media_type", "a compressed body is not taken")
         limit = self.settings.max_form if _is_form(scope) else self.settings.max_body
+        if _stated_length(scope) > limit:
+            raise _TooLarge(limit)
         more, late = True, asyncio.timeout(self.settings.receive_s)
         with self.arriving.from_address(_peer(scope), late) as arrival:
             try:
@@ -130,9 +138,7 @@ class Edge:
             except TimeoutError:
                 raise refusal_of(arrival) from None
         if len(arrival.body) > limit:
-            arrival.body.clear()
-            headers = {} if not more or await _drained(receive) else {"Connection": "close"}
-            raise Problem("body_too_large", f"at most {limit} bytes are taken", headers=headers)
+            raise _TooLarge(limit)
         return bytes(arrival.body)
 
     def _own_headers(self, scope: Scope) -> cors.Headers:
@@ -143,6 +149,13 @@ class Edge:
     def _asked_first(self, scope: Scope) -> cors.Headers | None:
         wanted = _header(scope, b"access-control-request-method")
         return cors.asked_first(str(scope["method"]), _header(scope, b"origin"), wanted, self.settings.cors_origins)
+
+
+class _TooLarge(Problem):
+    """A body that is not taken."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("body_too_large", f"at most {limit} bytes are taken", headers={"Connection": "close"})
 
 
 class _Outbound:
@@ -166,6 +179,11 @@ class _Outbound:
 def _watches(scope: Scope) -> bool:
     """Whether it looks after us: that must go on above all when others ask too much."""
     return str(scope["path"]).startswith(("/health", "/metrics"))
+
+
+def _stated_length(scope: Scope) -> int:
+    stated = _header(scope, b"content-length") or ""
+    return int(stated) if stated.isdecimal() else 0
 
 
 def _is_form(scope: Scope) -> bool:
@@ -201,19 +219,16 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
-async def _drained(receive: Receive) -> bool:
-    """Whether the rest of a body was taken off the wire, within a bound of bytes and time."""
+async def _drain(receive: Receive) -> None:
+    """Take the rest of a body off the wire, within a bound of bytes and time."""
     left = _DRAINED_BYTES
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(_DRAINED_S):
             while left > 0:
                 message = await receive()
                 left -= len(message.get("body", b"")) or 1
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return True
-    except TimeoutError:
-        return False
-    return False
+                    return
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -228,3 +243,18 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 async def _tell(failure: Problem, scope: Scope, receive: Receive, outbound: _Outbound) -> None:
     await answer(failure, outbound.correlation_id)(scope, receive, outbound)
+
+
+async def _tell_at_once(failure: Problem, scope: Scope, receive: Receive, outbound: _Outbound) -> None:
+    """Tell it whole before the body has come, and let go of the connection after that: in its midst the answer would be lost on
+    the way to who is still sending. Who asked whether to send (RFC 9110 §10.1.1) does not.
+    """
+
+    async def kept_open(message: Message) -> None:
+        is_end = message["type"] == "http.response.body"
+        await outbound({**message, "more_body": True} if is_end else message)
+
+    await answer(failure, outbound.correlation_id)(scope, receive, kept_open)
+    if _header(scope, b"expect") is None:
+        await _drain(receive)
+    await outbound({"type": "http.response.body", "body": b""})

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,7 @@ MAIN: Mapping[str, str] = {
 }  # fmt: skip
 """The projection that shows each aggregate type itself; of keys, what happened to them."""
 
+_UNCOUNTED: AbstractContextManager[None] = nullcontext()
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
 
 
@@ -30,9 +32,16 @@ class Freshness:
         self._models, self._reader, self._wakeups, self._within_s = models, reader, wakeups, within_s
 
     async def versions(
-        self, wanted: Sequence[tuple[str, int]], reads: Sequence[str], also: Callable[[Connection], bool] = lambda _: True
+        self,
+        wanted: Sequence[tuple[str, int]],
+        reads: Sequence[str],
+        also: Callable[[Connection], bool] = lambda _: True,
+        waiting: AbstractContextManager[None] = _UNCOUNTED,
     ) -> None:
-        """Wait until the projections that the answer `reads` have applied these versions, and `also` holds. Raises `Problem`."""
+        """Wait until the projections that the answer `reads` have applied these versions, and `also` holds. Raises `Problem`.
+
+        What has to wait does so inside `waiting`.
+        """
         if not wanted:
             return
         asked = [(name, stream, version) for stream, version in wanted for name in _concerned(stream, reads)]
@@ -42,9 +51,11 @@ class Freshness:
                 asked.pop()
             return not asked and also(connection)
 
-        await self._until(there)
+        await self._until(there, waiting)
 
-    async def positions(self, wanted: Sequence[Position], reads: Sequence[str]) -> None:
+    async def positions(
+        self, wanted: Sequence[Position], reads: Sequence[str], waiting: AbstractContextManager[None] = _UNCOUNTED
+    ) -> None:
         """Wait until the projections have passed these positions; one the log has not come to yet is an error (400)."""
         if not wanted:
             return
@@ -54,7 +65,7 @@ class Freshness:
         offsets: dict[Partition, int] = {}
         for position in wanted:
             offsets[position.partition] = max(offsets.get(position.partition, 0), position.offset + 1)
-        await self._until(lambda c: all(has_reached(c, name, offsets) for name in reads or MAIN.values()))
+        await self._until(lambda c: all(has_reached(c, name, offsets) for name in reads or MAIN.values()), waiting)
 
     async def log_end(self, kinds: Iterable[str], projections: Iterable[str] = ()) -> None:
         """Wait until these projections, or the main ones of these aggregate types, have seen everything of these types that the
@@ -70,15 +81,16 @@ class Freshness:
         """Wait until `projection` has read everything before these offsets. Raises `Problem`."""
         await self._until(lambda connection: has_reached(connection, projection, offsets))
 
-    async def _until(self, condition: Callable[[Connection], bool]) -> None:
+    async def _until(self, condition: Callable[[Connection], bool], waiting: AbstractContextManager[None] = _UNCOUNTED) -> None:
         if await self._models.ask(condition):
             return
         pause = _FIRST_PAUSE_S
         try:
-            async with asyncio.timeout(self._within_s), self._wakeups.listen(RECENT_EVENTS) as waiter:
-                while not await self._models.ask(condition):
-                    await waiter.wait(pause)
-                    pause = min(_LONGEST_PAUSE_S, pause * 2)
+            with waiting:
+                async with asyncio.timeout(self._within_s), self._wakeups.listen(RECENT_EVENTS) as waiter:
+                    while not await self._models.ask(condition):
+                        await waiter.wait(pause)
+                        pause = min(_LONGEST_PAUSE_S, pause * 2)
         except TimeoutError:
             raise Problem("projection_lag", f"not within {self._within_s:g} s") from None
 

@@ -80,10 +80,11 @@ async def account_of_another(call: Call, does: str) -> tuple[Write, Said]:
 
 
 async def account_managed(call: Call, name: str) -> Mapping[str, Any] | None:
-    """The user whose account the caller manages, as judged; None for one's own and for who has everything. Raises `Problem`
-    unless the caller has all that the user may do.
+    """The user whose account the caller manages, as judged; None for a signed-in person's own and for who has everything. Raises
+    `Problem` unless the caller has all that the user may do; an API token, which may be for little, of its own owner's, too.
     """
-    if name == call.signed_in.user or _has_everything(call):
+    is_own = name == call.signed_in.user and call.signed_in.session_id is not None
+    if is_own or _has_everything(call):
         return None
     user = await found(call, USER, lambda connection: user_row(connection, name))
     if user is None:

@@ -15,7 +15,7 @@ from api.caller_address import Network
 from api.identity_provider import IdentityProvider
 from api.rate_limit import Buckets
 from api.sessions import SessionStore
-from api.sign_in_limit import SignInAttempts
+from api.sign_in_limit import SignInLimit
 from api.tokens import Tokens
 from schemas.log import CommandSender, EventReader, Outcomes
 from schemas.vault import Vault
@@ -47,7 +47,7 @@ class ApiSettings:
     """The API's bounds, and whom it believes. Times in seconds, sizes in bytes.
 
     `max_arriving` is how much all bodies that are on their way may hold together, `max_slow_bodies` how many of one address may
-    take longer than `slow_after_s`.
+    take longer than `slow_after_s`. Waiting are those requests for which the read models must come further than they are.
     """
 
     outcome_wait_s: float = 5.0
@@ -60,6 +60,8 @@ class ApiSettings:
     max_arriving: int = 134_217_728
     max_slow_bodies: int = 50
     slow_after_s: float = 1.0
+    max_waiting: int = 100
+    max_waiting_per_account: int = 20
     max_streams: int = 100
     max_streams_per_actor: int = 20
     heartbeat_s: float = 15.0
@@ -98,7 +100,7 @@ class ApiDependencies:
     engine: Engine
     vault: Vault
     sessions: SessionStore
-    attempts: SignInAttempts
+    sign_in_limit: SignInLimit
     limits: Buckets
     wakeups: Wakeups
     clock: Clock

@@ -2,7 +2,8 @@
 
     python -m bench.owner_process ours|bare BOOTSTRAP PREFIX FOLDER BATCH UNTIL
 
-It ends after UNTIL commands, or, with 0, when its standard input closes. `commits` are [seconds, processor seconds, commands].
+BATCH is the most commands of a transaction. It ends after UNTIL commands, or, with 0, when its standard input closes.
+`commits` are [seconds, processor seconds, commands].
 """
 
 import asyncio
@@ -30,6 +31,8 @@ from schemas.outcome import Outcome
 from schemas.position import Position
 
 SHARDS = 12
+AHEAD = 5
+"""How many transactions are taken at once, as the owner does by default: one is settled while the one before it is committed."""
 
 
 def log_settings(bootstrap: str, prefix: str) -> KafkaLogSettings:
@@ -87,7 +90,7 @@ async def ours(settings: KafkaLogSettings, folder: Path, batch: int, until: int)
     loop = asyncio.get_running_loop()
     if not until:
         threading.Thread(target=_end_with_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
-    await Owner(ports, Bounds(batch=batch)).run(stop)
+    await Owner(ports, Bounds(batch=AHEAD * batch, transaction=batch)).run(stop)
     await stores.close()
     await log.close()
     return tally

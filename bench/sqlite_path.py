@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from bench.figures import Line, at_least, at_most, median, percentile
 from bench.kafka_path import Amounts
-from bench.owner_process import Counted, Tally
+from bench.owner_process import AHEAD, Counted, Tally
 from bench.sample import answer, commands
 from commands.owner import Bounds, Owner, Ports
 from commands.state_form import fingerprint
@@ -72,7 +72,7 @@ def _owner(log: SqliteLog, stores: SqliteStateStores, batch: int, tally: Tally) 
         sleep=asyncio.sleep,
         monotonic=time.monotonic,
     )
-    return Owner(ports, Bounds(batch=batch))
+    return Owner(ports, Bounds(batch=AHEAD * batch, transaction=batch))
 
 
 async def _our_throughput(log: SqliteLog, stores: SqliteStateStores, batch: int, count: int) -> dict[str, float]:

@@ -4,8 +4,9 @@ One turn of the loop is one batch:
 
 1. take a batch and learn which shards are owned, under which tenure
 2. forget shards that went, recover shards that came: nothing is decided before
-3. load what the batch needs, settle its commands in order, staging what they cause
-4. commit events, outcomes and consumed positions, all or nothing; then publish what was staged
+3. load what the batch needs, settle as many of its commands in order as one transaction takes, staging what they cause
+4. commit events, outcomes and consumed positions, all or nothing; then publish what was staged; meanwhile the next commands are
+   settled behind them, and nothing of these is sent before that transaction is in the log
 5. save snapshots now and then, only of what is committed
 
 Errors have three names (see `schemas.log`): abort and replay, unknown or fenced → forget everything and start over, try again.
@@ -14,10 +15,10 @@ What cannot be helped by any of them (a broken log, a shard that cannot be recov
 
 import logging
 import traceback
-from asyncio import Event, gather
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from asyncio import Event, Task, create_task, gather, sleep
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from commands.counters import Counters
 from commands.recovery import Recovery, recover
@@ -47,12 +48,14 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How much at a time: a batch's commands, a transaction's bytes, streams kept in memory a shard; how long, in seconds.
+    """How much at a time: a batch's commands, a transaction's commands and bytes, streams kept in memory a shard; how long, in
+    seconds.
 
     `recovery_s` must stay below the time after which the log takes a silent owner for dead.
     """
 
     batch: int = 500
+    transaction: int = 100
     transaction_bytes: int = 8_388_608
     take_s: float = 0.5
     recovery_s: float = 100
@@ -77,7 +80,6 @@ class Owner:
         self._ports, self._bounds = ports, bounds
         self._shards: dict[int, _Owned] = {}
         self._pause_s = 0.0
-        self._limit = bounds.batch
         self._unsaved = 0
         self._saved_at = ports.monotonic()
         self.counters = Counters()
@@ -108,7 +110,7 @@ class Owner:
 
     async def _turn(self, stop: Event) -> None:
         try:
-            taken = await self._ports.log.take(self._limit, self._bounds.take_s)
+            taken = await self._ports.log.take(self._bounds.batch, self._bounds.take_s)
             await self._work(taken, stop)
             self._pause_s = 0
         except OwnershipLost as lost:
@@ -195,22 +197,27 @@ class Owner:
 
     async def _serve(self, taken: Taken) -> None:
         await self._load(taken.commands)
-        transaction = fill(taken.commands, self._settle, self._bounds.transaction_bytes)
-        if len(transaction.settled) < len(taken.commands):
-            await self._take_fewer(taken, len(transaction.settled))
-        elif transaction.settled:
-            await self._commit(taken, transaction)
-            self._limit = self._bounds.batch
-            self._unsaved += len(transaction.settled)
+        rest, under_way = taken.commands, None
+        try:
+            while rest:
+                transaction = fill(rest[: self._bounds.transaction], self._settle, self._bounds.transaction_bytes)
+                part, rest = rest[: len(transaction.settled)], rest[len(transaction.settled) :]
+                if under_way is not None:
+                    await under_way
+                    under_way = None
+                for owned in self._shards.values():
+                    owned.state.seal()
+                commit = self._commit(Taken(taken.shards, part), transaction)
+                if rest:
+                    under_way = await _begun(commit)
+                else:
+                    await commit
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+                await gather(under_way, return_exceptions=True)
         for owned in self._shards.values():
             owned.state.trim()
-
-    async def _take_fewer(self, taken: Taken, fit: int) -> None:
-        """The batch does not fit one transaction: give it back and take as many as do."""
-        for owned in self._shards.values():
-            owned.state.discard()
-        self._limit = fit
-        await self._ports.log.abandon(taken)
 
     async def _load(self, commands: Sequence[TakenCommand]) -> None:
         by_shard: dict[int, list[TakenCommand]] = {}
@@ -249,6 +256,7 @@ class Owner:
         for shard, mine in by_shard.items():
             self._shards[shard].state.commit(mine)
         self.counters.committed(transaction.settled)
+        self._unsaved += len(transaction.settled)
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
@@ -275,6 +283,13 @@ class Owner:
             await self._save()
         except (LogUnavailable, StateStoreFailed) as failed:
             _log.warning("snapshots were not saved, the next start replays more: %s", failed)
+
+
+async def _begun(work: Coroutine[Any, Any, None]) -> Task[None]:
+    """`work` on its way: as far as it comes before it waits for something."""
+    task = create_task(work)
+    await sleep(0)
+    return task
 
 
 async def _ended(calls: Sequence[Awaitable[T]]) -> list[T]:

@@ -105,7 +105,7 @@ def _decided(command: CommandEnvelope, lane: str, shard: ShardView) -> Settled:
         return Settled(_outcome(command, Accepted(before.version)))
     events = recorded(command, decided, before.version, shard.head(topic_of(command.stream)))
     after = StreamState(before.version + len(events), decider.fold(before.state, decided))
-    return Settled(_outcome(command, Accepted(after.version, tuple(e.event_id for e in events))), events, after)
+    return Settled(_outcome(command, Accepted(after.version, tuple([e.event_id for e in events]))), events, after)
 
 
 def _companion(decider: Decider[Any, Any, Any], payload: Any, stream: str, shard: ShardView) -> Companion | None:

@@ -1,6 +1,7 @@
 """What does a shard know? Staged inside a transaction, then committed or discarded with it (after Kafka's CoordinatorRuntime).
 
-Command 7 of a batch sees what command 3 did. What is committed waits here until it is saved to the state store; of the rest
+Command 7 of a transaction sees what command 3 did, and what the transaction before it did, which is sealed while it is being
+committed: when that fails, both are discarded. What is committed waits here until it is saved to the state store; of the rest
 only the most recently used stays in memory, and `needs` says what has to be loaded before a batch can be decided.
 """
 
@@ -47,7 +48,7 @@ class ShardState:
         self._rosters: Cache[tuple[str, ...]] = Cache(capacity)
         self._unsaved_outcomes: dict[UUID, Outcome] = {}
         self._loaded_outcomes: dict[UUID, Outcome] = {}
-        self._staged = _Staged()
+        self._sealed, self._staged = _Staged(), _Staged()
         self._outcomes_seen: int | None = None
         self._dirty = False
 
@@ -83,24 +84,27 @@ class ShardState:
         """The outcome remembered under a command id, staged ones included."""
         return (
             self._staged.outcomes.get(command_id)
+            or self._sealed.outcomes.get(command_id)
             or self._unsaved_outcomes.get(command_id)
             or self._loaded_outcomes.get(command_id)
         )
 
     def stream(self, stream: str) -> StreamState:
         """A stream that was loaded, as the transaction leaves it so far."""
-        return self._staged.streams.get(stream) or self._streams[stream]
+        return self._staged.streams.get(stream) or self._sealed.streams.get(stream) or self._streams[stream]
 
     def unfinished(self, key: str) -> tuple[str, ...]:
         """The ids of the unfinished streams that live with `key`, in the order they began."""
-        staged = self._staged.rosters.get(key)
-        return self._rosters[key] if staged is None else staged
+        for layer in (self._staged, self._sealed):
+            if (staged := layer.rosters.get(key)) is not None:
+                return staged
+        return self._rosters[key]
 
     def head(self, topic: str) -> str:
         """The hash of the last event in an event topic."""
-        return self._staged.heads.get(topic) or self._heads.get(topic, GENESIS)
+        return self._staged.heads.get(topic) or self._sealed.heads.get(topic) or self._heads.get(topic, GENESIS)
 
-    # --- stage, commit, discard ---------------------------------------------------------------------------------------
+    # --- stage, seal, commit, discard ---------------------------------------------------------------------------------------
 
     def stage(self, settled: Settled) -> None:
         """Take in what one command caused, for the rest of this transaction."""
@@ -128,9 +132,14 @@ class ShardState:
             others = tuple(other for other in self.unfinished(key) if other != was)
             self._staged.rosters[key] = others if now is None else (*others, now)
 
+    def seal(self) -> None:
+        """What is staged goes into a transaction now; what is staged from here on comes behind it."""
+        self._sealed, self._staged = self._staged, _Staged()
+
     def commit(self, positions: Iterable[Position]) -> None:
-        """The transaction is in the log, its events of this shard at `positions`: what was staged is so."""
-        self._keep_staged()
+        """The transaction is in the log, its events of this shard at `positions`: what was sealed is so."""
+        self._keep(self._sealed)
+        self._sealed = _Staged()
         for topic, shard, offset in positions:
             self._positions[Partition(topic, shard)] = offset + 1
         if self._outcomes_seen is not None:
@@ -139,11 +148,10 @@ class ShardState:
             self._outcomes_seen = None
 
     def discard(self) -> None:
-        """The transaction is not in the log: nothing of it ever was."""
-        self._staged = _Staged()
+        """The transaction is not in the log: nothing of it ever was, nor of what is staged behind it."""
+        self._sealed, self._staged = _Staged(), _Staged()
 
-    def _keep_staged(self) -> None:
-        staged, self._staged = self._staged, _Staged()
+    def _keep(self, staged: _Staged) -> None:
         for stream, state in staged.streams.items():
             self._streams.change(stream, state)
         for key, roster in staged.rosters.items():
@@ -165,7 +173,8 @@ class ShardState:
 
     def replayed(self, positions: Mapping[Partition, int]) -> None:
         """Everything before `positions` was taken in."""
-        self._keep_staged()
+        self._keep(self._staged)
+        self._staged = _Staged()
         self._dirty = self._dirty or positions != self._positions
         self._positions.update(positions)
 

@@ -11,7 +11,7 @@ from domain.identity import kind_of
 from schemas.outcome import Outcome
 from schemas.payload import adapter
 from schemas.topics import OUTCOMES
-from schemas.wire import WireRecord, decode, encode_outcome
+from schemas.wire import WireRecord, decode, outcome_json
 
 _FORMAT = b"2"  # another one, too, when rosters list others than before: their shape does not tell
 
@@ -53,7 +53,7 @@ def roster_from_bytes(raw: bytes) -> tuple[str, ...]:
 
 def outcome_to_bytes(outcome: Outcome) -> bytes:
     """An outcome as it is kept: as it stands in the log."""
-    return encode_outcome(outcome).value
+    return outcome_json(outcome)
 
 
 def outcome_from_bytes(raw: bytes) -> Outcome:

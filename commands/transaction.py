@@ -1,4 +1,4 @@
-"""What is in one transaction? A whole batch; `fill` says how many of its commands fit when it would be too large."""
+"""What is in one transaction? As many commands of a batch as fit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -70,7 +70,7 @@ TABLE: dict[type[Any], Consequences] = {
         (credential.CredentialRotated,), (*_NO_CREDENTIAL, "credential_kind_differs", "credential_rotated_meanwhile")
     ),
     credential.RevokeCredential: Consequences((credential.CredentialRevoked,), _NO_CREDENTIAL),
-    credential.ShredCredential: Consequences((credential.CredentialShredded,), ("credential_not_found", "credential_shredded")),
+    credential.ShredCredential: Consequences((credential.CredentialShredded,), ("credential_not_found",)),
     target.RegisterTarget: Consequences((target.TargetRegistered,), ("target_exists", _INVALID)),
     target.ChangeTarget: Consequences(
         (

@@ -123,7 +123,8 @@ class OwnedShards(Protocol):
     """The single writer's view of the shards this process owns.
 
     For every shard at most one process at a time gets a commit through; a zombie's commit raises `OwnershipLost` and nothing
-    of it is ever visible to a reader. Usage: take → decide → commit, or abandon; one batch at a time.
+    of it is ever visible to a reader. Usage: take → decide → commit, or abandon; one batch at a time, committed whole or in
+    parts.
     """
 
     async def take(self, limit: int, within_s: float) -> Taken:
@@ -131,14 +132,15 @@ class OwnedShards(Protocol):
         ...
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
-        """Append events and outcomes and mark the batch consumed, all or nothing; the events' positions in their order.
+        """Append events and outcomes and mark the commands consumed, all or nothing; the events' positions in their order.
 
+        `taken` is the batch, or the next commands of it under the same tenures; the rest is committed or abandoned after that.
         Raises `CommitAborted` or `OwnershipLost`; after the latter every tenure has ended.
         """
         ...
 
     async def abandon(self, taken: Taken) -> None:
-        """Give the batch back: the next take hands it out again."""
+        """Give back what is not committed of the batch: the next take hands it out again."""
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ An outcome is kept under the command's id. There is a third result beside accept
 not said (yet). It is never an outcome; the log's errors in `schemas.log` stand for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -32,7 +32,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of one command, with whose command it was and what it said (its fingerprint)."""
+    """The result of one command, with whose command it was and what it said (its fingerprint).
+
+    `written` is its JSON since `schemas.wire` has written it: an owner needs it for the log and again for its snapshots.
+    """
 
     command_id: UUID
     stream: str
@@ -42,6 +45,7 @@ class Outcome:
     correlation_id: str
     time: datetime
     result: Accepted | Rejected
+    written: bytes | None = field(default=None, init=False, compare=False, repr=False)
 
 
 REUSED = Rejected("idempotency_key_reused", "this key was used before for a different command")

@@ -4,6 +4,7 @@ One function for every producer we have: librdkafka partitions by CRC32 and Java
 partition is always computed here and passed explicitly.
 """
 
+import struct
 from functools import lru_cache
 
 from domain.identity import partition_key
@@ -18,13 +19,11 @@ _LONGEST = 200
 def murmur2(data: bytes) -> int:
     """Kafka's murmur2 (seed 0x9747b28c), unsigned 32 bits; source: org.apache.kafka.common.utils.Utils.murmur2."""
     length, m, mask = len(data), 0x5BD1E995, 0xFFFFFFFF
-    h = (0x9747B28C ^ length) & mask
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * m & mask
-        k = (k ^ (k >> 24)) * m & mask
-        h = (h * m & mask) ^ k
-    if rest := data[whole:]:
+    h = 0x9747B28C ^ length
+    for word in struct.unpack_from(f"<{length >> 2}I", data):
+        k = word * m & mask
+        h = (h * m ^ (k ^ (k >> 24)) * m) & mask
+    if rest := data[length & ~3 :]:
         h = (h ^ int.from_bytes(rest, "little")) * m & mask
     h = (h ^ (h >> 13)) * m & mask
     return h ^ (h >> 15)

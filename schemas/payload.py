@@ -69,7 +69,7 @@ def _looks_unstorable(written: bytes) -> bool:
         b"\\u0000" in written
         or b"NaN" in written
         or b"Infinity" in written
-        or _REPLACED in written
+        or (not written.isascii() and _REPLACED in written)
         or _LONG_NUMBER in written.translate(_DIGITS_ALIKE)
     )
 

@@ -33,6 +33,7 @@ TABLE: dict[str, Kind] = {
     "invalid_cursor": Kind(400, "The cursor is not one of this list"),
     "receive_timeout": Kind(408, "The request did not arrive in time"),
     "body_too_large": Kind(413, "The body is too large"),
+    "head_too_large": Kind(431, "The head of the request is too large"),
     "event_too_large": Kind(413, "What the command causes is too large for the log"),
     "too_many_events": Kind(413, "The command would cause too many events"),
     "unsupported_media_type": Kind(415, "The body is of another type or encoding than is taken here"),
@@ -46,6 +47,7 @@ TABLE: dict[str, Kind] = {
     "lane_refused": Kind(403, "This actor may not send this command"),
     "rate_limited": Kind(429, "Too many requests or attempts", 1),
     "too_many_streams": Kind(429, "Too many live streams are open", 5),
+    "too_many_waiting": Kind(429, "Too many requests wait for a version or a position", 1),
     # what is spoken of does not exist
     "not_found": Kind(404, "There is nothing here"),
     "method_not_allowed": Kind(405, "This method is not known here"),
@@ -88,7 +90,6 @@ TABLE: dict[str, Kind] = {
     "credential_revoked": Kind(409, "The credential is revoked"),
     "only_signing_key": Kind(409, "No other key signs yet"),
     "too_many_signing_keys": Kind(409, "Too many signing keys are in force"),
-    "credential_shredded": Kind(409, "The credential is shredded"),
     "credential_kind_differs": Kind(409, "The credential is of another kind"),
     "credential_rotated_meanwhile": Kind(409, "The credential was rotated meanwhile"),
     "job_archived": Kind(409, "The job is archived"),

@@ -14,7 +14,7 @@ import orjson
 
 from domain.rejection import FieldError
 from schemas.actor import Actor
-from schemas.attributes import actor_bytes, actor_from, id_bytes, time_bytes
+from schemas.attributes import actor_bytes, actor_from, id_bytes, id_from, time_bytes
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope
 from schemas.heartbeat import Heartbeat
@@ -74,7 +74,7 @@ def _decode_command(record: WireRecord, head: Mapping[str, bytes]) -> CommandEnv
     if not isinstance(orjson.loads(record.value), dict):
         raise ValueError("the payload is not an object")
     return CommandEnvelope(
-        command_id=UUID(head["ce_id"].decode()),
+        command_id=id_from(head["ce_id"].decode()),
         type=head["ce_type"].decode(),
         stream=head["ce_subject"].decode(),
         payload=record.value,
@@ -119,7 +119,7 @@ def encode_event(event: EventEnvelope) -> WireRecord:
 def _decode_event(record: WireRecord, head: Mapping[str, bytes]) -> EventEnvelope:
     behalf = head.get("ce_onbehalfof")
     return EventEnvelope(
-        event_id=UUID(head["ce_id"].decode()),
+        event_id=id_from(head["ce_id"].decode()),
         type=head["ce_type"].decode(),
         schema_version=int(head["ce_schemaversion"]),
         stream=head["ce_subject"].decode(),
@@ -128,7 +128,7 @@ def _decode_event(record: WireRecord, head: Mapping[str, bytes]) -> EventEnvelop
         actor=actor_from(head["ce_actor"]),
         on_behalf_of=actor_from(behalf) if behalf else None,
         time=datetime.fromisoformat(head["ce_time"].decode()),
-        command_id=UUID(head["ce_commandid"].decode()),
+        command_id=id_from(head["ce_commandid"].decode()),
         correlation_id=head["ce_correlationid"].decode(),
         causation_id=_uuid(head.get("ce_causationid")),
         traceparent=_text(head.get("traceparent")),
@@ -139,6 +139,13 @@ def _decode_event(record: WireRecord, head: Mapping[str, bytes]) -> EventEnvelop
 
 def encode_outcome(outcome: Outcome) -> WireRecord:
     """An outcome as it stands in `outcomes`; its key is the command's stream, so it shares the command's shard."""
+    return WireRecord(outcome.stream.encode("utf-8", "replace"), outcome_json(outcome))
+
+
+def outcome_json(outcome: Outcome) -> bytes:
+    """An outcome's JSON, written once."""
+    if outcome.written is not None:
+        return outcome.written
     body: dict[str, Any] = {
         "command_id": outcome.command_id,
         "stream": outcome.stream,
@@ -153,7 +160,9 @@ def encode_outcome(outcome: Outcome) -> WireRecord:
             body["accepted"] = {"version": version, "event_ids": event_ids}
         case Rejected(code, message, errors):
             body["rejected"] = {"code": code, "message": message, "errors": errors}
-    return WireRecord(outcome.stream.encode("utf-8", "replace"), orjson.dumps(body))
+    written = orjson.dumps(body)
+    object.__setattr__(outcome, "written", written)
+    return written
 
 
 def _decode_outcome(record: WireRecord, head: Mapping[str, bytes]) -> Outcome:
@@ -161,13 +170,13 @@ def _decode_outcome(record: WireRecord, head: Mapping[str, bytes]) -> Outcome:
     result: Accepted | Rejected
     if "accepted" in body:
         kept = body["accepted"]
-        result = Accepted(kept["version"], tuple(UUID(i) for i in kept["event_ids"]))
+        result = Accepted(kept["version"], tuple([id_from(i) for i in kept["event_ids"]]))
     else:
         kept = body["rejected"]
         errors = tuple(FieldError(e["field"], e["message"]) for e in kept["errors"])
         result = Rejected(kept["code"], kept["message"], errors)
     return Outcome(
-        command_id=UUID(body["command_id"]),
+        command_id=id_from(body["command_id"]),
         stream=body["stream"],
         type=body["type"],
         actor=Actor(body["actor"]["kind"], body["actor"]["name"]),
@@ -242,7 +251,7 @@ def _utc(raw: bytes) -> datetime:
 
 
 def _uuid(raw: bytes | None) -> UUID | None:
-    return UUID(raw.decode()) if raw else None
+    return id_from(raw.decode()) if raw else None
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -127,7 +127,10 @@ async def revoke(call: Call) -> Response:
 
 
 async def shred(call: Call) -> Response:
-    """End a credential and destroy what the vault holds of it; what was answered 503 is made good without another request."""
+    """End a credential and destroy what the vault holds of it; what was answered 503 is made good without another request.
+
+    Asked again, the vault is looked at again: 200 says that nothing is left there.
+    """
     name = slug(call, CREDENTIAL)
     require_seen(call, "credentials.write", CREDENTIAL, CredentialObject(name))
     body = await optional_body_of(call.request)

@@ -45,7 +45,9 @@ _OBJECTS = {
 
 
 async def explain(call: Call) -> Response:
-    """Whether a user may do something, to one thing if `object` names it, and what each of the user's roles says to that."""
+    """Whether a user may do something, to one thing if `object` names it, and what each of the user's roles says to that. An API
+    token that asks about its owner asks what it may do itself.
+    """
     name = slug(call, USER)
     if name != call.signed_in.user and not call.signed_in.may("users.read"):
         raise Denied("users.read", "what others may do is told to who may read users")
@@ -64,8 +66,9 @@ async def explain(call: Call) -> Response:
         raise absent(USER)
     held, disabled, granted = user
     roles = [_said(role, granted, permission, things) for role in held]
-    allowed = not disabled and _decided(granted, permission, things).allowed
-    why = "the user is disabled" if disabled else _why(permission, allowed, roles)
+    lack = call.signed_in.lack_of_token(permission) if name == call.signed_in.user else None
+    allowed = not disabled and lack is None and _decided(granted, permission, things).allowed
+    why = "the user is disabled" if disabled else " ".join(lack) if lack else _why(permission, allowed, roles)
     said = {"user": name, "permission": permission, "object": stream, "allowed": allowed, "why": why, "roles": roles}
     return json_answer(said)
 

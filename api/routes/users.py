@@ -9,7 +9,7 @@ from api.call import Call, list_answer, versioned
 from api.giving import check_gives_roles, managed
 from api.identity import user_row
 from api.in_force import in_force
-from api.problem_details import wrong
+from api.problem_details import Problem, wrong
 from api.queries import users
 from api.references import found
 from api.retitling import check_user_title, sealed_title, unless_it_is_so
@@ -101,11 +101,13 @@ async def disable(call: Call) -> Response:
 
 
 async def reset_password(call: Call) -> Response:
-    """Give a user another password; every session of theirs ends."""
+    """Give a user, not oneself, another password; every session of theirs ends. One's own takes the current one."""
     signed_in_person(call)
     name = slug(call, USER)
     body = await body_of(call.request)
     asked = closed.read(ResetPassword, body.raw, body.plain)
+    if name == call.signed_in.user:
+        raise Problem("own_account", "nobody resets their own password: PUT /me/password changes it, with the current one")
     return await _replace_password(call, name, asked.password)
 
 

@@ -18,6 +18,7 @@ def chained_hash(previous: str, fields: Sequence[bytes]) -> str:
     """The SHA-256 (hex) of one event: `previous` is the hash before it, `fields` its stored fields in their fixed order."""
     prefixed: list[int | bytes] = []
     for field in fields:
-        prefixed += (len(field), field)
+        prefixed.append(len(field))
+        prefixed.append(field)
     netstrings = b"%d:%b," * len(fields) % tuple(prefixed)  # all at once: a fifth faster than one by one
     return hashlib.sha256(_DOMAIN + previous.encode() + netstrings).hexdigest()

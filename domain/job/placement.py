@@ -35,7 +35,8 @@ AS_CODE = Reason(
 AS_COMMAND = Reason("placeholder_as_command", "says which command runs; write the command, or a case of those that may be meant")
 TYPED = Reason(
     "placeholder_assigned_typed",
-    "is assigned where variables may be integers or references (declare -i, declare -n, RANDOM, …): bash evaluates or follows it",
+    "is assigned where bash evaluates or follows it (declare -i, declare -n, RANDOM, …), or to what says how the script goes on"
+    " (PATH, IFS, BASH_ENV, …)",
     numbers_may=True,
 )
 UNCLEAR = Reason(

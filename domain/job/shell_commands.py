@@ -13,9 +13,10 @@ from domain.job.placement import AS_CODE, AS_COMMAND, EVALUATED, IN_EXPANSION, T
 from domain.job.shell_words import Word
 
 _EVALUATED_VARIABLE = re.compile(
-    r"RANDOM|SRANDOM|SECONDS|HISTCMD|OPTIND|LINENO|EPOCH\w+|PS[0-4]|PROMPT_COMMAND|ENV|BASH\w*|(?:DY)?LD_\w+"
+    r"RANDOM|SRANDOM|SECONDS|HISTCMD|OPTIND|LINENO|EPOCH\w+|DIRSTACK|FUNCNAME|GROUPS|MAPFILE|PIPESTATUS|COPROC"
+    r"|PS[0-4]|PROMPT_COMMAND|ENV|BASH\w*|(?:DY)?LD_\w+|PATH|SHELL|IFS"
 )
-"""Variables whose values bash evaluates, or from which a shell or the loader takes code."""
+"""Variables whose values bash evaluates, from which a shell or the loader takes code, or that say how the script is read."""
 
 _SHELLS = frozenset(
     ("sh", "bash", "rbash", "dash", "ash", "ksh", "ksh93", "mksh", "pdksh", "lksh", "zsh", "yash", "fish", "csh", "tcsh")
@@ -40,9 +41,29 @@ _TAKES_CODE = frozenset(
     )
 )
 _TAKES_NAMES = frozenset(("read", "unset", "mapfile", "readarray", "getopts", "wait", "let", "shift", "ulimit", "in", "vared"))
-_DECLARES = frozenset(("declare", "typeset", "local", "integer", "float", "nameref"))
+_DECLARES = frozenset(("declare", "typeset", "local"))
 _EXPORTS = frozenset(("export", "readonly"))
-_CODE_AFTER_C = frozenset(("su", "runuser", "flock", "script"))
+_READS_CODE = frozenset((".", "source", "su", "at", "batch"))
+_REMOTE = frozenset(("ssh", "slogin", "rsh", "autossh", "dbclient"))
+_SHELL_FILES = frozenset(("rcfile", "init-file"))
+_SHELL_LONG = frozenset(
+    (
+        "debugger",
+        "login",
+        "noediting",
+        "noprofile",
+        "norc",
+        "posix",
+        "protected",
+        "restricted",
+        "verbose",
+        "wordexp",
+        *_SHELL_FILES,
+    )
+)
+"""Long options of bash, which it takes with one `-` as well."""
+
+_CODE_AFTER_C = frozenset(("su", "runuser", "script"))
 _NUMERIC = frozenset(("-eq", "-ne", "-lt", "-le", "-gt", "-ge"))
 _COMPARING = frozenset(("=", "==", "!=", "<", ">", "-nt", "-ot", "-ef"))
 _ASKING = frozenset(f"-{letter}" for letter in "abcdefghknprstuwxzGLNOS")
@@ -63,7 +84,7 @@ class _Before(NamedTuple):
 _WRAPPERS = {
     "command": _Before(plain="p", harmless="vV"),
     "builtin": _Before(),
-    "exec": _Before(valued="a", plain="cl"),
+    "exec": _Before(plain="cl"),
     "env": _Before(valued="uC", plain="i0v", long_valued=frozenset(("--unset", "--chdir"))),
     "sudo": _Before("ughpCrtTUDR", "AbBEHiKknPSsNl", frozenset(("--user", "--group", "--host", "--prompt", "--chdir"))),
     "doas": _Before("uC", "nLs"),
@@ -78,10 +99,21 @@ _WRAPPERS = {
         "adEILnPs", "0rtxpoei", frozenset(("--max-args", "--max-procs", "--delimiter", "--arg-file", "--max-lines", "--replace"))
     ),
     "busybox": _Before(),
+    "time": _Before("fo", "apqv"),
+    "flock": _Before("wE", "sxeunoFv", frozenset(("--timeout", "--wait", "--conflict-exit-code")), operands=1),
+    "sshpass": _Before("fdpP", "ev"),
+    "taskset": _Before(plain="ac", operands=1),
+    "strace": _Before("aebEoOpPsSuI", "cCdfFiknqrtTvVwxyzZ"),
+    **dict.fromkeys(("gosu", "su-exec", "setuidgid"), _Before(operands=1)),
+    **dict.fromkeys(("eatmydata", "unbuffer", "fakeroot", "chronic"), _Before()),
 }
 
 _LONG_PLAIN = frozenset(
-    f"--{name}" for name in ("ignore-environment", "null", "foreground", "preserve-status", "no-run-if-empty", "verbose", "login")
+    "--" + name
+    for name in (
+        *("ignore-environment", "null", "foreground", "preserve-status", "no-run-if-empty", "verbose", "login", "preserve-env"),
+        *("non-interactive", "set-home", "shared", "exclusive", "nonblock", "nb", "no-fork", "close", "wait", "fork"),
+    )
 )
 """Long options of those that have no value."""
 
@@ -89,11 +121,13 @@ _LONG_PLAIN = frozenset(
 class Judge:
     """Collects the ranges of placeholders that may not stand where they do, command by command."""
 
-    def __init__(self, is_bash: bool, typed: bool) -> None:
-        self._is_bash, self.typed = is_bash, typed
-        """Whether variables of the script may be integers or references, so that assigning to one evaluates the value."""
+    def __init__(self, is_bash: bool, typed: bool, arrays: bool) -> None:
+        self._is_bash, self._typed, self._arrays = is_bash, typed, arrays
+        """Whether variables of the script may be integers or references, so that assigning to one evaluates the value, and
+        whether they may be arrays: what `declare` assigns to one is read as words."""
         self._refused: list[tuple[int, int, Reason]] = []
         self._assigned: list[tuple[int, int]] = []
+        self._declared: list[tuple[int, int]] = []
 
     def refuse(self, first: int, last: int, reason: Reason) -> None:
         """Refuse placeholders from `first` up to, not including, `last`."""
@@ -102,8 +136,10 @@ class Judge:
 
     def refusals(self, count: int) -> list[tuple[int, int, Reason]]:
         """All ranges that are refused of `count` placeholders."""
-        if self.typed:
+        if self._typed:
             self._refused += [(first, last, TYPED) for first, last in self._assigned if first < count]
+        if self._arrays:
+            self._refused += [(first, last, EVALUATED) for first, last in self._declared]
         return self._refused
 
     def redirected(self, operator: str, word: Word) -> None:
@@ -119,8 +155,14 @@ class Judge:
 
     def fed(self, words: Sequence[Word], text: Word) -> None:
         """A command whose standard input is `text`."""
-        if text.has_placeholders and any(word.name in _SHELLS for word in words):
+        begin = next((index for index, word in enumerate(words) if word.variable is None), 0)
+        name = words[begin].name
+        is_login = name in _REMOTE and _host(words, begin + 1) >= len(words) - 1
+        is_shell = any(word.name in _SHELLS and _options(words, index + 1).input_is_code for index, word in enumerate(words))
+        if is_login or is_shell or name in _READS_CODE:
             self.refuse(text.first, text.last, AS_CODE)
+        elif name == "read" and any(_EVALUATED_VARIABLE.fullmatch(word.lead) for word in words[begin:]):
+            self.refuse(text.first, text.last, TYPED)
 
     def condition(self, words: Sequence[Word]) -> None:
         """A term of `[[ ]]`."""
@@ -129,10 +171,14 @@ class Judge:
 
     def command(self, words: Sequence[Word]) -> None:
         """A simple command, `for`, `select`, or what else begins with a name."""
+        if any(word.has_options_in_braces for word in words):
+            self.refuse(words[0].first, words[-1].last, UNCLEAR)
         at = 0
-        while at < len(words) and (variable := words[at].variable) is not None:
-            self._assignment(words[at], variable)
+        while at < len(words) and words[at].variable is not None:
             at += 1
+        splits = at < len(words) and words[at].name == "read"
+        for word in words[:at]:
+            self._assignment(word, "" if splits and word.variable == "IFS" else word.variable or "")
         while at < len(words):
             at = self._from(words, at)
 
@@ -155,18 +201,16 @@ class Judge:
         return len(words)
 
     def _with_placeholders(self, words: Sequence[Word], at: int, name: str | None) -> int:
-        if name is None:
-            return self._unknown(words, at)
         if name in _WRAPPERS:
             return self._wrapped(words, at, _WRAPPERS[name])
-        if name in _TAKES_CODE:
+        if name is None or words[at].lead[:1] == "-":
+            self.refuse(words[at].first, words[-1].last, UNCLEAR)
+        elif name in _TAKES_CODE:
             self.refuse(words[at].first, words[-1].last, AS_CODE)
         elif name in _TAKES_NAMES:
             self.refuse(words[at].first, words[-1].last, EVALUATED)
         elif name in _SHELLS:
             self._shell(words, at + 1)
-        elif name == "find":
-            return self._find(words, at)
         else:
             self._arguments(words, at, name)
         return len(words)
@@ -185,17 +229,12 @@ class Judge:
             self._set(words, at + 1)
         elif name in _CODE_AFTER_C:
             self._code_after_c(words, at + 1)
-        elif name == "ssh":
+        elif name in _REMOTE:
             self._ssh(words, at + 1)
+        elif name == "find":
+            self._find(words, at + 1)
         elif name not in ("echo", ":", "cd"):
             self._program(words, at + 1)
-
-    def _unknown(self, words: Sequence[Word], at: int) -> int:
-        """A command in a variable: it may be empty or a prefix such as sudo, so that the next word is a command as well."""
-        if at + 1 < len(words) and (literal := words[at + 1].literal) and literal[0] not in "-+":
-            return at + 1
-        self.refuse(words[at].first, words[-1].last, UNCLEAR)
-        return len(words)
 
     def _wrapped(self, words: Sequence[Word], at: int, wrapper: _Before) -> int:
         """Past the wrapper's options and operands to the command it runs."""
@@ -231,7 +270,7 @@ class Judge:
         lead = word.lead
         if lead.startswith("--"):
             if "=" in lead:
-                return 1
+                return 0 if "--split-string".startswith(lead.partition("=")[0]) else 1
             return 2 if lead in wrapper.long_valued else 0 if word.expands else 1 if lead in _LONG_PLAIN else 0
         for index, letter in enumerate(lead[1:], 2):
             if letter in wrapper.valued:
@@ -242,52 +281,39 @@ class Judge:
 
     def _shell(self, words: Sequence[Word], at: int) -> None:
         """A shell: the first word that is no option is its script, or with -s an argument already."""
-        reads_input = has_code = False
-        while at < len(words):
-            word = words[at]
-            option = word.literal
-            if not option or option[0] not in "-+":
-                break
-            is_short = not option.startswith("--")
-            at += 2 if is_short and ("o" in option or "O" in option) else 1
-            has_code = has_code or (is_short and "c" in option)
-            reads_input = reads_input or (is_short and "s" in option)
-        if at < len(words) and (has_code or not reads_input):
-            is_there = self._is_operand(words, at, has_code)
-            self.refuse(words[at].first, words[at if is_there else -1].last, AS_CODE)
-
-    def _is_operand(self, words: Sequence[Word], at: int, has_code: bool) -> bool:
-        """Whether the shell takes this word for its script; one that is an option or empty it does not, but the next."""
-        word = words[at]
-        if word.lead[:1] in ("-", "+"):
-            return False
-        if word.literal is not None or word.bare == 0 or word.lead:
-            return True
-        return not has_code and (at + 1 == len(words) or words[at + 1].lead[:1] not in ("-", "+"))
+        options = _options(words, at)
+        if options.end >= len(words):
+            return
+        operand = words[options.end]
+        if options.has_code or not options.reads_input:
+            self.refuse(operand.first, words[options.end if operand.is_operand else -1].last, AS_CODE)
+        elif not options.ended and (operand.held or not operand.is_operand):
+            self.refuse(operand.first, words[-1].last, AS_CODE)
 
     def _program(self, words: Sequence[Word], at: int) -> None:
         """Any other program: among its arguments may be a shell and its script, as in `docker exec web sh -c …`."""
         for index in range(at, len(words) - 1):
             is_shell = words[index].name in _SHELLS and words[index - 1].literal not in ("-s", "--shell")
-            if (
-                is_shell
-                and (option := words[index + 1].literal)
-                and option[0] == "-"
-                and "c" in option[:8]
-                and option[1:2] != "-"
-            ):
+            if is_shell and _options(words, index + 1).has_code:
                 self._shell(words, index + 1)
 
-    def _find(self, words: Sequence[Word], at: int) -> int:
-        for index in range(at + 1, len(words) - 1):
-            if words[index].literal in _EXECUTING:
-                if words[index + 1].name in _SHELLS:
-                    self._shell(words, index + 2)
-                elif words[index + 1].held:
-                    self.refuse(words[index + 1].first, words[-1].last, AS_COMMAND)
-                elif words[index + 1].name in _WRAPPERS:
-                    self.refuse(words[index + 1].first, words[-1].last, UNCLEAR)
-        return len(words)
+    def _find(self, words: Sequence[Word], at: int) -> None:
+        """What stands after `-exec`, up to the `;` or `+`, is a command."""
+        part: list[Word] | None = None
+        for word in words[at:]:
+            if word.literal in _EXECUTING:
+                part = self._ended(part, [])
+            elif part is not None and word.literal in (";", "+"):
+                part = self._ended(part, None)
+            elif part is not None:
+                part.append(word)
+        self._ended(part, None)
+
+    def _ended(self, command: list[Word] | None, begun: list[Word] | None) -> list[Word] | None:
+        at = 0
+        while command and at < len(command):
+            at = self._from(command, at)
+        return begun
 
     def _code_after_c(self, words: Sequence[Word], at: int) -> None:
         for index in range(at, len(words)):
@@ -297,8 +323,7 @@ class Judge:
 
     def _ssh(self, words: Sequence[Word], at: int) -> None:
         """The other side's shell reads all that follows the host as one line."""
-        while at < len(words) and words[at].lead[:1] == "-":
-            at += 2 if words[at].lead[1:] in tuple("BbcDEeFIiJLlmOopQRSWw") else 1
+        at = _host(words, at)
         self.refuse(words[0].first, words[at].first if at < len(words) else words[-1].last, UNCLEAR)
         if at < len(words):
             if not words[at].lead and words[at - 1].literal != "--":
@@ -363,20 +388,21 @@ class Judge:
 
     def _declaration(self, words: Sequence[Word], at: int) -> None:
         """`declare`, `typeset`, `local`: an array's value is read as words again, an integer's as an expression."""
-        if words[at].name not in ("declare", "typeset", "local"):
-            self.typed = True
         plain = True
         for word in words[at + 1 :]:
             variable = word.variable
-            if word.lead[:1] in ("-", "+"):
-                self.typed = self.typed or word.literal is None or not set("inEF").isdisjoint(word.lead)
-                plain = plain and word.literal is not None and set("aAinEF").isdisjoint(word.lead)
-            elif variable is None:
-                self.typed = self.typed or (word.expands and not word.lead)
+            options = word.lead if word.lead[:1] in ("-", "+") and word.literal is not None else ""
+            if not options and (word.lead[:1] in ("-", "+") or (variable is None and word.lead[:1] in ("", "{"))):
+                options = "inaA"  # what only the run will tell
+            self._typed = self._typed or not set("in").isdisjoint(options)
+            self._arrays = self._arrays or not set("aA").isdisjoint(options)
+            plain = plain and set("inaA").isdisjoint(options)
+            if variable is None:
                 self.refuse(word.first, word.last, EVALUATED)
-            elif word.held or word.array or not plain:
+            elif word.array or not plain:
                 self.refuse(word.first, word.last, UNCLEAR if word.array else EVALUATED)
             else:
+                self._declared.append((word.first, word.last))
                 self._assignment(word, variable)
 
     def _loop(self, words: Sequence[Word], at: int) -> None:
@@ -385,3 +411,32 @@ class Judge:
         elif words[at + 1].literal is None or _EVALUATED_VARIABLE.fullmatch(words[at + 1].lead):
             self.refuse(words[at].first, words[-1].last, IN_EXPANSION if words[at + 1].literal is None else TYPED)
         self._assigned.append((words[at].first, words[-1].last))
+
+
+class _Options(NamedTuple):
+    """The options of a shell: where they end, whether `--` ends them, and what they say."""
+
+    end: int
+    ended: bool
+    has_code: bool
+    reads_input: bool
+    input_is_code: bool
+
+
+def _options(words: Sequence[Word], at: int) -> _Options:
+    reads_input = has_code = ended = False
+    while at < len(words) and not ended and (option := words[at].literal) and option[0] in "-+":
+        ended = option in ("-", "--")
+        is_short = not option.startswith("--") and option[1:] not in _SHELL_LONG
+        at += 2 if option.lstrip("-") in _SHELL_FILES or (is_short and ("o" in option or "O" in option)) else 1
+        has_code = has_code or (is_short and "c" in option)
+        reads_input = reads_input or (is_short and "s" in option)
+    has_operand = at < len(words) and words[at].is_operand
+    return _Options(at, ended, has_code, reads_input, reads_input or not has_operand)
+
+
+def _host(words: Sequence[Word], at: int) -> int:
+    """Which word is the host that ssh logs in to."""
+    while at < len(words) and words[at].lead[:1] == "-":
+        at += 2 if words[at].lead[1:] in tuple("BbcDEeFIiJLlmOopQRSWw") else 1
+    return at

@@ -27,8 +27,13 @@ _BACKQUOTED = re.compile(r"`[^`\\]*(?:\\.[^`\\]*)*`", re.DOTALL)
 _ANSI_QUOTED = re.compile(r"\$'[^'\\]*(?:\\.[^'\\]*)*'", re.DOTALL)
 _PLAIN_EXPANSION = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])", re.ASCII)
 _BRACED = re.compile(r"\$\{(?:[#!]?(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*])|[!#]?[#?$!-])", re.ASCII)
+_ONE_WORD = re.compile(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[*#?$!-])\}", re.ASCII)
+"""An expansion that is one word in quotes; others may be `"${list[@]}"`."""
+
 _HARMLESS_QUOTES = re.compile(r"'[^'\"\\$`{}\n]*'")
-_WORDY_OPERATOR = re.compile(r":?[-=?+]")
+_OF_PATTERN = re.compile(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*])[#%]", re.ASCII)
+_OF_PATTERN_IN_BASH = re.compile(r"\$\{(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*])[#%/^,]", re.ASCII)
+"""Where single quotes quote in `${ }` in double quotes, too; elsewhere shells differ."""
 
 
 def escape(r: Reading, index: int) -> int:
@@ -68,13 +73,15 @@ def dollar(r: Reading, index: int) -> int:
         r.word()
     if following in _OPENED_BY_DOLLAR:
         if r.top.word is not None:
-            r.top.word.expand()
+            r.top.word.expand(many=not _in_quotes(r) or (following == "{" and not _ONE_WORD.match(text, index, r.end)))
         return _OPENED_BY_DOLLAR[following](r, index)
     if following == "'" and not _in_quotes(r):
         return _ansi_quotes(r, index)
+    if following == "'" and r.top.kind == BRACED:
+        raise Unread("a $' in ${ } in double quotes")
     if found := _PLAIN_EXPANSION.match(text, index, r.end):
         if r.top.word is not None:
-            r.top.word.expand()
+            r.top.word.expand(many=not _in_quotes(r) or following == "@")
         return found.end()
     if r.top.word is not None and not (following == '"' and not _in_quotes(r)):
         r.top.word.add("$", quoted=False)
@@ -123,7 +130,7 @@ def _brace_of_dollar(r: Reading, index: int) -> int:
     end = found.end() if found else index + 2
     if text.startswith("}", end) and end < r.end:
         return end + 1
-    literal_quotes = _WORDY_OPERATOR.match(text, end) is not None and top.like_quotes
+    literal_quotes = top.like_quotes and not (_OF_PATTERN_IN_BASH if r.is_bash else _OF_PATTERN).match(text, index, r.end)
     opened = r.push(BRACED, r.inherited() or IN_EXPANSION)
     opened.like_quotes, opened.literal_quotes = top.like_quotes, literal_quotes
     return end
@@ -137,7 +144,7 @@ def backquotes(r: Reading, index: int) -> int:
     if r.top.kind in (LIST, CONDITION, ARRAY):
         r.word()
     if r.top.word is not None:
-        r.top.word.expand()
+        r.top.word.expand(many=not _in_quotes(r))
     return r.skip(found.end(), r.inherited() or IN_EXPANSION)
 
 
@@ -189,7 +196,7 @@ def read_braced(r: Reading, index: int) -> int:
 
 
 def _skip_doubtful_quotes(r: Reading, index: int) -> int:
-    """Single quotes in a default in double quotes: bash wants them in pairs, others take each for itself."""
+    """Single quotes in `${ }` in double quotes: bash wants them in pairs, others take each for itself."""
     found = _HARMLESS_QUOTES.match(r.text, index, min(r.end, r.next))
     if not found:
         raise Unread("a ' in ${ } in double quotes")

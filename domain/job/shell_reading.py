@@ -33,7 +33,9 @@ _QUOTING = re.compile(r"\\(.)|['\"]")
 _NO_WORDS = re.compile(r"\([ \t]*\)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
-_BEFORE_A_COMMAND = frozenset(("if", "then", "elif", "else", "do", "while", "until", "{", "!", "time", "-p", "fi", "done", "}"))
+_BEFORE_A_COMMAND = frozenset(
+    ("if", "then", "elif", "else", "do", "while", "until", "{", "!", "time", "-p", "--", "fi", "done", "}")
+)
 _DECLARING = frozenset(("declare", "typeset", "local", "export", "readonly"))
 _MOST_DOCUMENTS = 16
 """How many here-documents one line may begin; bash knows no more."""
@@ -133,7 +135,7 @@ def _end_word(r: Reading) -> None:
     word.last = r.number
     if top.redirection:
         r.judge.redirected(top.redirection, word)
-        if top.redirection == "<<<":
+        if top.redirection in ("<<<", "<"):
             top.fed = word
         top.redirection = ""
     elif top.kind == CONDITION:
@@ -197,6 +199,8 @@ def _end_word_of_case(r: Reading, word: Word) -> None:
 
 def _end_word_of_condition(r: Reading, word: Word) -> None:
     if word.reserved == "]]":
+        if r.top.depth:
+            raise Unread("a ( in [[ is not closed")
         r.judge.condition(r.pop().words)
     else:
         r.top.words.append(word)
@@ -205,6 +209,7 @@ def _end_word_of_condition(r: Reading, word: Word) -> None:
 def _newline(r: Reading, index: int) -> int:
     _end_word(r)
     top, began = r.top, r.top.began
+    _only_in_bash(r)
     if top.kind == LIST and (not top.cases or top.cases[-1] == "body"):
         _end_command(r)
     if r.documents:
@@ -247,6 +252,8 @@ def _separator(r: Reading, index: int) -> int:
         top.cases[-1] = "pattern"
         return end
     if operator == "&" and text.startswith(">", end):  # &> and &>>
+        if not r.is_bash:
+            raise Unread("&> is known to bash only, for others the & ends the command; write > file 2>&1")
         return _redirect(r, "&>", end + (2 if text.startswith(">>", end) else 1))
     _end_command(r)
     if operator in (";;", ";&", ";;&"):
@@ -256,7 +263,14 @@ def _separator(r: Reading, index: int) -> int:
     return end
 
 
+def _only_in_bash(r: Reading) -> None:
+    """Raise `Unread` for more than words in a `[[ ]]` of sh: other shells know no `[[`, and begin another command."""
+    if r.top.kind == CONDITION and not r.is_bash:
+        raise Unread("[[ is known to bash only; write [ ]")
+
+
 def _end_term(r: Reading, operator: str, end: int) -> int:
+    _only_in_bash(r)
     if operator not in ("&&", "||", "|"):
         raise Unread(f"a {operator[0]} in [[")
     if operator != "|":
@@ -274,12 +288,16 @@ def _angle(r: Reading, index: int) -> int:
         r.push(LIST, r.top.reason).in_word = True
         return index + 2
     if r.top.kind == CONDITION and operator[:2] != "<<":
+        _only_in_bash(r)
         _end_word(r)
         return index + 1
     if r.top.kind != LIST:
         raise Unread(f"a {operator} in an array or in [[")
-    if r.top.word is not None and _is_descriptor(r.top.word):
-        r.top.word = None
+    if (word := r.top.word) is not None:
+        if word.first < r.number and word.lead[:1] == "{":
+            raise Unread("a placeholder stands in the name of a redirection's variable")
+        if _is_descriptor(word):
+            r.top.word = None
     if operator in ("<<", "<<-"):
         return _heading_of_document(r, index, operator)
     return _redirect(r, operator, index + len(operator))
@@ -288,7 +306,12 @@ def _angle(r: Reading, index: int) -> int:
 def _is_descriptor(word: Word) -> bool:
     """Whether the word right before a redirection is the number of what is redirected, or the name of a variable for it."""
     lead = word.lead
-    return bool(lead) and not word.expands and word.bare < 0 and (lead.isdigit() or (lead[0] == "{" and lead[-1] == "}"))
+    return (
+        bool(lead)
+        and not word.expands
+        and word.bare < 0
+        and ((lead.isascii() and lead.isdigit()) or (lead[0] == "{" and lead[-1] == "}"))
+    )
 
 
 def _redirect(r: Reading, operator: str, index: int) -> int:
@@ -342,7 +365,9 @@ def _opening_after_name(r: Reading, index: int) -> int:
 
 
 def _opening_in_condition(r: Reading, index: int) -> int:
+    _only_in_bash(r)
     if not _opens_pattern(r, index):
+        r.top.depth += 1
         _end_word(r)
     return index + 1
 
@@ -367,7 +392,9 @@ def _opens_array(r: Reading) -> bool:
 def _opens_pattern(r: Reading, index: int) -> bool:
     if r.top.word is None or r.text[index - 1] not in "!@?*+" or r.text[index - 2 : index - 1] == "\\":
         return False
-    r.top.word.expand()
+    if r.top.word.reserved == "!" and r.top.kind == LIST and not r.top.words:
+        raise Unread("a ( stands right after !")
+    r.top.word.expand(many=True)
     r.top.word.loose = True
     r.push(PATTERN, r.top.reason or IN_EXPANSION).in_word = True
     return True
@@ -378,6 +405,7 @@ def _closing(r: Reading, index: int) -> int:
     _end_word(r)
     top = r.top
     if top.kind == CONDITION:
+        top.depth -= 1
         return index + 1
     if top.kind == ARRAY:
         r.pop()
@@ -411,15 +439,20 @@ def _heading_of_document(r: Reading, index: int, operator: str) -> int:
 def _open_document(r: Reading, index: int) -> int:
     """The body of the next here-document begins at `index`."""
     delimiter, is_indented, is_quoted = r.documents.pop(0)
-    begin, is_joined = index, False
+    is_substituted = any(opened.in_word for opened in r.stack)
+    begin, joined = index, ""
     while index < r.end:
         r.step()
         end = r.text.find("\n", index, r.end)
         end = r.end if end < 0 else end
-        line = r.text[index:end]
-        if not is_joined and (line.lstrip("\t") if is_indented else line) == delimiter:
+        physical = r.text[index:end]
+        line = joined + (physical.lstrip("\t") if is_indented else physical)
+        if line == delimiter and not joined:
             break
-        is_joined = not is_quoted and (len(line) - len(line.rstrip("\\"))) % 2 == 1
+        if line == delimiter or (is_substituted and line.startswith(delimiter) and ")" in line):
+            raise Unread("not for every shell the here-document ends here")
+        is_joined = not is_quoted and (len(physical) - len(physical.rstrip("\\"))) % 2 == 1
+        joined = line[:-1][: len(delimiter) + 1] if is_joined else ""
         index = end + 1
     else:
         raise Unread("a here-document is not closed")

@@ -16,8 +16,12 @@ LIST, CONDITION, ARRAY, QUOTED, HERE, BRACED, ARITHMETIC, OLD_ARITHMETIC, PATTER
 
 NAMES = ("a command", "[[", "( of an array", 'a "', "a here-document", "${", "((", "$[", "a pattern's (", "a subscript's [")
 
-_MAY_DECLARE = re.compile(r"(?:declare|typeset|local)[\s\"'\\]+[-+]\w*[inEF]|integer\s|float\s|nameref\s", re.ASCII)
-"""What gives a variable a type, wherever in the script it is written: in quotes for `eval`, or where the reading did not come."""
+_OPTIONS = r"(?:[\s\"'\\]+[-+]\w+)*[\s\"'\\]+[-+]\w*"
+_MAY_DECLARE = re.compile(rf"(?<![\w/.-])(?:declare|typeset|local){_OPTIONS}[in]", re.ASCII)
+_MAY_HAVE_ARRAYS = re.compile(
+    rf"(?<![\w/.-])(?:declare|typeset|local|readonly|export|read){_OPTIONS}[aA]|\w\[|=\(|mapfile|readarray", re.ASCII
+)
+"""What makes a variable an integer, a reference or an array, wherever it is written, in quotes for `eval`, too."""
 
 
 class Unread(Exception):
@@ -55,7 +59,7 @@ class Open:
         """For each `case` that is open among these commands, what comes next: word, in, first (pattern), pattern, body."""
         self.redirection = ""
         self.fed: Word | None = None
-        """What the command gets as standard input by `<<<`."""
+        """What the command gets as standard input by `<<<` or `<`."""
         self.commanded = False
         """Whether the command's name has been read, after which nothing is an assignment any more."""
         self.in_word = False
@@ -64,7 +68,7 @@ class Open:
         self.like_quotes = False
         """Whether a single quote is nothing special, as in double quotes."""
         self.literal_quotes = False
-        """Whether that is so in `${ }`, too, at least for some shells: it is in a default and not in a pattern."""
+        """Whether that is so in `${ }`, too, at least for some shells: it is not in a pattern."""
         self.outer_end = self.end = 0
 
 
@@ -77,7 +81,7 @@ class Reading:
         self.count = len(placeholders)
         self.number = 0
         self.next = placeholders[0].start if placeholders else len(text) + 1
-        self.judge = Judge(is_bash, _MAY_DECLARE.search(text) is not None)
+        self.judge = Judge(is_bash, _MAY_DECLARE.search(text) is not None, _MAY_HAVE_ARRAYS.search(text) is not None)
         self.top = Open(LIST, None, 0)
         self.stack = [self.top]
         self.documents: list[tuple[str, bool, bool]] = []

@@ -16,7 +16,7 @@ class Word:
     placeholders from its beginning to its end, with those in command substitutions; `held` those that are part of the word.
     """
 
-    __slots__ = ("array", "bare", "expands", "first", "held", "last", "lead", "loose", "tail")
+    __slots__ = ("array", "bare", "expands", "first", "held", "last", "lead", "loose", "many", "tail")
 
     def __init__(self, first: int) -> None:
         self.first = self.last = first
@@ -26,6 +26,8 @@ class Word:
         self.expands = False
         self.loose = False
         """Whether braces or a pattern may make other words of it."""
+        self.many = False
+        """Whether it may become no word or several, as what is not in quotes and `"$@"` may."""
         self.array = False
         self.held: list[int] = []
 
@@ -38,9 +40,10 @@ class Word:
             self.bare = len(self.lead)
         self.lead = (self.lead + text[:_KEPT])[:_KEPT]
 
-    def expand(self) -> None:
-        """Take in something of which only the run will tell what it becomes."""
+    def expand(self, many: bool = False) -> None:
+        """Take in something of which only the run will tell what it becomes, and with `many` even how many words."""
         self.expands = True
+        self.many = self.many or many
         self.tail = ""
 
     @property
@@ -57,10 +60,11 @@ class Word:
 
     @property
     def name(self) -> str | None:
-        """The command's name, without folder and version, if the word is one; None if that is not known."""
+        """The command's name, or what it ends with as in `./run-$x.sh`, without folder and version; None if it is not known."""
         literal = self.literal
-        if literal is None and self.expands and "/" in self.tail and not self.held:
-            literal = self.tail
+        if literal is None and self.expands and not self.held:
+            is_known = "/" in self.tail or ("/" in self.lead and self.tail[:1] == ".")
+            literal = self.tail if is_known else None
         return None if literal is None else _VERSION.sub("", literal.rpartition("/")[2])
 
     @property
@@ -68,6 +72,18 @@ class Word:
         """The variable that the word assigns to, if it is an assignment."""
         found = _ASSIGNMENT.match(self.lead)
         return found[1] if found and (self.bare < 0 or found.end() <= self.bare) else None
+
+    @property
+    def is_operand(self) -> bool:
+        """Whether it is there for certain, and nothing says that it may be an option."""
+        if self.lead:
+            return self.lead[0] not in "-+" and not (self.loose and self.lead[0] in "{[*?")
+        return not self.many or "/" in self.tail
+
+    @property
+    def has_options_in_braces(self) -> bool:
+        """Whether braces make options of it, as `{-e,-c}` does."""
+        return self.loose and self.lead[:1] == "{" and ("{-" in self.lead or ",-" in self.lead)
 
     @property
     def has_placeholders(self) -> bool:

@@ -84,7 +84,9 @@ def table(context: typer.Context, output: Output = "table") -> None:
     """Show the table of permissions and the built-in roles that carry them."""
     if context.invoked_subcommand is None:
         rows = [{"permission": name, **{role: role in holders for role in ROLES}} for name, holders in PERMISSIONS.items()]
-        Renderer(output).many(rows, ["permission", *ROLES])
+        columns, renderer = ["permission", *ROLES], Renderer(output)
+        renderer.heading(columns)
+        renderer.many(rows, columns)
 
 
 @permissions.command()

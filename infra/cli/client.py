@@ -88,7 +88,7 @@ class Client:
                     raise ServerRefused(response.status_code, _body(response))
                 yield from _parse_events(response.iter_lines())
         except httpx2.TransportError as error:
-            raise ServerUnreachable(str(error)) from error
+            raise self._unreachable(error) from None
 
     def _send(self, method: str, path: str, **more: Any) -> Any:
         try:
@@ -108,10 +108,15 @@ class Client:
         try:
             response = self._http.send(request)
         except httpx2.TransportError as error:
-            raise ServerUnreachable(f"{self._session.url}: {error}") from error
+            raise self._unreachable(error) from None
         if response.status_code >= 400:
             raise ServerRefused(response.status_code, _body(response))
         return _body(response)
+
+    def _unreachable(self, error: httpx2.TransportError) -> ServerUnreachable:
+        """Why there is no answer. What could not even be sent is not repeated: a token may be in it."""
+        why = "the request cannot be sent" if isinstance(error, httpx2.LocalProtocolError) else error
+        return ServerUnreachable(f"{self._session.url}: {why}")
 
     def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
         token = self._session.access_token
@@ -131,14 +136,14 @@ def _trust(url: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=given or None)
     except OSError as error:
-        raise Misconfigured(f"OPSCONDUCTOR_CA_FILE={given}: {error}") from None
+        raise Misconfigured(f"OPSCONDUCTOR_CA_FILE: {error.strerror or 'cannot be read'}") from None  # its name is not shown
 
 
 def is_server(url: str) -> bool:
-    """Whether this can be a server's address: `http://host:port` or `https://…`, without a user or password: it is shown."""
+    """Whether this can be a server's address: `http://host:port` or `https://…`, without what could be secret: it is shown."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not set(url) & set("@?#")
         return bool(known) and url.isprintable() and " " not in url and bool(httpx2.URL(url).host)
     except (ValueError, httpx2.InvalidURL):
         return False

@@ -13,6 +13,7 @@ import typer
 
 from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.program import program
+from infra.deploy.services.native_process import open_log
 from infra.deploy.services.together import running
 from infra.kafka.topics import apply
 from infra.telemetry.serving import CannotListen, bound
@@ -39,7 +40,8 @@ def cluster() -> None:
         _say(str(taken))
         raise typer.Exit(1) from None
     folder = own.home / "cluster"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    os.umask(0o077)  # whatever the services and roles write is ours alone
+    make_closed(folder)
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: stopping.append(received))
@@ -59,6 +61,15 @@ def cluster() -> None:
         settings = settings_given(log_url=environment["OPSCONDUCTOR_LOG_URL"], log_replication=1)
         apply(kafka_settings(settings))
         _supervise(folder, environment, own, stopping)
+
+
+def make_closed(folder: Path) -> None:
+    """Make the folder of everything's data and logs, or close an older one: nobody else enters. But where Postgres' own account
+    has its data below, as before, it has to pass: then others may, too, and look around no more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    is_passed = not os.geteuid() and (folder / "postgres" / "postgres-data").exists()
+    folder.chmod(0o711 if is_passed else 0o700)
 
 
 def _supervise(folder: Path, environment: Mapping[str, str], own: Settings, stopping: list[int]) -> None:
@@ -115,7 +126,7 @@ class Processes:
 
     def start(self, role: str) -> int:
         """Start a role's process; its pid. It logs to `<role>.log` in the folder."""
-        log = self._logs.setdefault(role, (self._folder / f"{role}.log").open("ab"))
+        log = self._logs[role] = self._logs.get(role) or open_log(self._folder / f"{role}.log")
         command = [program(), role]
         # A session of its own: Ctrl-C reaches this process first, which then stops the roles in order.
         self._running[role] = Popen(command, env=dict(self._environment), stdout=log, stderr=log, start_new_session=True)

@@ -13,7 +13,7 @@ from infra.cli import session as sessions
 from infra.cli.client import Client, Misconfigured, NotSendable, ServerRefused, ServerUnreachable, is_server
 from infra.cli.given import BadFile
 from infra.cli.render import Renderer, harmless
-from infra.cli.session import Session
+from infra.cli.session import NoToken, Session
 from infra.wiring.misconfigured import MISCONFIGURED
 
 FAILED, WRONG_USAGE, REFUSED, UNREACHABLE = 1, 2, 6, 7
@@ -33,10 +33,12 @@ class Context:
 
     def session(self) -> Session:
         """The kept session, or a fresh one of the chosen server. Raises `Misconfigured`; wrong usage for an argument."""
-        session = sessions.load(self.url)
+        try:
+            session = sessions.load(self.url)
+        except NoToken:
+            raise Misconfigured("OPSCONDUCTOR_TOKEN: is no token") from None
         if not is_server(session.url):
-            shown = "what is given" if "@" in session.url else repr(session.url)
-            why = f"{shown} is no server's address: expected http://host:port or https://…"
+            why = "is no server's address: expected http://host:port or https://…"  # not shown: a password may be in it
             if self.by_argument:
                 raise typer.BadParameter(why, param_hint="--url")
             raise Misconfigured(f"OPSCONDUCTOR_URL: {why}")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli.confirmed import Yes, confirmed
 from infra.cli.context import Output, at, show_list, show_one, write
 from infra.cli.given import text
 from infra.cli.targets import Limit
@@ -67,8 +68,9 @@ def rotate(
 
 
 @app.command()
-def shred(name: str, output: Output = "table") -> None:
+def shred(name: str, yes: Yes = False, output: Output = "table") -> None:
     """End a credential and destroy the keys of its secrets, all revisions: nobody can ever open them again."""
+    confirmed(yes, f"Shred credential {name}? Nobody can open any of its secrets again.")
     write(lambda client: client.send("DELETE", at("credentials", name, "secret")), output)
 
 

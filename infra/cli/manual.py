@@ -7,9 +7,18 @@ from typing import Any
 import typer
 
 from api.contract import openapi
+from infra.cli.session import DEFAULT_URL
 from infra.wiring.settings import Settings
 from schemas.problems import TABLE as PROBLEMS
 
+CLIENT_SETTINGS: Mapping[str, tuple[str, str]] = {
+    "OPSCONDUCTOR_URL": (
+        f"`{DEFAULT_URL}`",
+        "The server, unless `--url` names it; without both, that of the session that is kept.",
+    ),
+    "OPSCONDUCTOR_TOKEN": ("", "An API token to act with instead of the session that is kept."),
+    "OPSCONDUCTOR_CA_FILE": ("", "Whose certificates are believed, PEM; default: those that this machine trusts."),
+}
 _GENERATED = "<!-- Generated from the code by `make reference`; do not edit. -->"
 
 
@@ -33,7 +42,8 @@ def _cli(app: typer.Typer) -> str:
         "Exit status: 0 done (or the followed run succeeded), 1 failed, 2 wrong usage, 3 the run was cancelled, 4 it timed out, "
         "5 it was lost, 6 the server refused, 7 no answer or no result in time, 78 wrong configuration: a setting that cannot be "
         "meant.\n\n"
-        "Lists are tables on a terminal and tab-separated lines in a pipe; `-o json` prints an item a line. "
+        "Lists are tables on a terminal and tab-separated lines in a pipe, without a line of headings except for `permissions`; "
+        "`-o json` prints an item a line. "
         "It is there for every command but `demo` and those that stay: `up`, `cluster` and the roles log JSON lines. "
         "`opsconductor --install-completion` sets up the shell's completion."
     )
@@ -66,7 +76,16 @@ def _settings() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, "") else f"`{field.default}`"
         rows.append(f"| `OPSCONDUCTOR_{name.upper()}` | {default} | {field.description} |")
-    return _page("Settings", "Environment variables. Which adapters are used follows from URLs alone.", "\n".join(rows))
+    of_client = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    of_client += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in CLIENT_SETTINGS.items()]
+    return _page(
+        "Settings",
+        "Environment variables. Which adapters are used follows from URLs alone.",
+        "\n".join(rows),
+        "## Of the command line",
+        "\n".join(of_client),
+        "The session that `opsconductor login` keeps is in `$XDG_CONFIG_HOME/opsconductor/session.json` (`~/.config/…`).",
+    )
 
 
 def _problems() -> str:

@@ -63,6 +63,11 @@ class Renderer:
             table.add_row(*(Text(harmless(cell)) for cell in row))
         self.console.print(table)
 
+    def heading(self, columns: Sequence[str]) -> None:
+        """Name the columns of the list that follows also in a pipe: for lists that cannot be read without."""
+        if self.form != "json" and not self.on_terminal:
+            self._line(columns)
+
     def note(self, message: str) -> None:
         """A remark for people, on standard error."""
         sys.stderr.write(harmless(message) + "\n")

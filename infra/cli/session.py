@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class NoToken(Exception):
+    """What is given as a token is none; it is not repeated."""
 
 
 @dataclass
@@ -24,20 +29,32 @@ def session_file() -> Path:
 
 
 def load(url: str | None) -> Session:
-    """The kept session; with another `url` than the kept one, a fresh one without tokens.
+    """The kept session; with another `url` than the kept one, or where it cannot be one, a fresh one without tokens.
 
-    A program has no session: what `OPSCONDUCTOR_TOKEN` holds, an API token, comes before any.
+    A program has no session: what `OPSCONDUCTOR_TOKEN` holds, an API token, comes before any. Raises `NoToken` when it is none.
     """
     wanted = url or os.environ.get("OPSCONDUCTOR_URL")
     if given := os.environ.get("OPSCONDUCTOR_TOKEN"):
+        if not _is_token(given):
+            raise NoToken
         return Session(wanted or DEFAULT_URL, given)
-    try:
-        kept = Session(**json.loads(session_file().read_text()))
-    except (OSError, ValueError, TypeError):
-        kept = Session(wanted or DEFAULT_URL)
+    kept = _kept() or Session(wanted or DEFAULT_URL)
     if wanted and wanted.rstrip("/") != kept.url.rstrip("/"):
         return Session(wanted)
     return kept
+
+
+def _kept() -> Session | None:
+    try:
+        kept = Session(**json.loads(session_file().read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return kept if isinstance(kept.url, str) and (kept.access_token is None or _is_token(kept.access_token)) else None
+
+
+def _is_token(text: object) -> bool:
+    """Whether it can be sent as a bearer token (RFC 6750 §2.1). What cannot is repeated by those who are to send it."""
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text) is not None
 
 
 def forget() -> None:

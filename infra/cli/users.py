@@ -1,12 +1,12 @@
 """Commands for users and API tokens. Passwords are asked for or come from a file, never from the command line."""
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from infra.cli.confirmed import Yes, confirmed
 from infra.cli.context import CONTEXT, Output, at, exiting, show_list, show_one, write
 from infra.cli.given import text
 from infra.cli.render import Renderer
@@ -17,7 +17,6 @@ tokens = typer.Typer(no_args_is_help=True, help="API tokens: for programs that a
 COLUMNS = ["name", "title", "roles", "disabled", "service", "last_sign_in_at", "version"]
 TOKEN_COLUMNS = ["token", "title", "permissions", "issued_at", "expires_at"]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="A role; may be given several times.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 PasswordFile = Annotated[Path | None, typer.Option(help="Holds the password; - is standard input.")]
 
 
@@ -86,29 +85,20 @@ def disable(name: str, output: Output = "table") -> None:
 @app.command()
 def erase(name: str, yes: Yes = False, output: Output = "table") -> None:
     """End a user and destroy what says who it was, for good: title, password, API tokens. The name stays taken."""
-    _confirmed(yes, f"Erase user {name}? It can neither be undone nor enabled again.")
+    confirmed(yes, f"Erase user {name}? It can neither be undone nor enabled again.")
     write(lambda client: client.send("DELETE", at("users", name, "personal-data")), output)
 
 
 @app.command()
 def unlink(name: str, yes: Yes = False, output: Output = "table") -> None:
     """Take a user from the identity provider: roles, sessions and API tokens go. The name stays, and is not linked again."""
-    _confirmed(yes, f"Unlink user {name}? It loses all roles and API tokens, and cannot be linked again.")
+    confirmed(yes, f"Unlink user {name}? It loses all roles and API tokens, and cannot be linked again.")
     write(lambda client: client.send("DELETE", at("users", name, "identity")), output)
-
-
-def _confirmed(yes: bool, question: str) -> None:
-    """Ask, unless `yes` was said; end without an answer that is a yes."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody can be asked here: say --yes", param_hint="--yes")
-    typer.confirm(question, abort=True, err=True)
 
 
 @app.command()
 def password(name: str, password_file: PasswordFile = None, output: Output = "table") -> None:
-    """Give a user another password; every session of theirs ends."""
+    """Give a user, not yourself, another password; every session of theirs ends."""
     path = at("users", name, "password")
     write(lambda client: client.send("PUT", path, {"password": _password(password_file)}), output)
 

@@ -27,8 +27,15 @@ _OUTSIDE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RA
 
 def wire_record(message: Message) -> WireRecord:
     """A consumed message as our bytes."""
-    headers = message.headers() or ()
-    return WireRecord(message.key() or b"", message.value() or b"", tuple((name, value or b"") for name, value in headers))
+    return WireRecord(message.key() or b"", message.value() or b"", _with_values(message.headers() or ()))
+
+
+def _with_values(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """None is the value of a header without one. Ours all have one, and are not made anew."""
+    for _, value in headers:
+        if value is None:
+            return tuple((name, value or b"") for name, value in headers)
+    return tuple(headers)  # type: ignore[arg-type]  # none of them is None
 
 
 def _close_beside(consumer: Consumer) -> None:

@@ -8,8 +8,9 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, TypeVar
 
 from confluent_kafka import Message
@@ -37,8 +38,19 @@ Answer = TypeVar("Answer")
 class _Batch:
     """What was taken and is neither committed nor given back."""
 
-    taken: Taken
+    shards: Mapping[int, int]
+    commands: Sequence[TakenCommand]
     messages: Sequence[Message]
+
+    def begins_with(self, part: Taken) -> bool:
+        """Whether `part` is these commands or the next of them."""
+        ours, theirs = self.commands[: len(part.commands)], part.commands
+        return len(ours) == len(theirs) and all(map(is_, ours, theirs))
+
+    def after(self, part: Taken) -> "_Batch | None":
+        """What is left once `part` is committed."""
+        done = len(part.commands)
+        return _Batch(self.shards, self.commands[done:], self.messages[done:]) if done < len(self.commands) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,7 @@ class KafkaOwnedShards:
                 break
             self._watchdog.progress()
         taken = Taken(self._lanes.tenures, [self._command(message) for message in messages])
-        self._batch = _Batch(taken, messages)
+        self._batch = _Batch(taken.shards, taken.commands, messages)
         return taken
 
     def _picked(self, limit: int, within_s: float) -> list[Message]:
@@ -143,17 +155,18 @@ class KafkaOwnedShards:
         shards = {command.position.shard for command in taken.commands} | {p.shard for p, _ in records if p.topic != OUTCOMES}
         try:
             self._check_tenures(taken, shards)
-            if self._batch is None or self._batch.taken is not taken:
+            batch = self._batch
+            if batch is None or not batch.begins_with(taken):
                 raise OwnershipLost("this batch is not under way")
             if not records and not taken.commands:
                 return ()
-            consumed = self._lanes.positions_after(self._batch.messages, shards)
+            consumed = self._lanes.positions_after(batch.messages[: len(taken.commands)], shards)
             offsets = self._transactions.commit(records, consumed, self._lanes.membership)
         except OwnershipLost:
             self._forget()
             raise
         self._lanes.passed(consumed)
-        self._batch = None
+        self._batch = batch.after(taken)
         return [Position(*partition, offset) for (partition, _), offset in zip(records[: len(events)], offsets, strict=False)]
 
     def _encoded(self, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> list[tuple[Partition, WireRecord]]:
@@ -175,7 +188,7 @@ class KafkaOwnedShards:
 
     def _give_back(self) -> None:
         if self._batch is not None:
-            if self._batch.taken.shards == self._lanes.tenures:
+            if self._batch.shards == self._lanes.tenures:
                 self._lanes.give_back(self._batch.messages)
             self._batch = None
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -29,16 +30,12 @@ class Reports:
         self.offsets: list[int | None] = [None] * expected
         self.failure: KafkaError | None = None
 
-    def callback(self, index: int) -> Callable[[KafkaError | None, Message], None]:
-        """What hears about the record of this number."""
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                self.offsets[index] = message.offset()
-            else:
-                self.failure = error
-
-        return delivered
+    def delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """What the client tells of the record of this number."""
+        if error is None:
+            self.offsets[index] = message.offset()
+        else:
+            self.failure = error
 
     def all(self) -> list[int]:
         """The offsets. Raises `CommitAborted` unless every record was acknowledged (HAZARDS R7)."""
@@ -156,7 +153,7 @@ class Transactions:
                 record.value,
                 record.key,
                 partition.shard,
-                on_delivery=reports.callback(index),
+                on_delivery=partial(reports.delivered, index),
                 headers=list(record.headers),
             )
         producer.flush(self._settings.call_s)

@@ -4,10 +4,8 @@ A file is thrown away rather than repaired. It is written with `synchronous=NORM
 never part of one, and what is lost is replayed from the log.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from commands.state_store import REMEMBERED, Changes, Found, Kept, Mark, Needs, StateStoreFailed, StateStoreInUse
+from infra.sqlite.one_thread import OneThread
 from schemas.position import Partition
 
 T = TypeVar("T")
@@ -34,7 +33,7 @@ _ASKED = 500
 class SqliteStateStore:
     """The snapshots of one shard, in one file. Every call runs on one thread, so a cancelled one still ends before the next."""
 
-    def __init__(self, file: Path, fingerprint: str, window: int, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, file: Path, fingerprint: str, window: int, thread: OneThread) -> None:
         self._file, self._fingerprint, self._window, self._thread = file, fingerprint, window, thread
         self._connection: sqlite3.Connection | None = None
 
@@ -64,7 +63,7 @@ class SqliteStateStore:
 
     async def _run(self, call: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+            return await self._thread.run(call)
         except (sqlite3.Error, OSError, ValueError) as error:
             raise StateStoreFailed(f"{self._file}: {error}") from error
 
@@ -177,7 +176,7 @@ class SqliteStateStores:
 
     def __init__(self, folder: Path, fingerprint: str, window: int = REMEMBERED) -> None:
         self._folder, self._fingerprint, self._window = folder, fingerprint, window
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state-store")
+        self._thread = OneThread("state-store")
 
     async def open(self, shard: int) -> SqliteStateStore:
         """The shard's store. Raises `StateStoreInUse` when another process has it open."""
@@ -187,4 +186,4 @@ class SqliteStateStores:
 
     async def close(self) -> None:
         """End the thread; the files stay."""
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        await self._thread.close()

@@ -5,6 +5,7 @@ hold it for ever (slowloris). What is no HTTP is answered like everything else: 
 """
 
 import asyncio
+import sys
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from schemas.problems import kind_of, problem
+
+_HEAD_TOO_LARGE = 431
 
 HEAD_WITHIN_S = 10.0
 """How long a connection may go without a whole request head, from its beginning or the last answer."""
@@ -46,8 +49,10 @@ class BoundedHttp(H11Protocol):
             self._wait_for_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Say that this is no HTTP, and close."""
-        self._tell("malformed_request")
+        """Say that this is no HTTP, or that its head is longer than is read, and close."""
+        refused = sys.exception()  # the parser's, in whose handling this is called
+        is_long = isinstance(refused, h11.RemoteProtocolError) and refused.error_status_hint == _HEAD_TOO_LARGE
+        self._tell("head_too_large" if is_long and not self._is_answering() else "malformed_request")
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

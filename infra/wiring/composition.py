@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.first_start import has_users
 from api.rate_limit import Buckets, SharedBuckets
 from api.sessions import SessionStore
-from api.sign_in_limit import SignInAttempts
+from api.sign_in_limit import SignInLimit
 from infra.kafka.log import KafkaLog
 from infra.kafka.settings import KafkaLogSettings
 from infra.memory.sessions import MemorySessions
@@ -78,7 +78,7 @@ class House:
     """The master keys; None when the vault is an external one."""
     vault: SqlVault | KvVault
     sessions: SessionStore
-    attempts: SignInAttempts
+    sign_in_limit: SignInLimit
     limits: Buckets
     wakeups: Wakeups
     clock: SystemClock
@@ -129,7 +129,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         stack.push_async_callback(vault.close)
         await _refuse_lost_vault(settings, log, writer)
         clock = SystemClock()
-        sessions, attempts, wakeups, limits = await _session_adapters(settings, clock, stack)
+        sessions, sign_in_limit, wakeups, limits = await _session_adapters(settings, clock, stack)
         yield House(
             settings=settings,
             log=log,
@@ -138,7 +138,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             ring=ring,
             vault=vault,
             sessions=sessions,
-            attempts=attempts,
+            sign_in_limit=sign_in_limit,
             limits=limits,
             wakeups=wakeups,
             clock=clock,
@@ -230,12 +230,12 @@ def _holds_secrets(writer: Engine) -> bool:
         raise DatabaseUnavailable(str(getattr(error, "orig", error))) from None
 
 
-_Shared = tuple[SessionStore, SignInAttempts, Wakeups, Buckets]
+_Shared = tuple[SessionStore, SignInLimit, Wakeups, Buckets]
 
 
 async def _session_adapters(settings: Settings, clock: SystemClock, stack: AsyncExitStack) -> _Shared:
     if not settings.redis_url:
-        return MemorySessions(), MemoryAttempts(), MemoryWakeups(), Buckets(settings.rates, clock.monotonic)
+        return MemorySessions(), SignInLimit(MemoryAttempts()), MemoryWakeups(), Buckets(settings.rates, clock.monotonic)
     from infra.redis.connection import connect  # Redis' client is only loaded where there is one: it takes long
     from infra.redis.sessions import RedisSessions
     from infra.redis.shared_limits import RedisLimits
@@ -250,4 +250,5 @@ async def _session_adapters(settings: Settings, clock: SystemClock, stack: Async
     limits = SharedBuckets(settings.rates, clock.monotonic)
     sharing = asyncio.create_task(RedisLimits(redis, limits, settings.log_prefix).run())
     stack.callback(sharing.cancel)
-    return RedisSessions(redis, settings.log_prefix), RedisAttempts(redis, settings.log_prefix), wakeups, limits
+    attempts = SignInLimit(RedisAttempts(redis, settings.log_prefix), MemoryAttempts())
+    return RedisSessions(redis, settings.log_prefix), attempts, wakeups, limits

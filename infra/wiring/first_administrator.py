@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from api.first_start import FirstStart, NotSetUp, generated_password, has_users, make_first_administrator
 from api.ports import ApiDependencies
 from infra.wiring.composition import House
+from infra.wiring.console import Console
+from infra.wiring.settings import Settings
 from schemas.log import LogError
 from schemas.vault import VaultError
 
@@ -16,8 +17,12 @@ PASSWORD_FILE = "admin-password"
 _AGAIN_S = 1.0
 
 
-async def ensure_first_administrator(house: House, given: ApiDependencies, told: Callable[[str], None]) -> None:
-    """Make the first administrator if the log has no user; tries until the command side answers. Never resets a password."""
+async def ensure_first_administrator(house: House, given: ApiDependencies, url: str, console: Console) -> None:
+    """Make the first administrator if the log has no user; tries until the command side answers. Never resets a password.
+
+    The console is told how to sign in at `url`. A generated password is shown at a terminal only: what is said elsewhere is kept
+    in a log, which others may read; there its file is named.
+    """
     setup = FirstStart(
         sender=given.sender,
         outcomes=given.outcomes,
@@ -30,7 +35,7 @@ async def ensure_first_administrator(house: House, given: ApiDependencies, told:
     while True:
         try:
             if await has_users(given.reader):
-                told(how_to_sign_in(house.settings.home))
+                console.say(how_to_sign_in(house.settings.home, url))
                 return
             password, generated = await asyncio.to_thread(_password, house)
             made = await make_first_administrator(setup, NAME, password)
@@ -39,20 +44,30 @@ async def ensure_first_administrator(house: House, given: ApiDependencies, told:
             continue
         path = house.settings.home / PASSWORD_FILE
         if made:
-            shown = f"password {password} (also in {path})" if generated else "the password you gave"
-            told(f"first administrator made: user {NAME}, {shown}")
+            where = f"the password is in {path}" if generated else "with the password you gave"
+            console.say(f"first administrator made: user {NAME}, {where}")
+            if generated:
+                console.show(f"that password, shown this once: {password}")
         elif generated:
             path.unlink(missing_ok=True)  # another process made the administrator: this password opens nothing
-        told(how_to_sign_in(house.settings.home))
+        console.say(how_to_sign_in(house.settings.home, url))
         return
 
 
-def how_to_sign_in(home: Path) -> str:
+def how_to_sign_in(home: Path, url: str) -> str:
     """What to tell who wants to sign in: with the first password's file only while it is there."""
-    path = home / PASSWORD_FILE
+    path, said = home / PASSWORD_FILE, f"sign in: opsconductor --url {url} login"
     if path.exists():
-        return f"sign in: opsconductor login --user {NAME} --password-file {path}"
-    return f"sign in: opsconductor login; it asks for user and password ({path} is not there)"
+        return f"{said} --user {NAME} --password-file {path}"
+    return f"{said}; it asks for user and password ({path} is not there)"
+
+
+def url_of(settings: Settings, port: int) -> str:
+    """Where the API that listens on `port` is reached: as browsers do, where that is set, or from this machine."""
+    if settings.public_url:
+        return settings.public_url
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_address[0], settings.listen_address[0])
+    return f"http{'s' if settings.tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _password(house: House) -> tuple[str, bool]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +23,7 @@ from infra.vaults.master_key import BadMasterKey
 from infra.wiring.addresses import address
 from infra.wiring.beforehand import make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, VaultLost, house
+from infra.wiring.console import Console
 from infra.wiring.garbage import look_seldom
 from infra.wiring.identity_provider import provider_rules
 from infra.wiring.misconfigured import MISCONFIGURED, WrongSetting
@@ -62,8 +62,8 @@ class Process:
         return self.follower.trouble if self.follower is not None else None
 
 
-def _say(message: str) -> None:
-    sys.stderr.write(message + "\n")
+_CONSOLE = Console()
+_say = _CONSOLE.say
 
 
 def _module(name: str) -> ModuleType:
@@ -75,7 +75,7 @@ def _role(name: str, opened: House, process: Process, sockets: Sequence[socket.s
     role: Callable[..., Awaitable[None]] = getattr(_module(name), f"{name}_role")
     match name:
         case "api":
-            return partial(role, opened, _say, sockets)
+            return partial(role, opened, _CONSOLE, sockets)
         case "commands":
             return partial(role, opened, process.owns)
         case "projections":

@@ -98,6 +98,17 @@ class Settings(BaseSettings):
         except RuntimeError:
             raise ValueError("there is no such user's home") from None
 
+    @field_validator("admin_password", "master_key", "oidc_client_secret", "vault_token", "vault_secret_id")
+    @classmethod
+    def _secrets_can_be_sent(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        try:
+            raw = secret.get_secret_value().encode() if secret else b""
+        except UnicodeError:
+            raise ValueError("is no text in UTF-8") from None
+        if info.field_name == "vault_token" and any(not 0x21 <= byte <= 0x7E for byte in raw):
+            raise ValueError("is no token")
+        return secret
+
     @field_validator("admin_password")
     @classmethod
     def _password_is_long_enough(cls, password: SecretStr | None) -> SecretStr | None:

@@ -22,6 +22,7 @@ from api.first_start import FirstStart, make_first_administrator
 from api.kept_keys import load_keys
 from api.ports import ApiDependencies, ApiSettings
 from api.rate_limit import Buckets, Kind
+from api.sign_in_limit import SignInLimit
 from api.signing_keys import load_signing_keys
 from api.tokens import Tokens
 from domain.run.messages import ClaimRun, PlanRun, ReportRun
@@ -186,7 +187,7 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
         engine=reader,
         vault=vault,
         sessions=MemorySessions(clock.seconds),
-        attempts=MemoryAttempts(clock.seconds),
+        sign_in_limit=SignInLimit(MemoryAttempts(clock.seconds)),
         limits=Buckets(RATES | (rates or {}), clock.monotonic),
         wakeups=wakeups,
         clock=clock,

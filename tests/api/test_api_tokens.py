@@ -114,6 +114,33 @@ async def test_who_may_change_users_gives_no_role_that_permits_more_than_the_tok
     assert (await server.send("PATCH", "/users/bob", {"roles": ["administrator"]})).status_code == 200
 
 
+async def test_a_token_changes_its_owners_account_only_if_it_may_do_all_that_its_owner_may(server):
+    narrow, whole = [
+        await issued(server, "admin", permissions=scope) for scope in (["users.write", "users.read", "self.write"], None)
+    ]
+    mine = server.token
+    [session] = [each["session"] for each in (await server.get("/users/admin/sessions")).json()["items"]]
+    server.token = narrow["token"]
+    before = (await server.get("/users/admin")).json()
+    for method, path, body in (
+        ("DELETE", "/users/admin/sessions", None),
+        ("DELETE", f"/users/admin/sessions/{session}", None),
+        ("PATCH", "/users/admin", {"title": "Not me"}),
+        ("PATCH", "/users/admin", {"roles": []}),
+        ("PATCH", "/users/admin", {"disabled": True}),
+        ("DELETE", "/users/admin", None),
+    ):
+        answer = await server.send(method, path, body)
+        assert (answer.status_code, answer.json().get("code")) == (403, "permission_denied"), (method, path, body, answer.text)
+    assert (await server.get("/users/admin")).json() == before
+    server.token = mine
+    assert (await server.get("/me")).status_code == 200, "the session goes on"
+    server.token = whole["token"]
+    assert (await server.send("PATCH", "/users/admin", {"title": "Me"})).status_code == 200
+    server.token = mine
+    assert (await server.send("PATCH", "/users/admin", {"title": ""})).status_code == 200
+
+
 async def test_two_tokens_asked_for_in_the_same_words_are_two(server):
     await made(server)
     async with acting(server):

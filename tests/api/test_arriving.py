@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,6 +83,59 @@ async def test_two_hundred_who_send_at_once_from_one_address_are_all_looked_at(t
     async with serving(tmp_path, max_in_flight=1_000, slow_after_s=0.2) as server, listening(server, monkeypatch) as port:
         answers = await asyncio.gather(*(ask(port, whole(b'{"refresh_token": "x"}')) for _ in range(200)))
         assert [status for status, _ in answers] == [401] * 200
+
+
+LENGTH = "Content-Length: 99999999"
+
+
+async def heads(port: int, sent: bytes) -> list[int]:
+    """The status of every answer that comes before the server closes the connection, though no more is sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    said = await asyncio.wait_for(reader.read(), 60)
+    writer.close()
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", said)]
+
+
+async def test_a_body_said_to_be_too_large_is_refused_before_any_of_it_is_asked_for_or_comes(tmp_path: Path, monkeypatch) -> None:
+    async with serving(tmp_path, receive_s=20.0) as server, listening(server, monkeypatch) as port:
+        for line in ("POST /api/v1/auth/token", "POST /nope", "GET /api/v1/me"):
+            asking = f"{line} HTTP/1.1\r\nHost: x\r\n{LENGTH}\r\nExpect: 100-continue\r\n\r\n".encode()
+            assert await asyncio.wait_for(heads(port, asking), 5) == [413], "and never told to go on"
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"{line} HTTP/1.1\r\nHost: x\r\n{LENGTH}\r\n\r\n".encode())
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert head.startswith(b"HTTP/1.1 413 ") and b"connection: close" in head.lower()
+            writer.close()
+
+
+async def test_who_sends_a_body_that_is_too_large_to_its_end_can_read_the_answer(tmp_path: Path, monkeypatch) -> None:
+    async with serving(tmp_path) as server, listening(server, monkeypatch) as port:
+        for head, end in ((b"Content-Length: 5000000", b""), (b"Transfer-Encoding: chunked", b"\r\n0\r\n\r\n")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /api/v1/targets HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+            if end:
+                writer.write(b"%x\r\n" % 5_000_000)
+            for _ in range(50):
+                writer.write(b"x" * 100_000)
+                await writer.drain()
+            writer.write(end)
+            said = await asyncio.wait_for(reader.read(), 60)
+            writer.close()
+            assert said.startswith(b"HTTP/1.1 413 ") and said.endswith(b"}"), said
+
+
+async def test_a_request_that_says_twice_how_long_it_is_is_refused_and_nothing_after_it_is_answered(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async with serving(tmp_path) as server, listening(server, monkeypatch) as port:
+        framed = b"Host: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        following = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+        for line in (b"POST /api/v1/auth/refresh HTTP/1.1\r\n", b"GET /health/live HTTP/1.1\r\n"):
+            assert await heads(port, line + framed + following) == [400]
+            server.given.drain.stopping = True
+            assert await heads(port, line + framed + following) == [400], "whatever else there is to say"
+            server.given.drain.stopping = False
 
 
 async def waits(arriving: Arriving, address: str, *parts: bytes) -> str:

@@ -81,3 +81,15 @@ async def test_what_is_no_http_is_told_as_a_problem(monkeypatch):
             head, _, body = (await answer_to(port, sent)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in head
         assert json.loads(body)["code"] == "malformed_request"
+
+
+async def test_a_head_that_is_too_large_is_told_so(monkeypatch):
+    filler = b"X-A: " + b"a" * 40_000
+    async with listening(monkeypatch) as port:
+        head, _, body = (await answer_to(port, HEAD + filler[:9_000], filler[9_000:30_000], pause_s=0.1)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431 ") and json.loads(body)["code"] == "head_too_large"
+        chunks = b"POST /slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + filler[:9_000]
+        head, _, body = (await answer_to(port, chunks, filler[9_000:30_000], pause_s=0.1)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and json.loads(body)["code"] == "malformed_request", (
+            "what is too large is no head"
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from domain.run.messages import StepEnd, StepStart
 from tests.api.conftest import credential, job, made, target
-from tests.api.server import Server, claimed_and_planned, reported, scope_of, wrote
+from tests.api.server import Server, claimed_and_planned, reported, scope_of, serving, wrote
 from tests.api.test_runs import WEB
 
 _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
@@ -220,3 +220,19 @@ async def test_the_order_within_a_stream_may_be_called_time_or_version(server: S
         for sort, versions in (("time", [1, 2]), ("-time", [2, 1]), ("version", [1, 2]), ("-version", [2, 1])):
             items = (await server.get(f"{path}sort={sort}", headers=fresh)).json()["items"]
             assert [item["version"] for item in items] == versions
+
+
+async def test_what_a_body_is_answered_that_nobody_asked_for_is_told_of(tmp_path):
+    async with serving(tmp_path, receive_s=0.2) as server:
+        document = (await server.get("/openapi.json")).json()
+        for path in ("/api/v1/me", "/api/v1/targets", "/health/live", "/openapi.json"):
+            told = document["paths"][path]["get"]["responses"]
+            for chunks, headers, status in (
+                ([b"x" * 2_000_000], {}, 413),
+                ([], {"Content-Length": "3000000"}, 413),
+                ([], {"Content-Length": "10"}, 408),
+                ([b"x"], {"Content-Encoding": "gzip"}, 415),
+                ([b"x"], {"Content-Length": "1", "Transfer-Encoding": "chunked"}, 400),
+            ):
+                assert (await server.raw("GET", path, chunks, headers))[0] == status and str(status) in told, (path, status)
+            assert "431" in told, "answered before a path is known"

@@ -14,6 +14,7 @@ from domain.user.decide import MAX_DENIED_NAMED
 from tests.api.conftest import job, made, target
 from tests.api.limited import ABSENT_TARGET, DENIED, PLANNED, acting_as, somebody, told, two_halves
 from tests.api.server import Server, claimed_and_planned, serving
+from tests.api.test_api_tokens import issued
 from tests.support.eventually import eventually_async
 
 
@@ -193,6 +194,18 @@ async def test_why_somebody_may_or_may_not_do_something_is_said_in_words(server:
     await made(server, "/users", {"name": "ci", "roles": ["operator"]})
     await server.send("DELETE", "/users/ci")
     assert await why(server, "ci", "jobs.read") == (False, "the user is disabled")
+
+
+async def test_an_api_token_that_asks_about_its_owner_is_told_what_it_may_not_do_itself(server: Server):
+    token = await issued(server, "admin", permissions=["self.read", "jobs.read", "users.read"])
+    await made(server, "/users", {"name": "bob", "roles": ["operator"]})
+    with acting_as(server, token["token"]):
+        for permission in ("users.write", "self.write", "runs.start"):
+            assert await why(server, "admin", permission) == (False, f"the API token was not issued for {permission}")
+        assert await why(server, "admin", "jobs.read") == (True, "administrator has jobs.read")
+        assert await why(server, "admin", "self.read") == (True, "one's own account is everybody's")
+        assert await why(server, "bob", "runs.start") == (True, "operator has runs.start"), "of others it is asked as they are"
+    assert (await why(server, "admin", "users.write"))[0], "the owner who signed in may"
 
 
 async def test_what_is_said_of_a_run_is_what_is_decided_of_it(server: Server):

@@ -70,7 +70,10 @@ async def test_a_replaced_password_and_a_revoked_token_are_over_and_those_in_use
     assert sorted(found[ident].bound_to for ident in ended) == ["user/bob", f"user/bob#{issued[0].json()['token_id']}"]
 
 
-async def test_what_was_shredded_while_the_vault_did_not_answer_is_destroyed_by_the_sweep(server: Server) -> None:
+@pytest.mark.parametrize("by_asking", [False, True])
+async def test_what_was_shredded_while_the_vault_did_not_answer_is_destroyed_by_the_sweep_or_by_asking_again(
+    server: Server, by_asking: bool
+) -> None:
     from schemas.vault import VaultError
 
     await made(server, "/credentials", CREDENTIAL)
@@ -84,7 +87,14 @@ async def test_what_was_shredded_while_the_vault_did_not_answer_is_destroyed_by_
     assert (answer.status_code, answer.json()["code"]) == (503, "vault_unavailable")
     shredded, ended = over(server, timedelta(0))
     assert (len(shredded), ended) == (1, [])
-    await shred(shredded)
+    again = await server.send("DELETE", "/credentials/tok/secret")
+    assert (again.status_code, again.json()["code"]) == (503, "vault_unavailable"), "nobody is told that it is gone"
+    server.given.vault.shred = shred  # type: ignore[method-assign]
+    if by_asking:
+        told = [await server.send("DELETE", "/credentials/tok/secret") for _ in range(2)]
+        assert [(each.status_code, each.json()["version"]) for each in told] == [(200, 2), (200, 2)]
+    else:
+        await shred(shredded)
     assert over(server, timedelta(0)) == ([], []) and not set(shredded) & await sealed(server)
 
 

@@ -1,5 +1,6 @@
 """Is every forged, old or mistaken token refused, and does signing in give nothing away?"""
 
+import asyncio
 import base64
 import json
 import time
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from jose import jwt
 
 from api.caller_address import networks
+from api.problem_details import Problem
 from api.sessions import SessionsUnavailable
 from api.tokens import ACCESS_S, KEY_BOUND_TO, KEY_ID, Access, NotAuthentic, Tokens, signing_key
 from tests.api.server import PASSWORD, serving
@@ -64,6 +66,23 @@ async def test_forged_tokens_are_refused(server):
         assert time.thread_time() - begin < 0.2, f"{name} is slow"
     for name in ("alg 'none'", "hs256 with the public key as pem", "jwe", "large", "changed"):
         assert await status_with(server, forged[name]) == 401, name
+
+
+async def test_a_token_is_good_as_it_was_written_alone(server):
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    good, now = server.token, server.clock.now()
+    head, body, signature = good.split(".")
+    last = letters.index(signature[-1])
+    assert last % 16 == 0, "of the last letter of 64 bytes two bits are used"
+    others = [f"{good}{more}" for more in ("=", "==", "====", "\n", " ", "!", "A")]
+    others += [f"{head}.{body}.{signature[:-1]}{letters[last + unused]}" for unused in range(1, 16)]
+    others += [f"{head}=.{body}.{signature}", f"{head}.{body}=.{signature}", f"{head}.{body}.{signature[:9]}\n{signature[9:]}"]
+    others += [good.replace("-", "+").replace("_", "/") + "=="]
+    for other in others:
+        with pytest.raises(NotAuthentic):
+            server.given.tokens.verify(other, now)
+    assert await status_with(server, good + "==") == 401
+    assert server.given.tokens.verify(good, now).user == "admin"
 
 
 def hs256(key, header, claims):
@@ -151,6 +170,38 @@ async def test_attempts_cost_a_growing_delay_that_ends_and_holds_up_no_other_acc
     assert (await server.sign_in("admin", PASSWORD)).status_code == 200
     server.clock.ahead = timedelta()
     assert (await server.sign_in("admin", PASSWORD)).status_code == 200, "and then all is forgotten"
+
+
+async def test_of_wrong_passwords_with_many_names_at_once_from_one_address_only_the_free_ones_are_looked_at(server, monkeypatch):
+    monkeypatch.setattr("api.sign_in_limit.FREE_BY_ADDRESS", 8)
+    answers = await asyncio.gather(*(server.sign_in(f"name-{n}", "wrong") for n in range(30)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 8 + [429] * 22
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 429)
+    assert (await server.sign_in()).status_code == 429, "nor is the next one"
+    server.clock.ahead += timedelta(seconds=2)
+    assert (await server.sign_in()).status_code == 200, "the refused ones do not count"
+
+
+async def test_sign_ins_that_succeed_leave_no_trace_in_the_count_of_their_address(server, monkeypatch):
+    monkeypatch.setattr("api.sign_in_limit.FREE_BY_ADDRESS", 3)
+    for n in range(2):
+        assert (await server.sign_in(f"name-{n}", "wrong")).status_code == 401
+    for _ in range(3):
+        server.clock.ahead += timedelta(seconds=400)
+        assert (await server.sign_in()).status_code == 200
+    for n in range(3):
+        assert (await server.sign_in(f"other-{n}", "wrong")).status_code == 401, "what was long ago is forgotten by now"
+    assert (await server.sign_in()).status_code == 429
+
+
+async def test_an_attempt_that_broke_off_says_nothing_about_the_password_and_does_not_count(server, monkeypatch):
+    async def broken(*_):
+        raise Problem("read_models_unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("api.routes.auth.is_password_of", broken)
+        assert [(await server.sign_in("admin", "wrong")).status_code for _ in range(7)] == [503] * 7
+    assert (await server.sign_in()).status_code == 200
 
 
 async def test_a_guesser_who_never_rests_holds_up_sign_ins_at_that_address_and_neither_those_elsewhere_nor_who_is_in(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from api.account import is_password_of
 from api.counted import sign_in_failures
 from api.submit import Rejection
+from infra.memory.sign_in_attempts import MemoryAttempts
 from tests.api.conftest import job
 from tests.api.server import PASSWORD, serving
 from tests.api.test_audit_trail import following
@@ -171,13 +172,21 @@ async def test_ones_own_password_changes_with_the_current_one_and_other_sessions
         assert (await server.sign_in("bob", "new-password-1")).status_code == 200
 
 
+async def test_ones_own_password_is_not_reset_as_that_of_others_is_without_the_current_one(server):
+    answer = await server.send("PUT", "/users/admin/password", {"password": "stolen-session"})
+    assert (answer.status_code, answer.json().get("code")) == (409, "own_account"), answer.text
+    assert "current" in answer.json()["detail"]
+    assert (await server.sign_in("admin", "stolen-session")).status_code == 401
+    assert (await server.sign_in("admin", PASSWORD)).status_code == 200
+
+
 async def test_guessing_the_current_password_in_a_stolen_session_slows_down_like_signing_in(server):
     await made(server)
     async with acting(server):
         body = {"current_password": "nope-nope", "password": "new-password-1"}
         codes = [(await server.send("PUT", "/me/password", body)).status_code for _ in range(7)]
         assert codes[:5] == [422] * 5 and codes[-1] == 429
-        server.given.attempts.__init__(server.clock.seconds)
+        server.given.sign_in_limit.__init__(MemoryAttempts(server.clock.seconds))
         at_once = await asyncio.gather(*(server.send("PUT", "/me/password", body) for _ in range(12)))
         assert sorted(answer.status_code for answer in at_once) == [422] * 5 + [429] * 7
 

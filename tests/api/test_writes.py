@@ -1,8 +1,11 @@
 """What does a write answer, and what does sending it again, at once or against another version?"""
 
 import asyncio
+from collections import Counter
 
 from tests.api.conftest import credential, job, made, target
+from tests.api.limited import acting_as, somebody, told
+from tests.api.server import serving
 
 
 async def test_a_write_answers_stream_version_command_id_etag_and_location(server):
@@ -127,8 +130,6 @@ async def test_read_your_own_writes_in_a_list(server):
 
 
 async def test_how_fresh_an_answer_must_be_is_read_strictly_and_waited_for_bounded(tmp_path):
-    from tests.api.server import serving
-
     async with serving(tmp_path, freshness_wait_s=0.3) as server:
         for header, text, status in (
             ("Ops-Min-Version", "target/web-01@99", 503),
@@ -146,3 +147,26 @@ async def test_how_fresh_an_answer_must_be_is_read_strictly_and_waited_for_bound
         events = (await server.get("/audit/events?stream=job/greet", headers={"Ops-Min-Version": "job/greet@1"})).json()
         position = events["items"][0]["position"]
         assert (await server.get("/jobs", headers={"Ops-Min-Position": position})).status_code == 200
+
+
+NEVER = {"Ops-Min-Version": "target/nope@1"}
+
+
+async def test_who_waits_for_what_never_comes_holds_up_nobody_else(tmp_path):
+    bounds = {"max_in_flight": 12, "max_waiting": 6, "max_waiting_per_account": 4, "freshness_wait_s": 5.0}
+    async with serving(tmp_path, **bounds) as server:
+        tokens = [await somebody(server, name, "viewer") for name in ("alice", "bob")]
+        asked = []
+        for token in tokens:
+            with acting_as(server, token):
+                asked.append([asyncio.create_task(server.get("/me", headers=NEVER)) for _ in range(6)])
+                await asyncio.wait(asked[-1], timeout=1)
+        for token in (*tokens, server.token):
+            with acting_as(server, token):
+                assert (await server.get("/me")).status_code == 200, "what does not wait is answered"
+        answers = [[await task for task in tasks] for tasks in asked]
+        lag, own, all_together = (503, "projection_lag"), (429, "too_many_waiting"), (503, "overloaded")
+        assert [Counter(told(answer) for answer in each) for each in answers] == [{lag: 4, own: 2}, {lag: 2, all_together: 4}]
+        assert all(answer.headers["retry-after"] == "1" for each in answers for answer in each)
+        with acting_as(server, tokens[0]):
+            assert told(await server.get("/me", headers=NEVER)) == lag, "and then there is room again"

@@ -50,6 +50,9 @@ KINDS = {
         more={},
     ),
     "over": Kind(weight=1, does={"second": f"sleep {NEVER_S}"}, steps={"second": {"timeout_s": 1}}, more={}),
+    "queued": Kind(weight=1, does={}, steps={}, more={"concurrency": "queue"}),
+    "alone": Kind(weight=1, does={"first": f"sleep {SLOW_S}"}, steps={}, more={"concurrency": "forbid"}),
+    "newest": Kind(weight=1, does={"first": f"sleep {SLOW_S}"}, steps={}, more={"concurrency": "replace"}),
     "endless": Kind(weight=1, does={"first": f"sleep {NEVER_S}"}, steps={}, more={"timeout_s": 3}),
 }
 """Jobs by name; a run of each lies in a shard by its job's name. All resume after an executor's loss but `lose`."""

@@ -18,9 +18,10 @@ from schemas.topics import EVENT_TOPICS
 from tests.chaos.clients import Course, Starter, dice_of
 from tests.chaos.faults import SIDES, WAYS, Trouble
 from tests.chaos.fleet import ChaosFleet, Line
-from tests.chaos.witness import Witness, starts, unfitting
+from tests.chaos.witness import Witness, starts, unfitting, written
 from tests.chaos.witness import looked_at as seen
 from tests.chaos.world import House, house
+from tests.jepsen.accounted import told
 from tests.jepsen.clients import Connection, Names
 from tests.jepsen.collect import Collector, WholeLog
 from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
@@ -28,13 +29,14 @@ from tests.jepsen.explain import QUESTIONS as SAID
 from tests.jepsen.explain import Case, unexplained
 from tests.jepsen.facts import looked_at
 from tests.jepsen.history import History, Said, Write
-from tests.jepsen.run import SHOWN, Report, _threads, _told, too_little
+from tests.jepsen.run import SHOWN, Report, _threads, too_little
 from tests.jepsen.world import PREFIX, SHARDS
 from tests.roles.fleet import FINAL
 from tests.roles.harness import LEASE_S, Rows
 from tests.roles.rest import NotSignedIn, Rest
-from tests.support.checker import INVARIANTS, Evidence, violations
+from tests.support.checker import INVARIANTS, violations
 from tests.support.eventually import eventually
+from tests.support.evidence import Evidence
 from tests.support.facts import lines
 from tests.support.services import scratch_folder
 
@@ -141,8 +143,11 @@ class _Run:
 
     def _client(self, number: int) -> Starter:
         dice = dice_of(self._asked.seed, number)
-        connection = Connection(self._there.roles.url, self._rest.password)
+        connection = self._connection()
         return Starter(number, connection, Names(), self._history, dice, course=self._course)
+
+    def _connection(self) -> Connection:
+        return Connection(self._there.roles.url, self._rest.password, self._history.sign_ins)
 
     def _goes_on(self) -> bool:
         """Whether runs are left to be started, or there is time for more to go wrong under those that are."""
@@ -209,7 +214,7 @@ class _Run:
 
     def _ask_about_unknown(self) -> Sequence[Write]:
         unknown = [write for write in self._history.writes if not write.definite]
-        connection = Connection(self._there.roles.url, self._rest.password)
+        connection = self._connection()
         asking = Starter(CLIENTS, connection, Names(), self._history, Random(0), course=self._course)
         for write in unknown:
             write.tries.append(asking.asked(write))
@@ -231,11 +236,12 @@ class _Run:
 
     def _evidence(self, witness: Witness, rebuilt: Rows) -> Evidence:
         return Evidence(
-            told=list(_told(self._history, self._log)),
+            told=told(self._history, self._log, self._there.roles),
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
             commands=self._log.taken,
             output=self._log.output,
+            written=written(witness),
             starts=starts(witness, _decided(self._log)),
             still_running=marks_alive(),
             live=self._live,

@@ -10,7 +10,7 @@ import pytest
 from schemas.position import Partition
 from tests.chaos.fleet import Line
 from tests.chaos.run import longest_stall
-from tests.chaos.witness import QUESTIONS, Witness, looked_at, mark, starts, unfitting
+from tests.chaos.witness import QUESTIONS, Witness, looked_at, mark, starts, unfitting, written
 
 RUN = "slow.1"
 TOLD_S = 100.0
@@ -173,3 +173,9 @@ def test_an_intent_counts_as_readable_only_from_when_it_was_written() -> None:
 def test_the_longest_stall_is_between_two_begins() -> None:
     assert longest_stall(told().lines) == 2.0
     assert longest_stall([]) == 0.0
+
+
+def test_what_ended_by_itself_wrote_its_last_deed_and_what_only_began_nothing() -> None:
+    story = told()
+    said = written(Witness(story.lines, story.rows))
+    assert [said.get(mark(row)) for row in story.rows] == ["output of first\n", "", "output of second\n", None]

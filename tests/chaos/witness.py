@@ -14,7 +14,7 @@ from domain.run.messages import StepStarted
 from schemas.position import Partition
 from tests.chaos.fleet import KINDS, Line
 from tests.roles.fleet import IDEMPOTENT
-from tests.support.checker import Start, mark_of
+from tests.support.evidence import Start, mark_of
 
 BEGIN = "begin"
 KILLED = ("timed_out", "cancelled")
@@ -185,6 +185,11 @@ def starts(witness: Witness, decided: Mapping[Partition, Sequence[tuple[float, i
             visible = {partition: _visible(offsets, line.at) for partition, offsets in decided.items()}
             found.append(Start(line.mark, line.target, visible))
     return found
+
+
+def written(witness: Witness) -> Mapping[str, str]:
+    """By mark what an attempt that began wrote to its standard output: its step's last deed, once it wrote that it ended."""
+    return {known: f"output of {lines[0].step}\n" if known in witness.ended else "" for known, lines in witness.begun.items()}
 
 
 def _visible(offsets: Sequence[tuple[float, int]], at: float) -> int:

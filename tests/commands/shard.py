@@ -29,6 +29,7 @@ class Shard:
                 self._offset += 1
                 positions.append(Position(topic_of(event.stream), 0, self._offset))
         self._staged = []
+        self.state.seal()
         self.state.commit(positions)
 
     def discard(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+import commands.owner
 from commands import deciders
 from commands.owner import Bounds
 from commands.state_store import StateStoreFailed
@@ -18,7 +19,7 @@ from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.topics import COMMANDS_PEOPLE, OUTCOMES
 from schemas.wire import WireRecord, encode_command
-from tests.commands.owning import BOUNDS, Running, codes, everything, owner_of, running, sound_events, told
+from tests.commands.owning import BOUNDS, Running, codes, everything, owner_of, owner_with, running, sound_events, told
 from tests.support.builders import (
     claim_run,
     define_job,
@@ -288,7 +289,7 @@ async def test_a_save_that_fails_loses_nothing(log, stores):
     assert len(await sound_events(log)) == 5
 
 
-async def test_a_batch_larger_than_a_transaction_is_taken_again_in_parts(log, stores):
+async def test_a_batch_larger_than_a_transaction_is_committed_in_parts(log, stores):
     commands = [register_target(f"t-{n}") for n in range(30)]
     for command in commands:
         await log.sender.send(command)
@@ -297,6 +298,71 @@ async def test_a_batch_larger_than_a_transaction_is_taken_again_in_parts(log, st
     assert owner.counters.transactions > 2
     assert owner.counters.duplicates == 0
     assert len(await sound_events(log)) == 30
+
+
+class Slow:
+    """Owned shards of which each commit waits until it is let go; what is begun is noted."""
+
+    def __init__(self, inner):
+        self._inner, self.begun, self._may_end, self.fails_once = inner, [], asyncio.Event(), False
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def let_go(self):
+        self._may_end.set()
+
+    async def commit(self, taken, events, outcomes):
+        self.begun.append(len(outcomes))
+        await self._may_end.wait()
+        if self.fails_once:
+            self.fails_once = False
+            raise CommitAborted("the broker says so")
+        return await self._inner.commit(taken, events, outcomes)
+
+
+async def settling_while_the_first_of_three_transactions_is_being_committed(log, stores, monkeypatch):
+    """An owner of six commands, two a transaction, that has begun its first commit and nothing else."""
+    settled = []
+    real = commands.owner.settle
+    monkeypatch.setattr("commands.owner.settle", lambda command, shard: settled.append(command) or real(command, shard))
+    sent = [register_target("a"), *(retitle_target("a", title=f"title {n}", expected_version=n) for n in range(1, 6))]
+    for command in sent:
+        await log.sender.send(command)
+    owned = Slow(log.owned_shards("one"))
+    run = Running(owner_with(owned, log, stores, replace(BOUNDS, transaction=2)))
+    await eventually_async(lambda: _is(len(settled) == 4))
+    await asyncio.sleep(0.05)
+    assert (len(settled), owned.begun) == (4, [2]), "the next is settled, none is begun behind it"
+    assert await everything(log) == []
+    return run, owned, sent
+
+
+async def test_the_next_transaction_is_settled_while_one_is_being_committed_and_begun_after_it(log, stores, monkeypatch):
+    run, owned, sent = await settling_while_the_first_of_three_transactions_is_being_committed(log, stores, monkeypatch)
+    owned.let_go()
+    assert codes([await log.outcomes.wait(c.command_id, 20) for c in sent]) == ["accepted"] * 6
+    assert [event.version for event in await sound_events(log)] == [1, 2, 3, 4, 5, 6]
+    await run.stop()
+    assert owned.begun == [2, 2, 2] and run.owner.counters.transactions == 3
+
+
+async def test_what_is_settled_behind_a_transaction_that_is_aborted_is_settled_anew_with_it(log, stores, monkeypatch):
+    run, owned, sent = await settling_while_the_first_of_three_transactions_is_being_committed(log, stores, monkeypatch)
+    owned.fails_once = True
+    owned.let_go()
+    assert codes([await log.outcomes.wait(c.command_id, 20) for c in sent]) == ["accepted"] * 6
+    assert [event.version for event in await sound_events(log)] == [1, 2, 3, 4, 5, 6]
+    await run.stop()
+    assert run.owner.counters.aborted == 1 and owned.begun == [2, 2, 2, 2]
+
+
+async def test_an_owner_that_is_cancelled_while_it_commits_leaves_no_commit_behind(log, stores, monkeypatch):
+    run, owned, _ = await settling_while_the_first_of_three_transactions_is_being_committed(log, stores, monkeypatch)
+    await run.end()
+    owned.let_go()
+    await asyncio.sleep(0.05)
+    assert owned.begun == [2] and await everything(log) == []
 
 
 async def test_stopping_is_quick_and_passes_the_shards_on(log, stores):

@@ -37,6 +37,32 @@ def test_what_is_committed_stays_when_the_next_transaction_is_discarded():
     assert codes_of(shard.settle(retitle_target(expected_version=1))) == ["accepted"]
 
 
+def test_what_is_staged_behind_a_sealed_transaction_sees_it_and_is_committed_after_it():
+    shard, command = Shard(), register_target()
+    (first,) = shard.settle(command)
+    shard.state.seal()
+    second, again = shard.settle(retitle_target(expected_version=1), command)
+    assert second.outcome.result.version == 2
+    assert second.events[0].previous_hash == first.events[0].hash
+    assert again.repeated and again.outcome == first.outcome
+    assert not shard.state.is_dirty
+    shard.state.commit([Position("targets", 0, 0)])
+    assert shard.state.changes().streams["target/web-01"].version == 1
+    shard.state.seal()
+    shard.state.commit([Position("targets", 0, 1)])
+    assert shard.state.changes().streams["target/web-01"].version == 2
+
+
+def test_what_is_staged_behind_a_sealed_transaction_is_discarded_with_it():
+    shard = Shard()
+    shard.settle(register_target())
+    shard.state.seal()
+    shard.settle(retitle_target())
+    shard.discard()
+    assert codes_of(shard.settle(retitle_target())) == ["target_not_found"]
+    assert not shard.state.is_dirty
+
+
 def test_only_what_is_committed_is_to_be_saved():
     shard = Shard()
     first = register_target("a")

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from schemas.log import CommitAborted, RecordTooLarge, Undecodable
+from schemas.log import CommitAborted, RecordTooLarge, Taken, Undecodable
 from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, MAX_RECORD_BYTES
@@ -170,6 +170,38 @@ async def test_an_event_too_large_in_the_middle_of_a_batch_leaves_nothing_of_the
     await commit_all(owner, again)
     assert len(await read_to_end(harness, log, "targets")) == 5
     await owner.close()
+
+
+async def test_a_batch_is_committed_in_parts_and_what_is_left_of_it_is_handed_out_again(harness):
+    log = await harness.open()
+    sent = [command(number, stream="target/same") for number in range(6)]
+    for each in sent:
+        await log.sender.send(each)
+    owner = log.owned_shards("one")
+    taken = await take_all(harness, owner, 6)
+    for part in (taken.commands[:2], taken.commands[2:3]):
+        await commit_all(owner, Taken(taken.shards, part))
+    assert [r.body for r in await read_to_end(harness, log, "outcomes")] == [outcome(each) for each in sent[:3]]
+    await owner.abandon(taken)
+    left = await take_all(harness, owner, 3)
+    assert [c.body for c in left.commands] == sent[3:]
+    await commit_all(owner, left)
+    assert not (await owner.take(10, harness.glance_s)).commands
+    await owner.close()
+
+
+async def test_what_a_dead_owner_had_committed_in_parts_is_not_handed_out_again(harness):
+    log = await harness.open()
+    sent = [command(number, stream="target/same") for number in range(4)]
+    for each in sent:
+        await log.sender.send(each)
+    owner = log.owned_shards("one")
+    taken = await take_all(harness, owner, 4)
+    await commit_all(owner, Taken(taken.shards, taken.commands[:3]))
+    await owner.close()
+    heir = log.owned_shards("two")
+    assert [c.body for c in (await take_all(harness, heir, 1)).commands] == sent[3:]
+    await heir.close()
 
 
 async def test_a_command_that_cannot_be_decoded_is_handed_out_as_such_and_does_not_stop_the_lane(harness):

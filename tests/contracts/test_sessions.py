@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from api.sessions import Session, SessionsUnavailable, hash_of
-from api.sign_in_limit import FREE_BY_ACCOUNT, begin, delay_after
+from api.sign_in_limit import FREE_BY_ACCOUNT, FREE_BY_ADDRESS, CannotCount, SignInLimit, TooSoon, delay_after
 from infra.memory.sessions import MemorySessions
 from infra.memory.sign_in_attempts import MemoryAttempts
 from infra.memory.wakeups import MemoryWakeups
@@ -108,22 +108,100 @@ async def test_how_long_a_session_was_not_used_is_counted_from_its_last_refresh_
     assert (await kept.sessions.unused_s([*asked, other.session_id])).keys() == {other.session_id}
 
 
+async def at_once(limits, names, address, came_to="failure"):
+    """How many of these attempts, by turns in each of these processes and all under way together, are looked at."""
+    refused, looked_at, over = list[int](), 0, asyncio.Event()
+
+    async def one(number, name):
+        nonlocal looked_at
+        try:
+            async with limits[number % len(limits)].attempt(name, address) as attempt:
+                looked_at += 1
+                if looked_at + len(refused) == len(names):
+                    over.set()
+                await asyncio.wait_for(over.wait(), 60)
+                attempt.came_to = came_to
+        except TooSoon as too_soon:
+            refused.append(too_soon.wait_s)
+            if looked_at + len(refused) == len(names):
+                over.set()
+
+    await asyncio.gather(*(one(number, name) for number, name in enumerate(names)))
+    assert all(wait >= 1 for wait in refused)
+    return looked_at
+
+
 async def test_of_many_attempts_at_once_only_the_free_ones_are_looked_at(kept):
-    account = uuid.uuid4().hex
-    waits = await asyncio.gather(*(begin(kept.attempts, account, "::1") for _ in range(20)))
-    assert waits.count(0) == FREE_BY_ACCOUNT
+    account, address, limits = uuid.uuid4().hex, uuid.uuid4().hex, [SignInLimit(kept.attempts) for _ in range(2)]
+    assert await at_once(limits, [account] * 20, address) == FREE_BY_ACCOUNT
+    assert await at_once(limits, [account], address) == 0
+
+
+async def test_of_many_attempts_with_many_names_at_once_from_one_address_only_the_free_ones_are_looked_at(kept):
+    address, limits = uuid.uuid4().hex, [SignInLimit(kept.attempts) for _ in range(2)]
+    names = [f"name-{n}" for n in range(190)]
+    for came_to in ("success", "nothing"):
+        assert await at_once(limits, names[:60], address, came_to) == FREE_BY_ADDRESS
+    assert await kept.attempts.failures(f"address:{address}") == (0, 0.0), "neither is a failure"
+    assert await at_once(limits, names, address) == FREE_BY_ADDRESS
+    assert (await kept.attempts.failures(f"address:{address}"))[0] == FREE_BY_ADDRESS
+    assert await at_once(limits, ["another"], address) == 0
+    assert await at_once(limits, ["another"], uuid.uuid4().hex) == 1, "elsewhere"
+
+
+async def test_when_a_delay_is_over_one_attempt_is_looked_at_however_many_waited(kept):
+    account, address, limits = uuid.uuid4().hex, uuid.uuid4().hex, [SignInLimit(kept.attempts) for _ in range(2)]
+    assert await at_once(limits, [account] * 9, address) == FREE_BY_ACCOUNT
+    await asyncio.sleep(1.1)
+    assert await at_once(limits, [account] * 20, address) == 1
+
+
+async def test_no_more_attempts_of_an_address_than_are_free_wait_for_what_counts_them():
+    class Slow(MemoryAttempts):
+        async def failures(self, key):
+            await counts.wait()
+            return await super().failures(key)
+
+    counts, limit = asyncio.Event(), SignInLimit(Slow())
+
+    async def tried(address):
+        async with limit.attempt(uuid.uuid4().hex, address):
+            return "looked at"
+
+    waiting = [asyncio.create_task(tried("::1")) for _ in range(FREE_BY_ADDRESS)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooSoon):
+        await asyncio.wait_for(tried("::1"), 5)
+    elsewhere = asyncio.create_task(tried("::2"))
+    counts.set()
+    assert await asyncio.gather(elsewhere, *waiting) == ["looked at"] * (1 + FREE_BY_ADDRESS)
+    assert await tried("::1") == "looked at"
 
 
 async def test_failed_attempts_are_counted_and_forgotten(kept):
-    key = uuid.uuid4().hex
+    key, other = uuid.uuid4().hex, uuid.uuid4().hex
     assert await kept.attempts.failures(key) == (0, 0.0)
     for _ in range(3):
-        last = await kept.attempts.failed(key)
-    assert last == (await kept.attempts.failures(key))[0]
+        name = await kept.attempts.begin({key: 4, other: 4})
+        await kept.attempts.end(name, {key: True, other: False})
+    assert await kept.attempts.begin({key: 3, other: 3}) is None
     count, age = await kept.attempts.failures(key)
     assert count == 3 and 0 <= age < 60
+    assert await kept.attempts.failures(other) == (0, 0.0)
     await kept.attempts.forget(key)
     assert (await kept.attempts.failures(key))[0] == 0
+
+
+async def test_an_attempt_that_nobody_ends_is_under_way_for_a_while_only(kept, monkeypatch):
+    if kept.redis:
+        monkeypatch.setattr("infra.redis.sign_in_attempts.UNDER_WAY_S", 1)
+    else:
+        monkeypatch.setattr("infra.memory.sign_in_attempts.UNDER_WAY_S", 1)
+    key = uuid.uuid4().hex
+    assert await kept.attempts.begin({key: 1}) is not None
+    assert await kept.attempts.begin({key: 1}) is None
+    await asyncio.sleep(1.1)
+    assert await kept.attempts.begin({key: 1}) is not None
 
 
 async def test_a_hint_wakes_those_who_listen_to_its_topic(kept):
@@ -167,7 +245,7 @@ async def test_redis_may_lose_everything(redis_url):
     await redis.aclose()
 
 
-async def test_with_redis_down_calls_end_soon_and_hints_and_counts_are_only_lost():
+async def test_with_redis_down_calls_end_soon_and_hints_are_only_lost():
     redis = connect("redis://127.0.0.1:1")
     sessions, attempts, wakeups, loop = (
         RedisSessions(redis),
@@ -186,13 +264,29 @@ async def test_with_redis_down_calls_end_soon_and_hints_and_counts_are_only_lost
     ):
         with pytest.raises(SessionsUnavailable):
             await call
-    assert await attempts.failed("x") == 0
-    assert await attempts.failures("x") == (0, 0.0)
-    await attempts.forget("x")
+    for call in (attempts.failures("x"), attempts.begin({"x": 1}), attempts.end("n", {"x": True}), attempts.forget("x")):
+        with pytest.raises(CannotCount):
+            await call
     await wakeups.wake(["run/a"])
     async with wakeups.listen("run/a") as waiter:
         await waiter.wait(0.05)
     assert loop.time() - begin < 30
+    await redis.aclose()
+
+
+async def test_with_redis_down_or_full_failed_sign_ins_count_for_each_process_alone_and_then_together_again(redis_url):
+    gone, redis, address = connect("redis://127.0.0.1:1"), connect(redis_url), uuid.uuid4().hex
+    limits = [SignInLimit(RedisAttempts(gone), MemoryAttempts())]
+    assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
+    assert await at_once(limits, [f"name-{n}" for n in range(60)], address) == FREE_BY_ADDRESS - FREE_BY_ACCOUNT
+    limits = [SignInLimit(RedisAttempts(redis, uuid.uuid4().hex), MemoryAttempts())]
+    await redis.config_set("maxmemory", 1)
+    try:
+        assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
+    await gone.aclose()
     await redis.aclose()
 
 

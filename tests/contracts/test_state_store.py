@@ -1,5 +1,6 @@
 """What every state store promises."""
 
+import asyncio
 import sqlite3
 from uuid import UUID
 
@@ -97,6 +98,14 @@ async def test_thousands_of_streams_are_looked_up_at_once(stores):
     assert len((await store.load(Needs(names, names, []))).streams) == 3_000
 
 
+async def test_shards_asked_at_once_each_get_their_own_answer(stores):
+    opened = [await stores.open(shard) for shard in range(4)]
+    saves = [store.save(changes([("target/a", shard + 1, b"%d" % shard)])) for shard, store in enumerate(opened)]
+    await asyncio.gather(*saves)
+    found = await asyncio.gather(*(store.load(Needs(["target/a"])) for store in opened))
+    assert [each.streams["target/a"] for each in found] == [Kept(shard + 1, b"%d" % shard) for shard in range(4)]
+
+
 # --- what only files can do -------------------------------------------------------------------------------------------
 
 
@@ -150,6 +159,25 @@ async def test_a_failed_save_leaves_nothing_of_itself(sqlite_stores):
     assert (await store.load(Needs(["target/a"]))).streams == {"target/a": Kept(1, b"1")}
     assert await store.mark() == MARK
     await store.close()
+
+
+async def test_a_save_that_fails_fails_alone_among_those_made_at_once(sqlite_stores):
+    one, other = await sqlite_stores.open(1), await sqlite_stores.open(2)
+    bad = Changes({"target/a": Kept(1, b"1")}, {"job/b": None}, {}, Mark())
+    failed, saved = await asyncio.gather(one.save(bad), other.save(changes([("target/a", 1, b"1")])), return_exceptions=True)
+    assert isinstance(failed, StateStoreFailed)
+    assert saved is None
+    assert (await other.load(Needs(["target/a"]))).streams == {"target/a": Kept(1, b"1")}
+    assert await one.load(Needs(["target/a"])) == Found()
+
+
+async def test_a_save_whose_caller_was_cancelled_ends_before_the_next_call(sqlite_stores):
+    store = await sqlite_stores.open(3)
+    saving = asyncio.create_task(store.save(changes([("target/a", 1, b"1")])))
+    await asyncio.sleep(0)
+    saving.cancel()
+    assert (await store.load(Needs(["target/a"]))).streams == {"target/a": Kept(1, b"1")}
+    assert saving.cancelled()
 
 
 async def test_a_store_in_use_is_refused_to_a_second_process(sqlite_stores, tmp_path):

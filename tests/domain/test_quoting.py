@@ -49,10 +49,13 @@ EVIL = [
     "(",
     "$(touch ran)",
     "'; touch ran; '",
+    "'; touch ran #",
     '"; touch ran; "',
     "([$(touch ran)]=1)",
     "($(touch ran))",
     "touch ran",
+    "touch",
+    "-c",
     "\ntouch ran\n",
     "",
     "-n",
@@ -63,7 +66,7 @@ PLACEHOLDER, NUMBER = "{{ parameters.x }}", "{{ parameters.n }}"
 
 
 def script_of(text):
-    return text.replace("@(", "\x00").replace("@", PLACEHOLDER).replace("\x00", "@(").replace("%N", NUMBER)
+    return text.replace("@(", "\x00").replace("@", PLACEHOLDER).replace("\x00", "@(").replace("%N", NUMBER).replace("§", "@")
 
 
 def refused(text, shell="bash"):
@@ -137,6 +140,14 @@ def test_where_bash_would_run_a_value_no_placeholder_may_stand(text, tmp_path):
     assert set(refused(text)) == set(refused(text, "sh")) == set(range(places))
 
 
+@pytest.mark.parametrize(("text", "engine"), shell_scripts.RUN_ELSEWHERE.items())
+def test_where_another_shell_would_run_a_value_no_placeholder_may_stand_in_sh(text, engine, tmp_path):
+    for value in EVIL:
+        run(engine, text, value, tmp_path)
+    assert (tmp_path / "ran").exists(), "this script is harmless"
+    assert refused(text, "sh")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_script_put_together_at_random_runs_nothing_of_a_value_where_it_is_accepted(engine, tmp_path):
     chance, tried = random.Random(7), 0
@@ -145,7 +156,7 @@ def test_a_script_put_together_at_random_runs_nothing_of_a_value_where_it_is_acc
         if "@" not in text.replace("@(", "") or refused(text, "bash" if engine == "bash" else "sh"):
             continue
         tried += 1
-        for value in ("a[$(touch ran)]", "$(touch ran)", "touch ran", "-v"):
+        for value in ("a[$(touch ran)]", "$(touch ran)", "touch ran", "touch", "'; touch ran #", "-v"):
             run(engine, text, value, tmp_path)
             assert not (tmp_path / "ran").exists(), (text, value)
 
@@ -207,6 +218,8 @@ def test_the_powershell_reference_is_a_variable_and_no_string():
         ("sh", "sudo -u @ env A=@ nice -n 5 make B=@", False),
         ("sh", "docker exec @ ls @", False),
         ("sh", "find @ -name @ -exec rm {} \\;", False),
+        ("sh", "find . -exec test -e {} \\; -exec cp {} @ \\; -name @", False),
+        ("sh", "docker exec -i web sh -c 'cat > f' < @", False),
         ("sh", 'timeout @ "$DIR"/tool @', False),
         ("sh", "ssh -p 22 web%@ uptime", False),
         ("sh", "docker inspect --format {{.Name}} @", False),

@@ -1,6 +1,7 @@
 """Do the tables agree with each other and with the rules?"""
 
 import ast
+import re
 import typing
 
 import pytest
@@ -99,3 +100,11 @@ def test_a_generated_file_is_up_to_date(path):
 
 def test_no_published_schema_is_left_of_what_is_no_more():
     assert {str(file.relative_to(TOP)) for file in (TOP / "schemas/published").rglob("*.json")} <= set(documents())
+
+
+def test_every_variable_that_is_read_from_the_environment_stands_among_the_settings() -> None:
+    said = re.compile(r'(?:environ\.get\(|environ\[|envvar=)"(OPSCONDUCTOR_\w+)"')
+    read = {name for file in product() for name in said.findall(file.read_text())}
+    page = (TOP / "docs/reference/settings.md").read_text()
+    assert {"OPSCONDUCTOR_URL", "OPSCONDUCTOR_TOKEN", "OPSCONDUCTOR_CA_FILE"} <= read
+    assert {name for name in read if f"| `{name}` |" not in page} == set()

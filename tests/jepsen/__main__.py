@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=5, help="how long things go wrong (5)")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="how many brokers (1)")
     parser.add_argument("--seed", default="", help="what everything is drawn from (drawn, and printed)")
-    parser.add_argument("--plant", choices=sorted(PLANTED), default="", help="a bug to put into the owners: it should be found")
+    parser.add_argument("--plant", choices=sorted(PLANTED), default="", help="a bug to put into a role: it should be found")
     parser.add_argument("--logs", type=Path, help="a new folder to keep the roles' logs in")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us: nothing is left behind

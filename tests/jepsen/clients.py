@@ -7,10 +7,10 @@ has a key of its own; what is not known is sent again under that key or asked fo
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx2
 
@@ -66,10 +66,10 @@ class Names:
 
 
 class Connection:
-    """One HTTP connection, signed in when need be."""
+    """One HTTP connection, signed in when need be: `sign_ins` is told of the correlation id of each time."""
 
-    def __init__(self, url: str, password: str) -> None:
-        self._password = password
+    def __init__(self, url: str, password: str, sign_ins: list[str]) -> None:
+        self._password, self._sign_ins = password, sign_ins
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
         self._token = ""
 
@@ -88,8 +88,9 @@ class Connection:
 
     def _sign_in(self) -> None:
         form = {"grant_type": "password", "username": ACTOR.name, "password": self._password}
+        self._sign_ins.append(correlation := uuid4().hex)
         try:
-            answer = self._http.post("/api/v1/auth/token", data=form)
+            answer = self._http.post("/api/v1/auth/token", data=form, headers={"X-Correlation-Id": correlation})
         except httpx2.TransportError as error:
             raise httpx2.ConnectError(f"signing in: {error!r}") from error
         if answer.status_code != 200:
@@ -207,15 +208,14 @@ class Client:
         return {"title": self._text(), "targets": "a", "steps": [{"name": "only", "kind": "command", "run": "true"}]}
 
     def _sent(self, write: Write, method: str, path: str, body: Any, headers: dict[str, str]) -> Try:
-        began = time.monotonic()
+        began, correlation = time.monotonic(), uuid4().hex
         try:
-            answer = self.connection.ask(method, path, body, **headers)
-        except httpx2.ConnectError as error:
-            return Try(began=began, ended=time.monotonic(), said=Said.NOTHING_WRITTEN, how=type(error).__name__)
+            answer = self.connection.ask(method, path, body, **headers, X_Correlation_Id=correlation)
         except httpx2.TransportError as error:
-            return Try(began=began, ended=time.monotonic(), said=Said.UNKNOWN, how=type(error).__name__)
+            said = Said.NOTHING_WRITTEN if isinstance(error, httpx2.ConnectError) else Said.UNKNOWN
+            return Try(began=began, ended=time.monotonic(), said=said, how=type(error).__name__, correlation=correlation)
         self._unforeseen(answer, method, write.stream)
-        return told(answer, write, began)
+        return replace(told(answer, write, began), correlation=correlation)
 
     def asked(self, write: Write) -> Try:
         """What the server says became of it; while it may still come, what it does not know is unknown."""

@@ -16,7 +16,7 @@ from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, OUTCOMES, RUN_OUTPUT
 from schemas.wire import WireRecord, decode
 
-TOPICS = (COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES, *EVENT_TOPICS, RUN_OUTPUT)
+TOPICS = (COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES, RUN_OUTPUT, *EVENT_TOPICS)
 
 
 @dataclass(frozen=True, slots=True)

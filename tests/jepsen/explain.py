@@ -17,7 +17,8 @@ from uuid import UUID
 from commands.deciders import TABLE
 from commands.settle import Settled, StreamState, settle
 from domain.audit.hash_chain import GENESIS
-from domain.identity import kind_of
+from domain.identity import kind_of, name_of, partition_key
+from domain.run.messages import RunFinished, RunRequested
 from schemas.event_envelope import EventEnvelope
 from schemas.event_types import event_of
 from schemas.log import TakenCommand
@@ -49,6 +50,7 @@ class Model:
     streams: dict[str, StreamState] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     outcomes: dict[UUID, Outcome] = field(default_factory=dict)
+    runs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def remembered(self, command_id: UUID) -> Outcome | None:
         return self.outcomes.get(command_id)
@@ -57,7 +59,7 @@ class Model:
         return self.streams.get(stream) or StreamState(0, TABLE[kind_of(stream)].decider.initial_state)
 
     def unfinished(self, key: str) -> tuple[str, ...]:
-        return ()
+        return self.runs.get(key, ())
 
     def head(self, topic: str) -> str:
         return self.heads.get(topic, GENESIS)
@@ -74,6 +76,15 @@ class Model:
             stream = settled.events[0].stream
             self.streams[stream] = settled.after
             self.heads[topic_of(stream)] = settled.events[-1].hash
+            for event in settled.events:
+                self._begins_or_ends(partition_key(stream), name_of(stream), event.type)
+
+    def _begins_or_ends(self, key: str, run: str, kind: str) -> None:
+        """A job's runs that are not finished, in the order they began."""
+        if kind == RunRequested.__name__:
+            self.runs[key] = (*self.unfinished(key), run)
+        elif kind == RunFinished.__name__:
+            self.runs[key] = tuple(other for other in self.unfinished(key) if other != run)
 
 
 def decided_one_by_one(case: Case) -> Broken:
@@ -149,9 +160,15 @@ def _same_rejection(result: Accepted | Rejected, told: Rejected | None) -> bool:
 
 
 def nothing_written_is_nowhere(case: Case) -> Broken:
-    """A command that was certainly not written, as its client was told every time, is not in the log."""
+    """What was certainly not written, as its client was told, is not in the log: neither a command of which it was told so every
+    time, nor one try of those that were written by another.
+    """
     there = {at.body.command_id for at in (*case.log.commands, *case.log.outcomes)}
+    came = {(at.body.command_id, at.body.correlation_id) for at in case.log.commands}
     for write in case.history.writes:
+        for one in write.tries:
+            if one.said is Said.NOTHING_WRITTEN and (write.command_id, one.correlation) in came:
+                yield f"{_named(write)} was told {one.how} at {one.began:.2f}, and the log has what was sent then"
         if write.said is Said.NOTHING_WRITTEN and write.command_id in there:
             yield f"{_named(write)} was told {[one.how for one in write.tries]}, and the log has it"
 

@@ -5,13 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from tests.jepsen.explain import Case
 from tests.jepsen.history import Said
 from tests.support import facts
-from tests.support.checker import Evidence
+from tests.support.evidence import Evidence
 from tests.support.facts import size
-
-
-def _writes(case: Case, saying: Said) -> int:
-    return size(write for write in case.history.writes if write.said is saying)
-
 
 Count = Callable[[Case, Evidence], int]
 
@@ -28,7 +23,9 @@ COUNTS: Mapping[str, Count] = {
         {write.command_id for write in case.history.writes} & {at.body.command_id for at in case.log.outcomes}
     ),
     "answers_are_in_the_log": lambda case, _: sum(len(write.definite) for write in case.history.writes),
-    "nothing_written_is_nowhere": lambda case, _: _writes(case, Said.NOTHING_WRITTEN),
+    "nothing_written_is_nowhere": lambda case, _: size(
+        one for write in case.history.writes for one in write.tries if one.said is Said.NOTHING_WRITTEN
+    ),
     "what_was_decided_is_told": lambda case, _: size(
         write for write in case.history.writes if write.tries[-1].asked and not write.definite
     ),

@@ -26,7 +26,9 @@ class Said(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One time a command was sent or asked about. `how` is what the answer was, for people."""
+    """One time a command was sent or asked about. `how` is what the answer was, for people; `correlation` is the id under which
+    it was sent, and no other try was.
+    """
 
     began: float
     ended: float
@@ -35,6 +37,7 @@ class Try:
     version: int | None = None
     rejected: Rejected | None = None
     asked: bool = False
+    correlation: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,12 +90,15 @@ class Read:
 
 @dataclass(slots=True)
 class History:
-    """Everything that all clients wrote down. `unforeseen` are answers that no fault excuses."""
+    """Everything that all clients wrote down. `unforeseen` are answers that no fault excuses; `sign_ins` are the correlation
+    ids of every time one signed in.
+    """
 
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     refused_reads: int = 0
     unforeseen: list[str] = field(default_factory=list)
+    sign_ins: list[str] = field(default_factory=list)
 
     @property
     def stalls(self) -> list[tuple[float, float]]:

@@ -1,10 +1,13 @@
-"""Bugs that a run must find: each is put into the owners' processes, as somebody might write it."""
+"""Bugs that a run must find: each is put into the processes of the role it is named after, as somebody might write it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from confluent_kafka import IsolationLevel
 
+import api.submit
 import commands.owner
 import commands.recovery
 import commands.shard_state
@@ -13,6 +16,7 @@ import infra.kafka.owned_shards
 import infra.kafka.transaction
 from schemas.log import OwnershipLost
 
+SUBMIT: Any = api.submit
 OWNER: Any = commands.owner.Owner
 RECOVERY: Any = commands.recovery
 STATE: Any = commands.shard_state.ShardState
@@ -62,7 +66,7 @@ def owner_forgets_nothing_when_fenced() -> None:
             await commit(owner, taken, transaction)
         except OwnershipLost:
             for owned in owner._shards.values():
-                owned.state._keep_staged()
+                owned.state._keep(owned.state._sealed)
 
     OWNER._commit = committed
 
@@ -83,6 +87,21 @@ def owner_ignores_the_group() -> None:
     owner_commits_no_offsets()
 
 
+def api_sends_a_command_again_as_another() -> None:
+    """What is not answered in time it sends once more, under a key of its own."""
+    outcome_of = SUBMIT.outcome_of
+
+    async def insisting(write: Any, command: Any, attempt: int = 1) -> Any:
+        try:
+            return await outcome_of(write, command, attempt)
+        except SUBMIT.Pending:
+            if not write.waits:
+                raise
+            return await outcome_of(replace(write, key=str(uuid4())), command, attempt)
+
+    SUBMIT.outcome_of = insisting
+
+
 PLANTED: Mapping[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
@@ -93,5 +112,6 @@ PLANTED: Mapping[str, Callable[[], None]] = {
         owner_forgets_outcomes,
         owner_commits_no_offsets,
         owner_ignores_the_group,
+        api_sends_a_command_again_as_another,
     )
 }

@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from uuid import UUID
 
 import httpx2
 from confluent_kafka import KafkaException
 
-from schemas.command_envelope import CommandEnvelope
-from schemas.outcome import Accepted
+from tests.jepsen.accounted import told
 from tests.jepsen.armed import POINTS
 from tests.jepsen.clients import CREDENTIAL, Client, Connection, Names
 from tests.jepsen.collect import Collector, WholeLog
@@ -28,8 +26,9 @@ from tests.jepsen.history import History, Said, Write
 from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
 from tests.roles.harness import Rows
 from tests.roles.rest import Rest
-from tests.support.checker import INVARIANTS, Evidence, Told, violations
+from tests.support.checker import INVARIANTS, violations
 from tests.support.eventually import eventually
+from tests.support.evidence import Evidence
 from tests.support.facts import lines
 from tests.support.services import scratch_folder
 
@@ -145,10 +144,7 @@ class _Run:
         """Clients work while things go wrong."""
         self._make_credential()
         stop, seed, names = threading.Event(), self._asked.seed, Names()
-        clients = [
-            Client(n, Connection(self._there.roles.url, self._password), names, self._history, Random(f"{seed}: client {n}"))
-            for n in range(CLIENTS)
-        ]
+        clients = [Client(n, self._connection(), names, self._history, Random(f"{seed}: client {n}")) for n in range(CLIENTS)]
         began, until = time.monotonic(), time.monotonic() + self._asked.minutes * 60
         with _threads([(client.run, (stop,)) for client in clients], stop, 60):
             time.sleep(2)
@@ -165,6 +161,9 @@ class _Run:
         self._report.lacking = self._too_little()
         for client in clients:
             client.connection.close()
+
+    def _connection(self) -> Connection:
+        return Connection(self._there.roles.url, self._password, self._history.sign_ins)
 
     def _met(self) -> set[str]:
         return {*self._trouble.met, *self._trouble.fallen}
@@ -211,7 +210,7 @@ class _Run:
     def look(self) -> Report:
         """Collect everything and hold it against what clients saw; what is not settled is not asked."""
         unknown = [write for write in self._history.writes if not write.definite]
-        asking = Client(CLIENTS, Connection(self._there.roles.url, self._password), Names(), self._history, Random(0))
+        asking = Client(CLIENTS, self._connection(), Names(), self._history, Random(0))
         for write in unknown * self._is_settled:
             write.tries.append(asking.asked(write))
         self._log = self._collector.everything(COLLECTED_WITHIN_S)
@@ -254,7 +253,7 @@ class _Run:
 
     def _evidence(self) -> Evidence:
         return Evidence(
-            told=list(_told(self._history, self._log)),
+            told=told(self._history, self._log, self._there.roles),
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
             commands=self._log.taken,
@@ -295,24 +294,6 @@ class _Run:
         """Stop what this started itself."""
         self._stop.set()
         self._supervising.join(30)
-
-
-def _told(history: History, log: WholeLog) -> Iterator[Told]:
-    commands: dict[UUID, CommandEnvelope] = {}
-    for at in log.commands:
-        commands.setdefault(at.body.command_id, at.body)
-    events = {at.body.command_id: at.body.result for at in log.outcomes}
-    for write in history.writes:
-        command, result = commands.get(write.command_id), events.get(write.command_id)
-        if command is None:
-            continue
-        for one in write.definite:
-            if one.rejected is not None:
-                yield Told(command, one.rejected)
-            elif isinstance(result, Accepted) and one.version is not None:
-                yield Told(command, Accepted(one.version, result.event_ids))
-        if not write.definite:
-            yield Told(command)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from tests.jepsen.run import Report, too_little
 from tests.jepsen.test_explain import SENT, log_of, read, write
 from tests.jepsen.world import World
 from tests.roles.harness import Installation
-from tests.support.checker import INVARIANTS, Evidence
+from tests.support.checker import INVARIANTS
 from tests.support.eventually import eventually
+from tests.support.evidence import Evidence
 from tests.support.facts import lines
 
 NO_BROKER = 'commands cannot run: the brokers do not describe the topics: KafkaError{code=_TRANSPORT,val=-195,str="…"}\n'

@@ -8,17 +8,22 @@ from uuid import UUID, uuid5
 
 import pytest
 
+from domain.identity import run_id
+from domain.job.decide import DefineJob
+from domain.job.definition import CommandStep, JobDefinition
+from domain.run.messages import CancelRun, RequestRun
 from domain.target import ChangeTarget, RegisterTarget, SshConnection
 from schemas.actor import Actor
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import RecordedEvent
+from schemas.event_types import event_of
 from schemas.log import TakenCommand
 from schemas.outcome import Accepted, Outcome, Rejected
 from schemas.payload import to_json
 from schemas.position import Position
 from schemas.topics import COMMANDS_PEOPLE, OUTCOMES
 from tests.jepsen.collect import At, WholeLog
-from tests.jepsen.explain import QUESTIONS, Case, Model, unexplained
+from tests.jepsen.explain import QUESTIONS, Case, Model, decided_one_by_one, unexplained
 from tests.jepsen.history import History, Read, Said, Try, Write
 
 STREAM = "target/web"
@@ -93,6 +98,19 @@ def test_a_sound_history_is_explained_and_has_a_rejection_in_it() -> None:
     assert [type(at.body.result) for at in case.log.outcomes] == [Accepted, Accepted, Rejected, Accepted]
 
 
+def test_runs_of_a_job_are_known_to_each_other_when_they_are_decided_again() -> None:
+    """A queue of three, the first of which is cancelled before the third comes."""
+    definition = JobDefinition(targets="a", steps=(CommandStep(name="only", run="true"),), concurrency="queue")
+    ids = [run_id("q", UUID(int=number)) for number in range(3)]
+    said: list[tuple[Any, str]] = [(DefineJob("q", definition), "job/q")]
+    said += [(RequestRun("q", 1, {}), f"run/{run}") for run in ids]
+    said.insert(3, (CancelRun(), f"run/{ids[0]}"))
+    log = log_of(replace(command(10 + number, payload), stream=stream) for number, (payload, stream) in enumerate(said))
+    waits = [event_of(e.event).waits_for for e in log.events if e.event.type == "RunRequested"]
+    assert waits == [(), (ids[0],), (ids[1],)]
+    assert not list(decided_one_by_one(Case(History(), log)))
+
+
 # --- one way to break each --------------------------------------------------------------------------------------------
 
 
@@ -145,6 +163,13 @@ def written_though_told_otherwise(case: Case) -> None:
     case.log.commands.append(At(Position(COMMANDS_PEOPLE, 0, 9), replace(SENT[3], command_id=NEVER)))
 
 
+def one_try_of_several_written_though_told_otherwise(case: Case) -> None:
+    """It was told that nothing was written, tried again, and then told that all is well."""
+    change = case.history.writes[1]
+    said_no = Try(began=1.0, ended=1.1, said=Said.NOTHING_WRITTEN, how="503 log_unavailable", correlation="c1")
+    change.tries[:] = [said_no, replace(change.tries[0], correlation="again")]
+
+
 def read_what_is_not_there(case: Case) -> None:
     case.history.reads[-1] = read(4, "five", 5.0)
 
@@ -186,6 +211,7 @@ BREAKS: dict[Callable[[Case], None], str] = {
     told_another_version: "answers_are_in_the_log",
     told_though_nobody_decided: "answers_are_in_the_log",
     written_though_told_otherwise: "nothing_written_is_nowhere",
+    one_try_of_several_written_though_told_otherwise: "nothing_written_is_nowhere",
     read_what_is_not_there: "reads_are_explained",
     the_first_event_is_gone: "reads_are_explained",
     read_what_was_aborted: "reads_are_explained",

@@ -28,6 +28,7 @@ FOUND_BY = {
     "owner_does_not_replay": {"decided_one_by_one"},
     "owner_commits_no_offsets": {"every_command_is_decided_once"},
     "owner_ignores_the_group": {"every_command_is_decided_once"},
+    "api_sends_a_command_again_as_another": {"nothing_nobody_asked_for"},
     "owner_forgets_nothing_when_fenced": {NO_ROLE_ENDS_BY_ITSELF},  # whoever takes over next finds versions that do not follow
 }
 """What each planted bug must violate, whatever else it breaks."""

@@ -236,9 +236,10 @@ def _roles(folder: Path, cluster: KafkaCluster, url: str, redis_url: str, rig: P
         "PYTHONPATH": str(_TOP),
         RIG: str(rig),
     }
+    bearers = ("api",) if plant.startswith("api_") else OWNERS
     planted = {PLANT: plant} if plant else {}
     own = {
-        name: {"OPSCONDUCTOR_INSTANCE": name, **(planted if name in OWNERS else {})} for name in ("api", "projections", *OWNERS)
+        name: {"OPSCONDUCTOR_INSTANCE": name, **(planted if name in bearers else {})} for name in ("api", "projections", *OWNERS)
     }
     return Rigged(folder / "home", own, common)
 

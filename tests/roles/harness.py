@@ -57,6 +57,9 @@ class Installation:
             **environment,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.rests: list[Rest] = []
+        self.logins = 0
+        """Who talked to it beside the clients of a test: over REST, and how often the command line signed in."""
 
     @property
     def names(self) -> list[str]:
@@ -143,7 +146,8 @@ class Installation:
         return any(said in self.log(name).read_bytes() for name in ("up", "api") if self.log(name).exists())
 
     def rest(self) -> Rest:
-        return Rest(self.url, (self.home / "admin-password").read_text().strip())
+        self.rests.append(made := Rest(self.url, (self.home / "admin-password").read_text().strip()))
+        return made
 
     @property
     def database_url(self) -> str:
@@ -168,6 +172,7 @@ class Installation:
         eventually(self._logs_in, within=START_WITHIN_S, every=1.0)
 
     def _logs_in(self) -> bool:
+        self.logins += 1
         done = self.command("login", "--user", "admin", "--password-file", str(self.home / "admin-password"))
         assert done.returncode == 0, done.stderr
         return True

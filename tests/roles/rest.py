@@ -33,6 +33,8 @@ class Rest:
     password: str
     patience_s: float = 120.0
     acknowledged: list[Acknowledged] = field(default_factory=list)
+    sign_ins: list[str] = field(default_factory=list)
+    """The correlation ids of those that were asked for."""
 
     def __post_init__(self) -> None:
         self._http = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
@@ -42,7 +44,8 @@ class Rest:
 
     def sign_in(self) -> dict[str, Any]:
         form = {"grant_type": "password", "username": "admin", "password": self.password}
-        answer = self._http.post("/api/v1/auth/token", data=form)
+        self.sign_ins.append(correlation := uuid.uuid4().hex)
+        answer = self._http.post("/api/v1/auth/token", data=form, headers={"X-Correlation-Id": correlation})
         if answer.status_code != 200:
             raise NotSignedIn(f"{answer.status_code} {answer.text}")
         self._token = answer.json()["access_token"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import private_key
 from tests.roles.fleet import FleetServer, caught_up
 from tests.roles.harness import PROGRAM, Installation
 from tests.roles.rest import Rest
@@ -260,6 +261,20 @@ def test_a_user_is_erased_by_the_command_line_once_that_is_confirmed(server: Ins
     ok(server, "user", "change", "mallory", "--enable", status=6)
     ok(server, "user", "erase", "admin", "--yes", status=6)
     ok(server, "user", "erase", "nobody-there", "--yes", status=6)
+
+
+def test_a_credential_is_shredded_by_the_command_line_once_that_is_confirmed(server: Installation, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text(private_key())
+    ok(server, "credential", "create", "doomed", "--username", "u", "--key-file", str(key))
+    asked = on_terminal(server, "credential", "shred", "doomed", said=b"n\n", status=1)
+    assert b"Shred credential doomed?" in asked
+    ok(server, "credential", "shred", "doomed", status=2)  # nobody there to ask
+    assert as_json(server, "credential", "show", "doomed")[0]["shredded"] is False
+    on_terminal(server, "credential", "shred", "doomed", said=b"y\n")
+    assert as_json(server, "credential", "show", "doomed")[0]["shredded"] is True
+    ok(server, "credential", "shred", "doomed", "--yes")
+    ok(server, "credential", "shred", "nobody-there", "--yes", status=6)
 
 
 def test_custom_roles_by_the_command_line_and_why_somebody_may_or_may_not(server: Installation) -> None:

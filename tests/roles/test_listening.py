@@ -9,6 +9,8 @@ import pytest
 
 from infra.cli.main import app
 from infra.telemetry.serving import CannotListen, bound, port_of
+from infra.wiring.first_administrator import url_of
+from infra.wiring.settings import settings_given
 from tests.cli.running import said_by
 from tests.roles.harness import Installation, embedded
 from tests.support.eventually import eventually
@@ -38,7 +40,8 @@ def test_a_server_tells_the_port_it_listens_on_and_how_to_sign_in_while_and_once
     tmp_path: Path,
 ) -> None:
     with embedded(tmp_path) as installation:
-        with_file = f"sign in: opsconductor login --user admin --password-file {installation.home}/admin-password"
+        program = f"sign in: opsconductor --url {installation.url} login"
+        with_file = f"{program} --user admin --password-file {installation.home}/admin-password"
         eventually(lambda: with_file in installation.log_end("up", 20_000))
         installation.stop("up")
         (installation.home / "admin-password").unlink()
@@ -48,8 +51,26 @@ def test_a_server_tells_the_port_it_listens_on_and_how_to_sign_in_while_and_once
         found = eventually(lambda: told(installation) or False, within=120)
         assert found and not found[1].endswith(":0")
         assert httpx2.get(f"{found[1]}/health/live", timeout=20, trust_env=False).status_code == 200
-        eventually(lambda: "sign in: opsconductor login; it asks for user" in installation.log_end("up"))
+        where = f"sign in: opsconductor --url {found[1]} login; it asks for user"
+        eventually(lambda: where in installation.log_end("up"))
         assert "--password-file" not in installation.log_end("up")
+
+
+@pytest.mark.parametrize(
+    ("given", "port", "url"),
+    [
+        ({}, 8080, "http://127.0.0.1:8080"),
+        ({"listen": "127.0.0.1:0"}, 41_017, "http://127.0.0.1:41017"),
+        ({"listen": "0.0.0.0:18311"}, 18_311, "http://127.0.0.1:18311"),
+        ({"listen": "[::]:80"}, 80, "http://[::1]:80"),
+        ({"listen": "[fd00::1]:80"}, 80, "http://[fd00::1]:80"),
+        ({"listen": "ops.example.org:80"}, 80, "http://ops.example.org:80"),
+        ({"tls_cert": "c.pem", "tls_key": "k.pem"}, 8080, "https://127.0.0.1:8080"),
+        ({"listen": "0.0.0.0:80", "public_url": "https://ops.example.org"}, 80, "https://ops.example.org"),
+    ],
+)
+def test_the_address_to_sign_in_at_is_one_that_can_be_reached(given: dict[str, str], port: int, url: str) -> None:
+    assert url_of(settings_given(**given), port) == url
 
 
 def told(installation: Installation) -> re.Match[str] | None:

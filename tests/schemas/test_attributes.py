@@ -9,7 +9,7 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.attributes import id_bytes, time_bytes
+from schemas.attributes import id_bytes, id_from, id_of, time_bytes
 from schemas.outcome import Accepted
 from schemas.wire import encode_outcome
 from tests.schemas.test_wire import OUTCOMES
@@ -23,6 +23,36 @@ TIMES = st.datetimes(timezones=ZONES)
 @example(UUID(int=0))
 def test_an_id_reads_as_str_writes_it(identifier):
     assert id_bytes(identifier) == str(identifier).encode()
+
+
+ID_FORMS = ("{}", "{{{}}}", "urn:uuid:{}", "uuid:{}", "urn:{}", " {}", "{} ", "-{}-", "{}0")
+
+
+@given(st.integers(0, 2**128 - 1))
+@example(int.from_bytes(b"0123456789abcdef"))
+def test_an_id_is_made_of_its_number(number):
+    assert id_of(number) == UUID(int=number)
+
+
+@given(st.uuids(), st.sampled_from(ID_FORMS), st.sampled_from((str, lambda i: i.hex, lambda i: str(i).upper())))
+def test_an_id_is_read_as_pythons_own_reads_it_in_every_form(identifier, form, written):
+    text = form.format(written(identifier))
+    assert _read_or_refused(id_from, text) == _read_or_refused(UUID, text)
+
+
+@given(st.text() | st.text("0123456789abcdefABCDEF-_{}+ ", min_size=30, max_size=40))
+@example("")
+@example("0" * 16)
+def test_what_is_no_id_is_refused_as_pythons_own_refuses_it(text):
+    assert _read_or_refused(id_from, text) == _read_or_refused(UUID, text)
+
+
+def _read_or_refused(read, text):
+    try:
+        found = read(text)
+    except ValueError as error:
+        return str(error)
+    return found, found.int, found.is_safe
 
 
 @given(TIMES)
@@ -53,3 +83,12 @@ def test_an_outcome_is_written_field_by_field_in_plain_json(outcome, time):
             **told,
         }
     )
+
+
+@given(OUTCOMES, TIMES)
+def test_an_outcome_made_of_a_written_one_equals_it_as_before_and_is_written_anew(outcome, time):
+    encode_outcome(outcome)
+    assert replace(outcome) == outcome and replace(outcome).written is None
+    other = replace(outcome, time=time)
+    assert encode_outcome(other).value == encode_outcome(replace(other)).value
+    assert encode_outcome(outcome).value == encode_outcome(replace(outcome)).value

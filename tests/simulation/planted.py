@@ -1,6 +1,7 @@
 """Bugs to be found: each is put into the real code for a while, as somebody might write it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -9,16 +10,20 @@ from typing import Any
 from pytest import MonkeyPatch
 
 from commands import settle
+from commands.recording import recorded
 from commands.shard_state import ShardState
 from commands.state_store import Found, Needs
+from domain.run import decide, step_failure
 from domain.run.messages import ReportRun, RunCancelRequested, RunFinished, StepFinished, StepStart
 from domain.target import TargetRetitled
 from infra.memory.log import MemoryReader
 from infra.memory.owned import MemoryOwnedShards
 from infra.memory.state_store import MemoryStateStore
+from processors import delivery
 from processors.executor import step_runner
 from processors.executor.actions import KillSteps, StartStep
 from processors.executor.held_run import HeldRun
+from processors.executor.output import RETRY_S, OutputPublisher
 from processors.sweeper.core import LeaseWatch
 from processors.sweeper.runtime import SweeperPorts, SweeperRuntime
 from projections import place, projection, run_steps, runs, targets
@@ -26,11 +31,14 @@ from projections.apply import Applier
 from projections.fact import Fact
 from projections.own_rows import OwnRows
 from projections.place import Place
+from schemas.actor import system
 from schemas.heartbeat import Heartbeat
-from schemas.log import Taken
+from schemas.log import LogUnavailable, ResultUnknown, Taken
 from schemas.outcome import Outcome, Rejected
 from schemas.position import Partition
+from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_SYSTEM
+from tests.support import simulated_clients
 from tests.support.simulated_ports import Owned
 
 
@@ -50,7 +58,8 @@ def owner_is_not_fenced(patch: MonkeyPatch) -> None:
 
 def owner_keeps_its_state_after_a_doubtful_commit(patch: MonkeyPatch) -> None:
     """Staged state is published though the transaction was aborted."""
-    patch.setattr(ShardState, "discard", lambda self: self._keep_staged())
+    discard = ShardState.discard
+    patch.setattr(ShardState, "discard", lambda self: (self._keep(self._sealed), self._keep(self._staged), discard(self)))
 
 
 def owner_forgets_outcomes(patch: MonkeyPatch) -> None:
@@ -85,6 +94,33 @@ def owner_ignores_the_expected_version(patch: MonkeyPatch) -> None:
     """Whatever version somebody saw, the change is made."""
     decided = settle._decided
     patch.setattr(settle, "_decided", lambda command, *rest: decided(replace(command, expected_version=None), *rest))
+
+
+def owner_says_that_no_run_is_unfinished(patch: MonkeyPatch) -> None:
+    """Runs of a job never meet."""
+    patch.setattr(ShardState, "unfinished", lambda self, key: ())
+
+
+def owner_writes_events_in_its_own_name(patch: MonkeyPatch) -> None:
+    """The owner is who did it."""
+    patch.setattr(settle, "recorded", lambda command, *rest: recorded(replace(command, actor=system("commands")), *rest))
+
+
+def whoever_uses_an_id_again_is_told_of_the_first_command(patch: MonkeyPatch) -> None:
+    """Another command under a used id is told what became of that id's first one."""
+    for module in (simulated_clients, delivery):
+        patch.setattr(module, "result_for", lambda command, outcome: outcome.result)
+
+
+def run_begins_a_lost_step_again(patch: MonkeyPatch) -> None:
+    """Though it is not idempotent and no retry is left."""
+    may_repeat = step_failure._may_repeat
+    patch.setattr(step_failure, "_may_repeat", lambda rule, attempt, ended: ended == "lost" or may_repeat(rule, attempt, ended))
+
+
+def run_obeys_whoever_held_it_once(patch: MonkeyPatch) -> None:
+    """Nobody looks at the epoch of a report."""
+    patch.setattr(decide, "_must_hold", lambda *_: None)
 
 
 def executor_acts_before_its_intent_is_accepted(patch: MonkeyPatch) -> None:
@@ -151,6 +187,31 @@ def _keep_outcomes(saved: Callable[[ShardState], None]) -> Callable[[ShardState]
         state._unsaved_outcomes = outcomes
 
     return kept
+
+
+def executor_gives_up_output_that_it_cannot_publish(patch: MonkeyPatch) -> None:
+    """One try, and what is not taken then is gone."""
+
+    async def published(publisher: OutputPublisher, partition: Partition, batch: Sequence[OutputChunk]) -> int:
+        with suppress(LogUnavailable, ResultUnknown):
+            return await publisher._records.publish(partition, batch)
+        return 0
+
+    patch.setattr(OutputPublisher, "_published", published)
+
+
+def executor_numbers_output_anew_when_it_publishes_it_again(patch: MonkeyPatch) -> None:
+    """What may have been written already gets other numbers, so that nobody can tell that it came twice."""
+
+    async def published(publisher: OutputPublisher, partition: Partition, batch: Sequence[OutputChunk]) -> int:
+        while True:
+            try:
+                return await publisher._records.publish(partition, batch)
+            except (LogUnavailable, ResultUnknown):
+                batch = [replace(chunk, sequence=chunk.sequence + 1) for chunk in batch]
+                await publisher._sleep(RETRY_S)
+
+    patch.setattr(OutputPublisher, "_published", published)
 
 
 def sweeper_judges_by_wall_clock(patch: MonkeyPatch) -> None:
@@ -258,20 +319,27 @@ def _by(*invariants: str, seed: int) -> Trace:
 _FORKED = ("versions_are_gapless", "chain_is_unbroken")
 
 PLANTED: Mapping[Callable[[MonkeyPatch], None], Trace] = {
-    owner_decides_before_it_has_caught_up: _by(*_FORKED, "targets_saw_only_intents", seed=0),
-    owner_is_not_fenced: _by(*_FORKED, seed=14),
-    owner_keeps_its_state_after_a_doubtful_commit: _by(*_FORKED, seed=4),
+    owner_decides_before_it_has_caught_up: _by(*_FORKED, "targets_saw_only_intents", seed=4),
+    owner_is_not_fenced: _by(*_FORKED, seed=4),
+    owner_keeps_its_state_after_a_doubtful_commit: _by(*_FORKED, seed=8),
     owner_forgets_outcomes: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
     owner_answers_before_its_commit: _by("ok_is_there_once", "told_alike", "outcomes_agree_with_events", seed=0),
     owner_loses_the_dedupe_window_at_restart: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
     owner_swallows_commands: _by("every_command_is_decided_once", seed=0),
     owner_writes_no_rejections: _by("every_command_is_decided_once", seed=0),
     owner_ignores_the_expected_version: _by("expected_versions_are_kept", seed=4),
-    executor_acts_before_its_intent_is_accepted: _by("targets_saw_only_intents", seed=2),
-    executor_repeats_a_step_of_unknown_end: _by("targets_saw_each_attempt_once", seed=32),
+    owner_says_that_no_run_is_unfinished: _by("overlaps_are_as_the_job_says", seed=1),
+    owner_writes_events_in_its_own_name: _by("events_are_of_their_commands", seed=0),
+    whoever_uses_an_id_again_is_told_of_the_first_command: _by("what_is_told_is_of_that_command", seed=0),
+    run_begins_a_lost_step_again: _by("attempts_are_as_the_job_says", seed=1),
+    run_obeys_whoever_held_it_once: _by("only_the_holder_changes_a_run", seed=4),
+    executor_acts_before_its_intent_is_accepted: _by("targets_saw_only_intents", seed=1),
+    executor_repeats_a_step_of_unknown_end: _by("targets_saw_each_attempt_once", seed=8),
     executor_forgets_to_report_what_it_killed: _by("runs_end", seed=0),
-    sweeper_believes_in_everyone: _by("runs_end", seed=2),
-    sweeper_judges_by_wall_clock: _by("the_living_keep_their_claims", seed=11),
+    executor_gives_up_output_that_it_cannot_publish: _by("output_is_what_targets_wrote", seed=4),
+    executor_numbers_output_anew_when_it_publishes_it_again: _by("output_is_what_targets_wrote", seed=4),
+    sweeper_believes_in_everyone: _by("runs_end", seed=1),
+    sweeper_judges_by_wall_clock: _by("the_living_keep_their_claims", seed=13),
     projections_move_twice: _by("read_models_are_the_log", seed=1),
     projections_save_their_position_in_another_transaction: _by("read_models_are_the_log", seed=3),
     projection_keeps_the_first_title: _by("rows_say_what_the_log_says", seed=4),

@@ -4,89 +4,30 @@ Each invariant is one function of the table at the end, from the evidence to the
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from commands.deciders import TABLE
 from domain.audit.hash_chain import GENESIS
-from domain.identity import RUN, kind_of, name_of
+from domain.identity import RUN, kind_of
 from domain.run.messages import RunFinished, StepFinished, StepStarted
 from schemas.actor import system
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope, RecordedEvent, hash_of
 from schemas.event_types import event_of
-from schemas.log import TakenCommand
 from schemas.outcome import REUSED, Accepted, Outcome, Rejected
 from schemas.position import Partition, Position
-from schemas.run_output import OutputChunk
+from tests.support.asked import events_are_of_their_commands, nothing_nobody_asked_for, what_is_told_is_of_that_command
+from tests.support.evidence import Broken, Evidence, Told, mark_of, run_events
 from tests.support.rows_of_log import key_of, rows_of
+from tests.support.run_rules import attempts_are_as_the_job_says, only_the_holder_changes_a_run, overlaps_are_as_the_job_says
+from tests.support.written import output_is_what_targets_wrote
 
 UNCAUSED = (system("setup"), system("vault"))
 """Who does what nothing in the log can have caused: makes the first administrator, tells of the operator's master keys."""
-
-
-@dataclass(slots=True)
-class Told:
-    """A command a client sent, once or several times, and what it was told: accepted, rejected or (None) nothing certain."""
-
-    command: CommandEnvelope
-    result: Accepted | Rejected | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a target saw: a step began there. `visible`: how far each partition of `runs` could be read at that moment."""
-
-    mark: str
-    target: str
-    visible: Mapping[Partition, int]
-
-
-class Beat(NamedTuple):
-    """A heartbeat of an executor, when it reached the log (seconds of one clock that is right)."""
-
-    executor: str
-    at_s: float
-    leaving: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Expiry:
-    """A sweeper ends a claim for its executor's silence; `looked_s`: when it looked at claims, the last time with this result."""
-
-    run: str
-    executor: str
-    looked_s: Sequence[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything recorded: in each partition the events and outcomes in their order, and read models as rows by table.
-
-    `commands` are all records of the lanes, None where nobody reads them; so is `output`, each chunk with its position.
-    `still_running` are the marks of steps that targets still run at the end; `unsettled` says what had not come to its end in the
-    time allowed; `unforeseen` are errors no part of the system may have.
-    """
-
-    told: Sequence[Told]
-    events: Sequence[RecordedEvent]
-    outcomes: Sequence[Outcome]
-    starts: Sequence[Start]
-    still_running: Collection[str]
-    live: Mapping[str, Sequence[Mapping[str, Any]]]
-    rebuilt: Mapping[str, Sequence[Mapping[str, Any]]]
-    commands: Sequence[TakenCommand] | None = None
-    output: Sequence[tuple[Position, OutputChunk]] | None = None
-    stopped_projections: Sequence[str] = ()
-    unsettled: Sequence[str] = ()
-    unforeseen: Sequence[str] = ()
-    beats: Sequence[Beat] = ()
-    expiries: Sequence[Expiry] = ()
-    lease_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +36,6 @@ class Violation:
 
     invariant: str
     what: str
-
-
-Broken = Iterator[str]
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -274,21 +212,9 @@ def causes_are_complete(evidence: Evidence) -> Broken:
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def _run_events(evidence: Evidence) -> Iterator[tuple[str, Position, Any]]:
-    for recorded in evidence.events:
-        if kind_of(recorded.event.stream) == RUN:
-            yield name_of(recorded.event.stream), recorded.position, event_of(recorded.event)
-
-
-def mark_of(run: str, event: StepStarted | StepFinished) -> str:
-    """The mark under which a target sees this attempt of a step."""
-    said = "\n".join((run, event.step, event.target, str(event.attempt)))
-    return "ops-" + sha256(said.encode()).hexdigest()[:32]
-
-
 def attempts_start_once(evidence: Evidence) -> Broken:
     """At most one StepStarted for each run, step, target and attempt."""
-    started = Counter((run, e.step, e.target, e.attempt) for run, _, e in _run_events(evidence) if isinstance(e, StepStarted))
+    started = Counter((run, e.step, e.target, e.attempt) for run, _, e in run_events(evidence) if isinstance(e, StepStarted))
     yield from (f"{attempt} was started {times} times" for attempt, times in started.items() if times > 1)
 
 
@@ -301,7 +227,7 @@ def targets_saw_each_attempt_once(evidence: Evidence) -> Broken:
 def targets_saw_only_intents(evidence: Evidence) -> Broken:
     """No attempt began before its StepStarted could be read in the log."""
     intents: dict[str, tuple[Position, str]] = {}
-    for run, position, event in _run_events(evidence):
+    for run, position, event in run_events(evidence):
         if isinstance(event, StepStarted):
             intents.setdefault(mark_of(run, event), (position, event.target))
     for start in evidence.starts:
@@ -315,14 +241,14 @@ def targets_saw_only_intents(evidence: Evidence) -> Broken:
 def what_succeeded_was_seen(evidence: Evidence) -> Broken:
     """A step that ended by itself did begin on its target."""
     seen = {start.mark for start in evidence.starts}
-    for run, position, event in _run_events(evidence):
+    for run, position, event in run_events(evidence):
         if isinstance(event, StepFinished) and event.exit_code is not None and mark_of(run, event) not in seen:
             yield f"{position}: step {event.step} of {run} ended on {event.target}, which never saw it"
 
 
 def what_is_told_dead_is_dead(evidence: Evidence) -> Broken:
     """A step with any end but `lost` does not run on its target any more."""
-    for run, position, event in _run_events(evidence):
+    for run, position, event in run_events(evidence):
         if isinstance(event, StepFinished) and event.state != "lost" and mark_of(run, event) in evidence.still_running:
             yield f"{position}: step {event.step} of {run} is {event.state} and still runs on {event.target}"
 
@@ -330,7 +256,7 @@ def what_is_told_dead_is_dead(evidence: Evidence) -> Broken:
 def runs_end(evidence: Evidence) -> Broken:
     """Long after everything is healed no run is unfinished; and a run ends once."""
     finished: Counter[str] = Counter()
-    for run, _, event in _run_events(evidence):
+    for run, _, event in run_events(evidence):
         finished[run] += isinstance(event, RunFinished)
     yield from (f"run {run} ended {times} times" for run, times in finished.items() if times != 1)
 
@@ -426,6 +352,9 @@ INVARIANTS: Mapping[str, Callable[[Evidence], Broken]] = {
         ok_is_there_once,
         rejected_is_never_there,
         told_alike,
+        what_is_told_is_of_that_command,
+        nothing_nobody_asked_for,
+        events_are_of_their_commands,
         every_command_is_decided_once,
         expected_versions_are_kept,
         unknown_is_one_or_none,
@@ -438,6 +367,10 @@ INVARIANTS: Mapping[str, Callable[[Evidence], Broken]] = {
         targets_saw_only_intents,
         what_succeeded_was_seen,
         what_is_told_dead_is_dead,
+        attempts_are_as_the_job_says,
+        overlaps_are_as_the_job_says,
+        only_the_holder_changes_a_run,
+        output_is_what_targets_wrote,
         runs_end,
         the_living_keep_their_claims,
         checks_end,

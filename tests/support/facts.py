@@ -9,7 +9,8 @@ from typing import Any
 from domain.run.messages import StepFinished, StepStarted
 from schemas.event_types import event_of
 from schemas.outcome import Accepted, Rejected
-from tests.support.checker import Evidence
+from schemas.topics import COMMANDS_PEOPLE
+from tests.support.evidence import Evidence
 
 
 def size(things: Iterable[Any]) -> int:
@@ -23,6 +24,10 @@ def _told(evidence: Evidence, result: type) -> int:
 
 def _events(evidence: Evidence, *types: str) -> list[Any]:
     return [event_of(r.event) for r in evidence.events if r.event.type in types]
+
+
+def _of_people(evidence: Evidence) -> int:
+    return size(taken for taken in evidence.commands or () if taken.position.topic == COMMANDS_PEOPLE)
 
 
 def _ended_by_themselves(evidence: Evidence) -> int:
@@ -42,6 +47,9 @@ COUNTS: Mapping[str, Callable[[Evidence], int]] = {
     "ok_is_there_once": lambda evidence: _told(evidence, Accepted),
     "rejected_is_never_there": lambda evidence: _told(evidence, Rejected),
     "told_alike": lambda evidence: len(evidence.outcomes) + _told(evidence, Accepted) + _told(evidence, Rejected),
+    "what_is_told_is_of_that_command": lambda evidence: _told(evidence, Accepted) + _told(evidence, Rejected),
+    "nothing_nobody_asked_for": _of_people,
+    "events_are_of_their_commands": lambda evidence: len(evidence.events) if evidence.commands else 0,
     "expected_versions_are_kept": lambda evidence: size(
         told for told in evidence.told if told.command.expected_version is not None
     ),
@@ -57,6 +65,12 @@ COUNTS: Mapping[str, Callable[[Evidence], int]] = {
     "targets_saw_only_intents": lambda evidence: len(evidence.starts),
     "what_succeeded_was_seen": _ended_by_themselves,
     "what_is_told_dead_is_dead": lambda evidence: len(_events(evidence, StepFinished.__name__)),
+    "attempts_are_as_the_job_says": lambda evidence: size(e for e in _events(evidence, "StepStarted") if e.attempt > 1),
+    "overlaps_are_as_the_job_says": lambda evidence: len(_events(evidence, "RunRequested")),
+    "only_the_holder_changes_a_run": lambda evidence: len(
+        _events(evidence, "RunClaimed", "RunPlanned", "StepStarted", "StepFinished")
+    ),
+    "output_is_what_targets_wrote": lambda evidence: len(evidence.output or ()),
     "runs_end": _runs,
     "the_living_keep_their_claims": lambda evidence: len(evidence.expiries),
     "checks_end": _checks,

@@ -21,7 +21,7 @@ from schemas.log import CommandSender, LogUnavailable, Outcomes, ResultUnknown
 from schemas.outcome import Accepted, Rejected, result_for
 from schemas.payload import to_json
 from schemas.vault import Vault, bound_to_credential
-from tests.support.checker import Told
+from tests.support.evidence import Told
 from tests.support.simulated_ports import SimulatedClock
 
 ANSWER_WITHIN_S = 3.0

@@ -22,7 +22,7 @@ from processors.executor.connector import (
     Unreachable,
 )
 from schemas.position import Partition
-from tests.support.checker import Start
+from tests.support.evidence import Start
 from tests.support.simulated_ports import Network
 from tests.support.simulated_process import PROCESS, Fault, Process
 
@@ -38,13 +38,15 @@ class _Remote:
 
 
 class SimulatedFleet:
-    """Implements `Connector` for every executor. `starts` is what the targets saw; `down` are those that do not answer, and why.
+    """Implements `Connector` for every executor. `starts` is what the targets saw, `written` by mark what of a step's output came
+    to its executor; `down` are the targets that do not answer, and why.
 
     `split` are the pairs of an executor's process and a target between which nothing passes.
     """
 
     def __init__(self, network: Network, dice: Random) -> None:
         self.starts: list[Start] = []
+        self.written: dict[str, str] = {}
         self.down: dict[str, Fault] = {}
         self.split: dict[tuple[Process | None, str], Fault] = {}
         self._network, self._loop, self._log, self._dice = network, network.loop, network.log, dice
@@ -58,14 +60,14 @@ class SimulatedFleet:
             raise Unreachable("connect_failed", "the target does not answer")
         remote = self._begin(endpoint.target, step)
         until = self._loop.time() + step.timeout_s
-        sink("stdout", b"begun\n")
+        self._write(step.mark, "begun\n", sink)
         await _first(remote.over, cancelled, step.timeout_s)
         if not remote.over.is_set():
             return await self._kill(remote, "cancelled" if self._loop.time() < until else "timed_out")
         if remote.lost:
             await asyncio.sleep(dice.uniform(0, 5))
             return Unconfirmed("the connection was lost")
-        sink("stdout", f"done {step.mark}\n".encode())
+        self._write(step.mark, f"done {step.mark}\n", sink)
         return Exited(remote.exit_code)
 
     async def check(self, endpoint: Endpoint, login: Login) -> Reached:
@@ -101,6 +103,10 @@ class SimulatedFleet:
     def _answers(self, target: str) -> bool:
         fault = self.down.get(target) or self.split.get((PROCESS.get(), target))
         return fault is None or not fault.bites()
+
+    def _write(self, mark: str, text: str, sink: OutputSink) -> None:
+        self.written[mark] = self.written.get(mark, "") + text
+        sink("stdout", text.encode())
 
     def _begin(self, target: str, step: Invocation) -> _Remote:
         runs = [Partition("runs", shard) for shard in range(self._log.shards)]

@@ -35,10 +35,13 @@ from schemas.vault import VaultError
 from schemas.wire import encode
 from tests.processors.fake_time import START
 from tests.processors.world import Vault
-from tests.support.checker import Beat, Expiry
+from tests.support.evidence import Beat, Expiry
 from tests.support.simulated_process import Fault, Process, SimulationLoop
 
 T = TypeVar("T")
+
+HELD_UP, STANDS_STILL_S = ("PlanRun", "FailRun", "ReportRun"), (7.0, 20.0)
+"""What an executor is about to say when it stands still, and for how long: others hold its run by then."""
 
 LATEST_S = 12.0
 """How long a command may be on its way after its sender has given it up."""
@@ -160,6 +163,8 @@ class Sender:
 
     async def send(self, command: CommandEnvelope) -> None:
         network = self._network
+        if command.type in HELD_UP and (fault := network.fault_by_chance("executor stands still before it reports", 0.04)):
+            self._process.strand(network.dice.uniform(*STANDS_STILL_S), fault)
         await network.leg()
         if self._process.mute:
             raise LogUnavailable("cut off") if network.dice.random() < 0.5 else ResultUnknown("no answer")

@@ -44,13 +44,15 @@ class Process:
     """A process of the simulation: alive, paused (SIGSTOP) or dead.
 
     What it says does not reach the log while it is `mute`, answers do not reach it while it is `deaf`; `blind`: it cannot reach
-    the read models. To ask whether it is one of these is to be met by the fault that makes it so.
+    the read models. To ask whether it is one of these is to be met by the fault that makes it so. While it is `stranded` it is
+    paused whatever is healed.
     """
 
     def __init__(self, loop: "SimulationLoop", name: str, died: Callable[["Process"], None]) -> None:
         self.name = name
         self.dead = False
         self.paused = False
+        self.stranded = False
         self.blinded: Fault | None = None
         self.tasks: list[asyncio.Task[Any]] = []
         self._loop = loop
@@ -103,6 +105,12 @@ class Process:
         """As SIGSTOP."""
         self.paused, self._pausing = True, fault
 
+    def strand(self, seconds: float, fault: Fault) -> None:
+        """As SIGSTOP for so long, whatever is healed meanwhile: what it was about to say is said then."""
+        self.stranded = True
+        self.pause(fault)
+        self._loop.later(seconds, self.resume)
+
     def light(self, fuse: int, fault: Fault) -> None:
         """It dies at its `fuse`-th callback from now."""
         self._fuse = fuse, fault
@@ -144,7 +152,7 @@ class Process:
 
     def resume(self) -> None:
         """As SIGCONT."""
-        self.paused = False
+        self.paused = self.stranded = False
         held, self._held = self._held, []
         self._loop.take_back(held)
 

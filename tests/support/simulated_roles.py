@@ -73,6 +73,7 @@ def _owner(place: Place, process: Process, number: int) -> Begun:
     ports = Ports(log=owned, reader=Reader(place.network, process), stores=stores, sleep=asyncio.sleep, monotonic=clock.monotonic)
     bounds = Bounds(
         batch=dice.choice((1, 5, 50)),
+        transaction=dice.choice((1, 3, 50)),
         transaction_bytes=dice.choice((4_000, 100_000)),
         save_every_commands=dice.choice((5, 50)),
         cached_streams=dice.choice((1, 5, 1_000)),
@@ -201,9 +202,9 @@ class Running:
             fault.bites()
 
     def heal(self) -> None:
-        """Everything is well from now on."""
+        """Everything is well from now on; but who is stranded goes on when its time is over, or nobody would ever be late."""
         self.process.heal()
-        if self.process.paused:
+        if self.process.paused and not self.process.stranded:
             self.process.resume()
         self.start()
 

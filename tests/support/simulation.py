@@ -37,7 +37,8 @@ from schemas.position import Partition, Position
 from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
 from schemas.wire import encode
-from tests.support.checker import Evidence, Violation, violations
+from tests.support.checker import Violation, violations
+from tests.support.evidence import Evidence
 from tests.support.simulated_clients import Client, Notebook
 from tests.support.simulated_databases import Databases
 from tests.support.simulated_fleet import SimulatedFleet
@@ -268,6 +269,7 @@ class Simulation:
                 TakenCommand(at, body) for at, body in self._records(LANES) if isinstance(body, CommandEnvelope | Undecodable)
             ],
             output=[(at, body) for at, body in self._records([RUN_OUTPUT]) if isinstance(body, OutputChunk)],
+            written=self.fleet.written,
             unsettled=self.unsettled,
             stopped_projections=stopped,
             unforeseen=list(self.unforeseen),

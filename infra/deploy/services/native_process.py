@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 _LOG_TAIL_BYTES = 2000
 
@@ -104,6 +104,13 @@ def tied_to_us(command: Sequence[str]) -> list[str]:
     return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
 
 
+def open_log(file: Path) -> BinaryIO:
+    """A log to be written on at its end, for its owner's eyes only; so is one from before."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "ab")
+
+
 def children_of(pid: int) -> list[int]:
     """The children of a process, as far as the system tells."""
     try:
@@ -183,7 +190,7 @@ class NativeService(ABC):
         self.home.mkdir(parents=True, exist_ok=True)
         self.prepare()
         command = tied_to_us(self.command()) if self.tied else list(self.command())
-        with self.log.open("ab") as out:
+        with open_log(self.log) as out:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

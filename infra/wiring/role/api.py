@@ -22,7 +22,8 @@ from infra.telemetry.certificate import Certificate
 from infra.telemetry.serving import port_of, serve_on
 from infra.vaults.master_key import derived
 from infra.wiring.composition import House
-from infra.wiring.first_administrator import ensure_first_administrator
+from infra.wiring.console import Console
+from infra.wiring.first_administrator import ensure_first_administrator, url_of
 from infra.wiring.identity_provider import identity_provider
 from infra.wiring.settings import Settings
 from projections.rebuild import ask_for_rebuild
@@ -43,10 +44,10 @@ _IN_THE_CLEAR = (
 log = logging.getLogger(__name__)
 
 
-async def api_role(house: House, told: Callable[[str], None], sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
+async def api_role(house: House, console: Console, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
     """Serve the REST contract on these sockets; make the first administrator of a new installation.
 
-    `told` gets what people should read. Raises `CannotListen` and what opening the vault raises.
+    The console is told what people should read. Raises `CannotListen` and what opening the vault raises.
     """
     drain = Drain()
     threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
@@ -69,12 +70,13 @@ async def api_role(house: House, told: Callable[[str], None], sockets: Sequence[
         timeout_graceful_shutdown=8,
         ssl_context_factory=certificate.context_for if certificate else None,
     )
-    first = asyncio.create_task(ensure_first_administrator(house, given, told))
+    url = url_of(house.settings, port_of(sockets))
+    first = asyncio.create_task(ensure_first_administrator(house, given, url, console))
     beside = [first, asyncio.create_task(_drain(drain, stop)), asyncio.create_task(_read_signing_keys(given))]
     if certificate:
         beside.append(asyncio.create_task(certificate.watch()))
     try:
-        await serve_on(sockets, config, partial(_say_where, house.settings, port_of(sockets), told), stop)
+        await serve_on(sockets, config, partial(_say_where, house.settings, port_of(sockets), console), stop)
     finally:
         for task in beside:
             task.cancel()
@@ -84,11 +86,11 @@ async def api_role(house: House, told: Callable[[str], None], sockets: Sequence[
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _say_where(settings: Settings, port: int, told: Callable[[str], None]) -> None:
+def _say_where(settings: Settings, port: int, console: Console) -> None:
     host = settings.listen.rpartition(":")[0] or settings.listen_address[0]
-    told(f"listening on http{'s' if settings.tls else ''}://{host}:{port} (data in {settings.home})")
+    console.say(f"listening on http{'s' if settings.tls else ''}://{host}:{port} (data in {settings.home})")
     if settings.is_in_the_clear:
-        told(_IN_THE_CLEAR)
+        console.say(_IN_THE_CLEAR)
 
 
 async def _read_signing_keys(given: ApiDependencies) -> None:
@@ -118,7 +120,7 @@ async def _api_dependencies(
         engine=house.reader,
         vault=house.vault,
         sessions=house.sessions,
-        attempts=house.attempts,
+        sign_in_limit=house.sign_in_limit,
         limits=house.limits,
         wakeups=house.wakeups,
         clock=house.clock,

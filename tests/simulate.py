@@ -1,6 +1,7 @@
-"""Lives through many seeds: `python -m tests.simulate SEEDS [--from SEED] [--jobs N]`. Exit status 1 if one breaks an invariant.
+"""Lives through many seeds: `python -m tests.simulate SEEDS [--from SEED] [--jobs N]`.
 
-A seed that fails is named as soon as it is known, and fails again wherever it is tried. After `--give-up` of them it ends.
+Exit status 1 if one breaks an invariant, or if so little was done that nothing can be said; 2 when what is asked for makes no
+sense. A seed that fails is named as soon as it is known, and fails again wherever it is tried. After `--give-up` of them it ends.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 
 from tests.support.checker import INVARIANTS
+from tests.support.facts import COUNTS, lines
 from tests.support.simulation import simulate
 
 SHOWN = 10
@@ -27,14 +29,25 @@ SEEDS_A_PROCESS = 1_000
 
 TOLD_EVERY_S = 10.0
 
+ENOUGH_SEEDS = 100
+"""From so many seeds on every invariant must have had something to look at, and in most seeds steps must have begun."""
+
+LEAST_SHARE = {"requested a run": 0.95, "began a step on a target": 0.85}
+"""Of so many seeds this must be true: a world in which nothing happens shows nothing."""
+
 
 @dataclass
 class Lived:
-    """What some seeds came to: what went wrong in them by its name, what they went through, and those that broke an invariant."""
+    """What some seeds came to: what went wrong in them by its name, what they went through, and those that broke an invariant.
+
+    `looked` are the facts that each invariant looked at, `busy` the seeds of which something is true by what that is.
+    """
 
     seeds: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     through: Counter[str] = field(default_factory=Counter)
+    looked: Counter[str] = field(default_factory=Counter)
+    busy: Counter[str] = field(default_factory=Counter)
     failed: dict[int, list[str]] = field(default_factory=dict)
     megabytes: int = 0
 
@@ -43,6 +56,8 @@ class Lived:
         self.seeds += other.seeds
         self.faults.update(other.faults)
         self.through.update(other.through)
+        self.looked.update(other.looked)
+        self.busy.update(other.busy)
         self.failed.update(other.failed)
         self.megabytes = max(self.megabytes, other.megabytes)
 
@@ -50,10 +65,10 @@ class Lived:
 def main(arguments: list[str]) -> int:
     """Simulate seed after seed, then say what was gone through."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__)
-    parser.add_argument("seeds", type=int, help="how many seeds")
+    parser.add_argument("seeds", type=_positive, help="how many seeds")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed (0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes (one a processor)")
-    parser.add_argument("--give-up", type=int, default=20, help="after so many seeds that break an invariant (20)")
+    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, help="how many processes (one a processor)")
+    parser.add_argument("--give-up", type=_positive, default=20, help="after so many seeds that break an invariant (20)")
     asked = parser.parse_args(arguments)
     began = told = time.monotonic()
     total = Lived()
@@ -68,7 +83,27 @@ def main(arguments: list[str]) -> int:
             print("given up")
             break
     _tell(total, asked.first, time.monotonic() - began)
-    return 1 if total.failed else 0
+    return 1 if total.failed or lacking(total) else 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def lacking(total: Lived) -> list[str]:
+    """What there was too little of to say that nothing is broken; of few seeds not much is asked."""
+    if total.seeds < ENOUGH_SEEDS:
+        return []
+    unseen = [f"{name} looked at nothing" for name in INVARIANTS if not total.looked[name]]
+    idle = [
+        f"{total.busy[what]} of {total.seeds} seeds {what}, at least {least:.0%} are wanted"
+        for what, least in LEAST_SHARE.items()
+        if total.busy[what] < least * total.seeds
+    ]
+    return [*unseen, *idle]
 
 
 def _tell(total: Lived, first: int, seconds: float) -> None:
@@ -79,7 +114,9 @@ def _tell(total: Lived, first: int, seconds: float) -> None:
     print("lived through: " + ", ".join(f"{number} {what}" for what, number in total.through.items()))
     told = [f"{1_000 * number / seeds:.0f} {what}" for what, number in total.faults.most_common()]
     print(f"faults: {total.faults.total()}; in 1,000 seeds: " + ", ".join(told))
-    print(f"invariants, each checked at every seed: {', '.join(INVARIANTS)}")
+    print("of these seeds: " + ", ".join(f"{total.busy[what]} {what}" for what in LEAST_SHARE))
+    print("\n".join(lines({name: total.looked[name] for name in INVARIANTS})))
+    print("\n".join(f"TOO LITTLE WAS DONE: {what}" for what in lacking(total)), end="\n" * bool(lacking(total)))
     print(f"VIOLATED by seeds {sorted(total.failed)}" if total.failed else "0 violations")
 
 
@@ -148,6 +185,9 @@ def _live_one(seed: int, lived: Lived) -> None:
             "steps begun on targets": len(run.evidence.starts),
         }
     )
+    lived.looked.update({name: count(run.evidence) for name, count in COUNTS.items()})
+    types = {recorded.event.type for recorded in run.evidence.events}
+    lived.busy.update({"requested a run": "RunRequested" in types, "began a step on a target": bool(run.evidence.starts)})
     if run.violations:
         lived.failed[seed] = [f"{violation.invariant}: {violation.what}" for violation in run.violations[:SHOWN]]
 

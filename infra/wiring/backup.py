@@ -87,11 +87,25 @@ def back_up(settings: Settings, file: Path, now: datetime, with_keys: bool) -> E
         if with_keys:
             members.update(_keys(settings, staging / VAULT))
         pack(staging / "whole", Manifest(version=VERSION, made_at=now, facts=found.facts), members)
-        (staging / "whole").rename(file)
+        _name(staging / "whole", file)
         sync(file.absolute().parent)
         return found
     finally:
         shutil.rmtree(staging)
+
+
+def _name(made: Path, file: Path) -> None:
+    """Give what was made its name; nothing that has it by now, as another backup may, is replaced. Raises `NotCopied`."""
+    try:
+        try:
+            os.link(made, file)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: the name is taken first
+            file.touch(0o600, exist_ok=False)
+            made.rename(file)
+    except FileExistsError:
+        raise NotCopied(f"{file} exists already") from None
 
 
 def copy_vault(read_models_url: str, file: Path) -> None:

@@ -27,7 +27,7 @@ from tests.jepsen.collect import Collector, WholeLog
 from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
 from tests.jepsen.explain import QUESTIONS as SAID
 from tests.jepsen.explain import Case, unexplained
-from tests.jepsen.facts import lines, looked_at
+from tests.jepsen.facts import looked_at
 from tests.jepsen.history import History, Said, Write
 from tests.jepsen.run import SHOWN, Report, _threads, too_little
 from tests.jepsen.world import PREFIX, SHARDS
@@ -37,6 +37,7 @@ from tests.roles.rest import NotSignedIn, Rest
 from tests.support.checker import INVARIANTS, violations
 from tests.support.eventually import eventually
 from tests.support.evidence import Evidence
+from tests.support.facts import lines
 from tests.support.services import scratch_folder
 
 CLIENTS = 6

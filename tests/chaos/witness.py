@@ -1,6 +1,6 @@
 """Do the targets' files say what the log says? Pure: from their lines and the read model of steps to what does not fit.
 
-The read model is held against the log elsewhere; here it stands for it.
+The read model is held against the log by `tests.support.checker` (`rows_say_what_the_log_says`); here it stands for it.
 """
 
 from collections import Counter, defaultdict

@@ -1,97 +1,39 @@
-"""How many facts did each check look at? One that looked at none has checked nothing, and is not told as checked.
-
-Pure: by the name of a check, from what it is given to the number of things about which it could have said something.
-"""
+"""How many facts did each check of clients' histories look at? Those of the log alone are counted by `tests.support.facts`."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from domain.run.messages import StepFinished, StepStarted
-from schemas.event_types import event_of
-from schemas.outcome import Accepted, Rejected
-from schemas.topics import COMMANDS_PEOPLE
 from tests.jepsen.explain import Case
 from tests.jepsen.history import Said
+from tests.support import facts
 from tests.support.evidence import Evidence
-
-
-def _size(things: Iterable[Any]) -> int:
-    return sum(1 for _ in things)
-
-
-def _told(evidence: Evidence, result: type) -> int:
-    return _size(told for told in evidence.told if isinstance(told.result, result))
-
-
-def _events(evidence: Evidence, *types: str) -> list[Any]:
-    return [event_of(r.event) for r in evidence.events if r.event.type in types]
-
-
-def _of_people(evidence: Evidence) -> int:
-    return _size(taken for taken in evidence.commands or () if taken.position.topic == COMMANDS_PEOPLE)
-
-
-def _ended_by_themselves(evidence: Evidence) -> int:
-    return _size(event for event in _events(evidence, StepFinished.__name__) if event.exit_code is not None)
-
-
-_FOLDED = ("targets", "jobs", "credentials", "users", "runs")
-"""The read models whose rows are held against the domain's own fold."""
+from tests.support.facts import size
 
 Count = Callable[[Case, Evidence], int]
 
+
+def _of_evidence(count: Callable[[Evidence], int]) -> Count:
+    return lambda _, evidence: count(evidence)
+
+
 COUNTS: Mapping[str, Count] = {
+    **{name: _of_evidence(count) for name, count in facts.COUNTS.items()},
     "decided_one_by_one": lambda case, _: len(case.log.outcomes),
-    "every_command_is_decided_once": lambda _, evidence: len(evidence.commands or ()),
-    "if_match_is_kept": lambda case, _: _size(write for write in case.history.writes if write.expected is not None),
-    "real_time_is_kept": lambda case, _: _size(
+    "if_match_is_kept": lambda case, _: size(write for write in case.history.writes if write.expected is not None),
+    "real_time_is_kept": lambda case, _: size(
         {write.command_id for write in case.history.writes} & {at.body.command_id for at in case.log.outcomes}
     ),
     "answers_are_in_the_log": lambda case, _: sum(len(write.definite) for write in case.history.writes),
-    "nothing_written_is_nowhere": lambda case, _: _size(
+    "nothing_written_is_nowhere": lambda case, _: size(
         one for write in case.history.writes for one in write.tries if one.said is Said.NOTHING_WRITTEN
     ),
-    "what_was_decided_is_told": lambda case, _: _size(
+    "what_was_decided_is_told": lambda case, _: size(
         write for write in case.history.writes if write.tries[-1].asked and not write.definite
     ),
     "reads_are_explained": lambda case, _: len(case.history.reads),
-    "reads_are_as_new_as_asked": lambda case, _: _size(read for read in case.history.reads if read.at_least is not None),
+    "reads_are_as_new_as_asked": lambda case, _: size(read for read in case.history.reads if read.at_least is not None),
     "reads_never_go_back": lambda case, _: len(case.history.reads),
-    "what_is_there_is_found": lambda case, _: _size(read for read in case.history.reads if not read.version),
-    "ok_is_there_once": lambda _, evidence: _told(evidence, Accepted),
-    "rejected_is_never_there": lambda _, evidence: _told(evidence, Rejected),
-    "told_alike": lambda _, evidence: len(evidence.outcomes) + _told(evidence, Accepted) + _told(evidence, Rejected),
-    "what_is_told_is_of_that_command": lambda _, evidence: _told(evidence, Accepted) + _told(evidence, Rejected),
-    "nothing_nobody_asked_for": lambda _, evidence: _of_people(evidence),
-    "events_are_of_their_commands": lambda _, evidence: len(evidence.events) if evidence.commands else 0,
-    "expected_versions_are_kept": lambda _, evidence: _size(
-        told for told in evidence.told if told.command.expected_version is not None
-    ),
-    "unknown_is_one_or_none": lambda _, evidence: _size({recorded.event.command_id for recorded in evidence.events}),
-    "outcomes_agree_with_events": lambda _, evidence: len(evidence.outcomes),
-    "versions_are_gapless": lambda _, evidence: len(evidence.events),
-    "chain_is_unbroken": lambda _, evidence: len(evidence.events),
-    "causes_are_complete": lambda _, evidence: _size(
-        r for r in evidence.events if r.event.causation_id is not None or r.event.actor.kind == "system"
-    ),
-    "attempts_start_once": lambda _, evidence: len(_events(evidence, StepStarted.__name__)),
-    "targets_saw_each_attempt_once": lambda _, evidence: len(evidence.starts),
-    "targets_saw_only_intents": lambda _, evidence: len(evidence.starts),
-    "what_succeeded_was_seen": lambda _, evidence: _ended_by_themselves(evidence),
-    "what_is_told_dead_is_dead": lambda _, evidence: len(_events(evidence, StepFinished.__name__)),
-    "attempts_are_as_the_job_says": lambda _, evidence: _size(e for e in _events(evidence, "StepStarted") if e.attempt > 1),
-    "overlaps_are_as_the_job_says": lambda _, evidence: len(_events(evidence, "RunRequested")),
-    "only_the_holder_changes_a_run": lambda _, evidence: len(
-        _events(evidence, "RunClaimed", "RunPlanned", "StepStarted", "StepFinished")
-    ),
-    "output_is_what_targets_wrote": lambda _, evidence: len(evidence.output or ()),
-    "runs_end": lambda _, evidence: _size({r.event.stream for r in evidence.events if r.event.stream.startswith("run/")}),
-    "the_living_keep_their_claims": lambda _, evidence: len(evidence.expiries),
-    "checks_end": lambda _, evidence: len(_events(evidence, "TargetCheckRequested", "TargetChecked")),
-    "events_fold": lambda _, evidence: len(evidence.events),
-    "read_models_are_the_log": lambda _, evidence: sum(len(rows) for rows in evidence.live.values()),
-    "rows_say_what_the_log_says": lambda _, evidence: sum(len(evidence.live.get(table, ())) for table in _FOLDED),
-    "settles": lambda _, evidence: len(evidence.unsettled),
+    "what_is_there_is_found": lambda case, _: size(read for read in case.history.reads if not read.version),
+    "settles": lambda _, evidence: len(evidence.unsettled),  # whether all settles is asked of the cluster while it does
     "nothing_unforeseen": lambda case, _: (
         len(case.history.reads) + case.history.refused_reads + sum(len(write.tries) for write in case.history.writes)
     ),
@@ -102,11 +44,3 @@ COUNTS: Mapping[str, Count] = {
 def looked_at(checks: Iterable[str], case: Case, evidence: Evidence) -> dict[str, int]:
     """How many facts each of these checks had."""
     return {name: COUNTS[name](case, evidence) for name in checks}
-
-
-def lines(looked: Mapping[str, int]) -> list[str]:
-    """For people: what was checked on how many facts, and what had nothing to look at."""
-    had = [f"{name} {count}" for name, count in looked.items() if count]
-    had_none = [name for name, count in looked.items() if not count]
-    told = [f"checked, each on how many facts: {', '.join(had)}"]
-    return [*told, f"not checked, since there is nothing of it here: {', '.join(had_none)}"] if had_none else told

@@ -20,7 +20,7 @@ from tests.jepsen.clients import CREDENTIAL, Client, Connection, Names
 from tests.jepsen.collect import Collector, WholeLog
 from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF
 from tests.jepsen.explain import QUESTIONS, Case, unexplained
-from tests.jepsen.facts import lines, looked_at
+from tests.jepsen.facts import looked_at
 from tests.jepsen.faults import PAUSE_S, Trouble
 from tests.jepsen.history import History, Said, Write
 from tests.jepsen.world import PREFIX, SHARDS, World, await_up, world
@@ -29,6 +29,7 @@ from tests.roles.rest import Rest
 from tests.support.checker import INVARIANTS, violations
 from tests.support.eventually import eventually
 from tests.support.evidence import Evidence
+from tests.support.facts import lines
 from tests.support.services import scratch_folder
 
 CLIENTS = 8
@@ -216,6 +217,7 @@ class _Run:
         if self._is_settled:
             self._read_all(asking)
             self._rows = self._rebuilt()
+            self._log = self._collector.everything(COLLECTED_WITHIN_S)  # to sign in is an event, and rows tell of it
         asking.connection.close()
         case, evidence = Case(self._history, self._log), self._evidence()
         for name, what in unexplained(case):
@@ -255,6 +257,7 @@ class _Run:
             events=self._log.events,
             outcomes=[at.body for at in self._log.outcomes],
             commands=self._log.taken,
+            output=self._log.output,
             starts=(),
             still_running=(),
             live=self._rows[0],

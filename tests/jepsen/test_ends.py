@@ -10,7 +10,7 @@ import pytest
 from infra.deploy.services.kafka import KafkaCluster
 from tests.jepsen.ends import NO_ROLE_ENDS_BY_ITSELF, End, unforeseen
 from tests.jepsen.explain import QUESTIONS, Case
-from tests.jepsen.facts import COUNTS, lines, looked_at
+from tests.jepsen.facts import COUNTS, looked_at
 from tests.jepsen.history import History
 from tests.jepsen.proxy import Proxies
 from tests.jepsen.run import Report, too_little
@@ -20,6 +20,7 @@ from tests.roles.harness import Installation
 from tests.support.checker import INVARIANTS
 from tests.support.eventually import eventually
 from tests.support.evidence import Evidence
+from tests.support.facts import lines
 
 NO_BROKER = 'commands cannot run: the brokers do not describe the topics: KafkaError{code=_TRANSPORT,val=-195,str="…"}\n'
 HANGS = '{"event": "the thread that owns the shards hangs since 30 s: this process ends"}\n'

@@ -23,6 +23,7 @@ from infra.sqlite.log import SqliteLog
 from infra.vaults import master_key
 from infra.vaults.key_ring import KeyRing
 from infra.vaults.sql_vault import SqlVault
+from infra.wiring import backup as backing_up
 from infra.wiring import restore as restoring
 from infra.wiring.archive import FORMAT, LOG, MANIFEST, MANIFEST_SUM, VAULT, BadBackup
 from infra.wiring.backup import NotCopied, NotEmbedded, back_up
@@ -293,3 +294,29 @@ def test_a_server_that_began_in_the_folder_meanwhile_keeps_it(
     with pytest.raises(OSError, match="not empty"):
         restore(settings_of(tmp_path / "home"), good)
     assert [path.name for path in tmp_path.rglob("*")] == ["home", "of somebody else"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with-links", "without-links"])
+def test_of_two_backups_at_once_under_one_name_the_one_that_ends_later_replaces_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    asyncio.run(_fill(tmp_path / "home"))
+    file, pack = tmp_path / "one.tar", backing_up.pack
+
+    def packed_after_another(*given: Any) -> None:
+        monkeypatch.setattr(backing_up, "pack", pack)
+        back_up(settings_of(tmp_path / "home"), file, datetime.now(UTC), with_keys=True)
+        pack(*given)
+
+    def no_link(*_: Any) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(backing_up, "pack", packed_after_another)
+    if not links:
+        monkeypatch.setattr(backing_up.os, "link", no_link)
+    with pytest.raises(NotCopied, match="exists already"):
+        back_up(settings_of(tmp_path / "home"), file, datetime.now(UTC), with_keys=False)
+    with tarfile.open(file) as archive:
+        assert "master-key" in archive.getnames(), "the other one's"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert file.stat().st_mode & 0o777 == 0o600 and file.stat().st_nlink == 1

@@ -14,7 +14,6 @@ from tests.simulation.changed import (
     answered,
     chained,
     definition_of,
-    followed,
     of_type,
     overlapping,
     recommanded,
@@ -36,7 +35,7 @@ def tried_again_without_a_reason(evidence: Evidence) -> Evidence:
     defined = definition_of(evidence, again.event.stream)
     definition = said(defined.event)["definition"]
     steps = [{**step, "idempotent": False, "retries": {**step["retries"], "max": 0}} for step in definition["steps"]]
-    return followed(altered(evidence, defined, {"definition": {**definition, "steps": steps}}))
+    return altered(evidence, defined, {"definition": {**definition, "steps": steps}})
 
 
 def waits_for_nobody(evidence: Evidence) -> Evidence:
@@ -52,7 +51,7 @@ def overlaps_though_forbidden(evidence: Evidence) -> Evidence:
     request = overlapping(evidence)
     defined = definition_of(evidence, request.event.stream)
     evidence = altered(evidence, defined, {"definition": {**said(defined.event)["definition"], "concurrency": "forbid"}})
-    return followed(altered(evidence, request, {"waits_for": [], "replaces": False}))
+    return altered(evidence, request, {"waits_for": [], "replaces": False})
 
 
 def claimed_before_those_it_waits_for(evidence: Evidence) -> Evidence:

@@ -18,7 +18,7 @@ from schemas.event_types import event_of
 from schemas.outcome import Accepted, Outcome
 from schemas.position import Partition
 from tests.support.evidence import Evidence, Told, mark_of
-from tests.support.shown import KEYS, columns_of
+from tests.support.rows_of_log import key_of, rows_of
 
 NOBODY = UUID(int=0)
 
@@ -79,17 +79,18 @@ def never_came(evidence: Evidence, command_id: UUID) -> Evidence:
     return answered(replace(evidence, commands=commands), command_id, lambda outcome: None)
 
 
-def shown(evidence: Evidence, table: str, key: str, **columns: Any) -> Evidence:
-    """A row says something else, and says it again when it is built anew."""
-    rows = [{**row, **columns} if row[KEYS[table]] == key else row for row in evidence.live[table]]
+def with_rows(evidence: Evidence, table: str, rows: Sequence[Any]) -> Evidence:
+    """These rows are in the table, and are again when it is built anew."""
     return replace(evidence, live={**evidence.live, table: rows}, rebuilt={**evidence.rebuilt, table: rows})
 
 
 def followed(evidence: Evidence) -> Evidence:
-    """Read models say what the log says by now."""
-    for table, rows in columns_of(evidence.events).items():
-        for key, columns in rows.items():
-            evidence = shown(evidence, table, key, **columns)
+    """Read models say what the log says by now; where it says nothing, what they said."""
+    expected = rows_of(evidence.events, evidence.output or ())
+    for table, wanted in expected.rows.items():
+        unsaid = {key_of(table, row): row for row in evidence.live[table]}
+        rows = wanted | {key: row for key, row in unsaid.items() if (table, key[0]) in expected.unsaid}
+        evidence = with_rows(evidence, table, [rows[key] for key in sorted(rows)])
     return evidence
 
 

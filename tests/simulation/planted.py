@@ -14,7 +14,7 @@ from commands.recording import recorded
 from commands.shard_state import ShardState
 from commands.state_store import Found, Needs
 from domain.run import decide, step_failure
-from domain.run.messages import ReportRun, RunFinished, StepStart
+from domain.run.messages import ReportRun, RunCancelRequested, RunFinished, StepFinished, StepStart
 from domain.target import TargetRetitled
 from infra.memory.log import MemoryReader
 from infra.memory.owned import MemoryOwnedShards
@@ -26,7 +26,7 @@ from processors.executor.held_run import HeldRun
 from processors.executor.output import RETRY_S, OutputPublisher
 from processors.sweeper.core import LeaseWatch
 from processors.sweeper.runtime import SweeperPorts, SweeperRuntime
-from projections import place, runs, targets
+from projections import place, projection, run_steps, runs, targets
 from projections.apply import Applier
 from projections.fact import Fact
 from projections.own_rows import OwnRows
@@ -273,6 +273,37 @@ def projection_keeps_the_counts_before_the_end(patch: MonkeyPatch) -> None:
     patch.setattr(runs, "_advanced", advance)
 
 
+def projection_shows_failed_steps_as_succeeded(patch: MonkeyPatch) -> None:
+    """However often the rows of steps are built."""
+    finish = run_steps._finish
+
+    def finished(own: OwnRows, run: str, event: StepFinished, time: str) -> None:
+        is_failed = event.state == "failed"
+        finish(own, run, replace(event, state="succeeded", exit_code=0, error=None) if is_failed else event, time)
+
+    patch.setattr(run_steps, "_finish", finished)
+
+
+def projection_keeps_the_first_piece_of_output(patch: MonkeyPatch) -> None:
+    """What comes after it is in nobody's rows, live or built anew."""
+    insert = projection.insert_rows
+
+    def inserted(connection: Any, table: Any, rows: Sequence[Mapping[str, Any]], keep_first: bool) -> None:
+        insert(connection, table, [row for row in rows if row.get("sequence", 1) == 1], keep_first)
+
+    patch.setattr(projection, "insert_rows", inserted)
+
+
+def audit_index_lacks_cancellations(patch: MonkeyPatch) -> None:
+    """The rows of runs tell of them; who wanted them, nobody finds."""
+    insert = projection.insert_rows
+
+    def inserted(connection: Any, table: Any, rows: Sequence[Mapping[str, Any]], keep_first: bool) -> None:
+        insert(connection, table, [row for row in rows if row.get("type") != RunCancelRequested.__name__], keep_first)
+
+    patch.setattr(projection, "insert_rows", inserted)
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """By which invariants a planted bug may be found, and a seed that was seen to find it: it is tried first."""
@@ -288,29 +319,32 @@ def _by(*invariants: str, seed: int) -> Trace:
 _FORKED = ("versions_are_gapless", "chain_is_unbroken")
 
 PLANTED: Mapping[Callable[[MonkeyPatch], None], Trace] = {
-    owner_decides_before_it_has_caught_up: _by(*_FORKED, "targets_saw_only_intents", seed=6),
-    owner_is_not_fenced: _by(*_FORKED, seed=6),
-    owner_keeps_its_state_after_a_doubtful_commit: _by(*_FORKED, seed=5),
+    owner_decides_before_it_has_caught_up: _by(*_FORKED, "targets_saw_only_intents", seed=4),
+    owner_is_not_fenced: _by(*_FORKED, seed=4),
+    owner_keeps_its_state_after_a_doubtful_commit: _by(*_FORKED, seed=8),
     owner_forgets_outcomes: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
-    owner_answers_before_its_commit: _by("ok_is_there_once", "told_alike", "outcomes_agree_with_events", seed=2),
-    owner_loses_the_dedupe_window_at_restart: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=2),
+    owner_answers_before_its_commit: _by("ok_is_there_once", "told_alike", "outcomes_agree_with_events", seed=0),
+    owner_loses_the_dedupe_window_at_restart: _by("told_alike", "unknown_is_one_or_none", "ok_is_there_once", seed=0),
     owner_swallows_commands: _by("every_command_is_decided_once", seed=0),
     owner_writes_no_rejections: _by("every_command_is_decided_once", seed=0),
-    owner_ignores_the_expected_version: _by("expected_versions_are_kept", seed=1),
-    owner_says_that_no_run_is_unfinished: _by("overlaps_are_as_the_job_says", seed=0),
+    owner_ignores_the_expected_version: _by("expected_versions_are_kept", seed=4),
+    owner_says_that_no_run_is_unfinished: _by("overlaps_are_as_the_job_says", seed=1),
     owner_writes_events_in_its_own_name: _by("events_are_of_their_commands", seed=0),
-    whoever_uses_an_id_again_is_told_of_the_first_command: _by("what_is_told_is_of_that_command", seed=4),
-    run_begins_a_lost_step_again: _by("attempts_are_as_the_job_says", seed=14),
-    run_obeys_whoever_held_it_once: _by("only_the_holder_changes_a_run", seed=13),
-    executor_acts_before_its_intent_is_accepted: _by("targets_saw_only_intents", seed=4),
-    executor_repeats_a_step_of_unknown_end: _by("targets_saw_each_attempt_once", seed=17),
+    whoever_uses_an_id_again_is_told_of_the_first_command: _by("what_is_told_is_of_that_command", seed=0),
+    run_begins_a_lost_step_again: _by("attempts_are_as_the_job_says", seed=1),
+    run_obeys_whoever_held_it_once: _by("only_the_holder_changes_a_run", seed=4),
+    executor_acts_before_its_intent_is_accepted: _by("targets_saw_only_intents", seed=1),
+    executor_repeats_a_step_of_unknown_end: _by("targets_saw_each_attempt_once", seed=8),
     executor_forgets_to_report_what_it_killed: _by("runs_end", seed=0),
-    executor_gives_up_output_that_it_cannot_publish: _by("output_is_what_targets_wrote", seed=13),
-    executor_numbers_output_anew_when_it_publishes_it_again: _by("output_is_what_targets_wrote", seed=5),
-    sweeper_believes_in_everyone: _by("runs_end", seed=13),
-    sweeper_judges_by_wall_clock: _by("the_living_keep_their_claims", seed=14),
-    projections_move_twice: _by("read_models_are_the_log", seed=3),
-    projections_save_their_position_in_another_transaction: _by("read_models_are_the_log", seed=4),
+    executor_gives_up_output_that_it_cannot_publish: _by("output_is_what_targets_wrote", seed=4),
+    executor_numbers_output_anew_when_it_publishes_it_again: _by("output_is_what_targets_wrote", seed=4),
+    sweeper_believes_in_everyone: _by("runs_end", seed=1),
+    sweeper_judges_by_wall_clock: _by("the_living_keep_their_claims", seed=13),
+    projections_move_twice: _by("read_models_are_the_log", seed=1),
+    projections_save_their_position_in_another_transaction: _by("read_models_are_the_log", seed=3),
     projection_keeps_the_first_title: _by("rows_say_what_the_log_says", seed=4),
-    projection_keeps_the_counts_before_the_end: _by("rows_say_what_the_log_says", seed=13),
+    projection_keeps_the_counts_before_the_end: _by("rows_say_what_the_log_says", seed=4),
+    projection_shows_failed_steps_as_succeeded: _by("rows_say_what_the_log_says", seed=4),
+    projection_keeps_the_first_piece_of_output: _by("rows_say_what_the_log_says", seed=0),
+    audit_index_lacks_cancellations: _by("rows_say_what_the_log_says", seed=4),
 }

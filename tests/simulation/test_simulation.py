@@ -17,7 +17,8 @@ from random import Random
 import pytest
 
 from infra.deploy.services.native_process import children_of, start_ticks, tied_to_us
-from tests.simulate import main
+from tests import simulate as simulating
+from tests.simulate import Lived, lacking, live, main
 from tests.simulation.planted import PLANTED, executor_acts_before_its_intent_is_accepted
 from tests.support import simulation
 from tests.support.eventually import eventually
@@ -108,10 +109,40 @@ def test_a_planted_bug_is_found(
     pytest.fail(f"not found in {PLANTED_WITHIN} seeds")
 
 
+def test_in_nearly_every_world_runs_are_requested_and_steps_begin() -> None:
+    lived = live(range(400, 430))
+    assert lived.busy["requested a run"] >= 28 and lived.busy["began a step on a target"] >= 25, lived.busy
+
+
+@pytest.mark.parametrize(
+    "arguments", [["0"], ["-3"], ["5", "--give-up", "0"], ["5", "--jobs", "0"]], ids=lambda arguments: " ".join(arguments)
+)
+def test_what_would_do_nothing_is_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and "less than 1" in capsys.readouterr().err
+
+
+def test_an_invariant_that_looked_at_nothing_in_many_seeds_fails_and_so_do_idle_worlds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(simulating.COUNTS, "checks_end", lambda evidence: 0)
+    assert main(["2", "--jobs", "1"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(simulating, "ENOUGH_SEEDS", 2)
+    assert main(["2", "--jobs", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "TOO LITTLE WAS DONE: checks_end looked at nothing" in said and "0 violations" in said
+    assert re.search("^not checked, since there is nothing of it here: .*checks_end", said, re.MULTILINE)
+    idle = Lived(seeds=100, looked=Counter(simulating.INVARIANTS), busy=Counter({"requested a run": 100}))
+    assert lacking(idle) == ["0 of 100 seeds began a step on a target, at least 85% are wanted"]
+
+
 def test_the_command_says_what_it_went_through(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["3", "--from", "5", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert "seeds from 5 on: 3," in said and "0 violations" in said and "faults: " in said
+    assert re.search(r"^checked, each on how many facts: .*versions_are_gapless [1-9]", said, re.MULTILINE)
 
 
 def test_the_command_names_the_seed_that_failed_and_fails(
@@ -128,7 +159,7 @@ def test_many_processes_come_to_the_same_as_one(capsys: pytest.CaptureFixture[st
     told = []
     for jobs in ("1", "2"):
         assert main(["8", "--from", "40", "--jobs", jobs]) == 0
-        told.append([line for line in capsys.readouterr().out.splitlines() if line.startswith(("lived", "faults"))])
+        told.append([line for line in capsys.readouterr().out.splitlines() if line.startswith(("lived", "faults", "checked"))])
     assert sorted(told[0][0].split()) == sorted(told[1][0].split())
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -39,7 +39,6 @@ class Notebook:
     runs: list[str] = field(default_factory=list)
     revisions: dict[str, int] = field(default_factory=dict)
     numbers: int = 0
-    is_furnished: bool = False
 
     def next(self) -> int:
         self.numbers += 1
@@ -52,30 +51,27 @@ class Client:
     def __init__(self, book: Notebook, sender: CommandSender, outcomes: Outcomes, vault: Vault, clock: SimulatedClock) -> None:
         self._book, self._sender, self._outcomes, self._vault, self._clock = book, sender, outcomes, vault, clock
 
-    async def furnish(self) -> None:
-        """What is needed before anything can be run; until all of it is there."""
+    async def furnish(self) -> Sequence[CommandEnvelope]:
+        """What somebody asked for before anything began, so that there is something to run from the first moment on."""
         dice = self._book.dice
         secret = json.dumps({"username": "ops", "password": "deploy-password-1"}).encode()
         await self._vault.seal("s1", bound_to_credential("key", 1), secret)
         wanted: list[tuple[Any, str]] = [(CreateCredential("key", "password", "s1"), stream_of(CREDENTIAL, "key"))]
-        for name in self._book.targets[:-1]:
-            labels = {"env": dice.choice(("prod", "prod", "test"))}
+        for number, name in enumerate(self._book.targets[:-1]):
+            labels = {"env": "prod" if number == 0 else dice.choice(("prod", "prod", "test"))}
             wanted.append((RegisterTarget(name, "192.0.2.1", SshConnection("key"), labels=labels), stream_of(TARGET, name)))
-        wanted += [(DefineJob(name, some_job(dice)), stream_of(JOB, name)) for name in JOBS]
-        for some in (wanted[:1], wanted[1:]):  # targets name the credential
-            await asyncio.gather(*(self._insist(payload, stream) for payload, stream in some))
-        self._book.is_furnished = True
-
-    async def _insist(self, payload: Any, stream: str) -> None:
-        command = self._command(payload, stream, key=f"furnish {stream}")
-        while await self._ask(command) is None:
-            await asyncio.sleep(self._book.dice.uniform(0, 0.5))
+        some = some_job(dice)
+        wanted.append((DefineJob(JOBS[0], replace(some, targets=dice.choice(("env=prod", "env")))), stream_of(JOB, JOBS[0])))
+        wanted += [(DefineJob(name, some_job(dice)), stream_of(JOB, name)) for name in JOBS[1:]]
+        commands = [self._command(payload, stream, key=f"furnish {stream}") for payload, stream in wanted]
+        self._book.told += map(Told, commands)
+        return commands
 
     async def act(self, until_s: float, pace_s: float) -> None:
-        """Do one thing after another until that loop time."""
+        """Do one thing after another until that loop time; a run comes first, since most of what may go wrong is about runs."""
         loop, dice = asyncio.get_running_loop(), self._book.dice
         deeds: tuple[Callable[[], CommandEnvelope], ...] = (
-            *(self._request,) * 6,
+            *(self._request,) * 5,
             *(self._cancel,) * 2,
             *(self._change,) * 2,
             self._revise,
@@ -86,23 +82,24 @@ class Client:
         )
         while loop.time() < until_s:
             await asyncio.sleep(dice.uniform(0, pace_s))
-            if dice.random() < 0.03:
+            if self._book.runs and dice.random() < 0.03:
                 await self._rotate()
                 continue
-            command = dice.choice(deeds)()
+            command = dice.choice(deeds)() if self._book.runs else self._request()
             for _ in range(dice.choice((1, 1, 1, 2))):
                 await self._ask(command)
 
     def _request(self) -> CommandEnvelope:
-        job = self._book.dice.choice(JOBS)
-        run = run_id(job, UUID(int=self._book.dice.getrandbits(128)))
+        dice, is_first = self._book.dice, not self._book.runs
+        job = dice.choice(JOBS[:1] if is_first else JOBS)
+        run = run_id(job, UUID(int=dice.getrandbits(128)))
         self._book.runs.append(run)
-        narrowed = self._book.dice.choice((None, None, "env=prod"))
+        narrowed = dice.choice((None, None, "env=prod"))
         return self._command(RequestRun(job, self._book.revisions.get(job, 1), {}, narrowed), stream_of(RUN, run))
 
     def _cancel(self) -> CommandEnvelope:
-        if not self._book.runs:
-            return self._request()
+        if len(self._book.runs) < 2:
+            return self._request()  # the only one may live
         return self._command(CancelRun("enough"), stream_of(RUN, self._book.dice.choice(self._book.runs[-4:])))
 
     def _change(self) -> CommandEnvelope:

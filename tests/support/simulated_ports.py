@@ -43,7 +43,7 @@ T = TypeVar("T")
 HELD_UP, STANDS_STILL_S = ("PlanRun", "FailRun", "ReportRun"), (7.0, 20.0)
 """What an executor is about to say when it stands still, and for how long: others hold its run by then."""
 
-LATEST_S = 20.0
+LATEST_S = 12.0
 """How long a command may be on its way after its sender has given it up."""
 
 

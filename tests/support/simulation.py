@@ -32,9 +32,11 @@ from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope, RecordedEvent
 from schemas.log import TakenCommand, Undecodable
 from schemas.outcome import Outcome
+from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
 from schemas.run_output import OutputChunk
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EVENT_TOPICS, EXECUTORS, OUTCOMES, RUN_OUTPUT
+from schemas.wire import encode
 from tests.support.checker import Violation, violations
 from tests.support.evidence import Evidence
 from tests.support.simulated_clients import Client, Notebook
@@ -92,6 +94,11 @@ class Simulation:
 
     # --- roles --------------------------------------------------------------------------------------------------------
 
+    async def _furnish(self) -> None:
+        """The first commands are in their lanes before anybody starts."""
+        for command in await self._client(Process(self.loop, "api", lambda process: None)).furnish():
+            self.log.put(Partition(COMMANDS_PEOPLE, shard_of(command.stream, self.log.shards)), encode(command))
+
     def _begin(self) -> None:
         place = Place(
             loop=self.loop,
@@ -114,17 +121,17 @@ class Simulation:
             self.loop.later(self.dice.uniform(0.1, 15), running.start)
 
     def _start_clients(self, process: Process) -> None:
-        self.api, world = process, self.world
-        clock = SimulatedClock(self.loop, process)
-        client = Client(self.book, Sender(self.network, process), OutcomesSeen(self.network, process), self.vault, clock)
+        self.api, world, client = process, self.world, self._client(process)
 
         async def live() -> None:
-            if not self.book.is_furnished:
-                await client.furnish()
             await asyncio.gather(*(client.act(world.quiet_s + world.faulty_s, world.pace_s) for _ in range(world.clients)))
             self.clients_done = True
 
         process.start(live())
+
+    def _client(self, process: Process) -> Client:
+        sender, outcomes = Sender(self.network, process), OutcomesSeen(self.network, process)
+        return Client(self.book, sender, outcomes, self.vault, SimulatedClock(self.loop, process))
 
     def _clients_died(self, process: Process) -> None:
         self._start_clients(Process(self.loop, "api", self._clients_died))
@@ -235,6 +242,7 @@ class Simulation:
 
     async def live(self) -> Evidence:
         """From nothing to the evidence."""
+        await self._furnish()
         self._begin()
         await self._torment()
         self._heal()

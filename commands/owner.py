@@ -16,9 +16,9 @@ What cannot be helped by any of them (a broken log, a shard that cannot be recov
 import logging
 import traceback
 from asyncio import Event, Task, create_task, gather, sleep
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from commands.counters import Counters
 from commands.recovery import Recovery, recover
@@ -197,7 +197,8 @@ class Owner:
 
     async def _serve(self, taken: Taken) -> None:
         await self._load(taken.commands)
-        rest, under_way = taken.commands, None
+        rest = taken.commands
+        under_way: Task[None] | None = None
         try:
             while rest:
                 transaction = fill(rest[: self._bounds.transaction], self._settle, self._bounds.transaction_bytes)
@@ -209,7 +210,8 @@ class Owner:
                     owned.state.seal()
                 commit = self._commit(Taken(taken.shards, part), transaction)
                 if rest:
-                    under_way = await _begun(commit)
+                    under_way = create_task(commit)
+                    await sleep(0)  # so that it is on its way to the log before the next are settled
                 else:
                     await commit
         finally:
@@ -283,13 +285,6 @@ class Owner:
             await self._save()
         except (LogUnavailable, StateStoreFailed) as failed:
             _log.warning("snapshots were not saved, the next start replays more: %s", failed)
-
-
-async def _begun(work: Coroutine[Any, Any, None]) -> Task[None]:
-    """`work` on its way: as far as it comes before it waits for something."""
-    task = create_task(work)
-    await sleep(0)
-    return task
 
 
 async def _ended(calls: Sequence[Awaitable[T]]) -> list[T]:

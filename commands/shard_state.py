@@ -104,7 +104,7 @@ class ShardState:
         """The hash of the last event in an event topic."""
         return self._staged.heads.get(topic) or self._sealed.heads.get(topic) or self._heads.get(topic, GENESIS)
 
-    # --- stage, seal, commit, discard ---------------------------------------------------------------------------------------
+    # --- stage, seal, commit, discard -----------------------------------------------------------------------------------
 
     def stage(self, settled: Settled) -> None:
         """Take in what one command caused, for the rest of this transaction."""

@@ -365,6 +365,19 @@ async def test_an_owner_that_is_cancelled_while_it_commits_leaves_no_commit_behi
     assert owned.begun == [2] and await everything(log) == []
 
 
+async def test_an_owner_that_is_cancelled_as_it_begins_to_commit_leaves_no_commit_behind(log, stores):
+    """Whichever of its steps it is in: cancelled after one more turn of the loop each time."""
+    for turns in range(60):
+        owned = Slow(log.owned_shards(f"n{turns}"))
+        run = Running(owner_with(owned, log, MemoryStateStores(), replace(BOUNDS, transaction=2)))
+        for n in range(4):
+            await log.sender.send(register_target(f"t-{turns}-{n}"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await run.end()
+        assert not [t for t in asyncio.all_tasks() - {asyncio.current_task()} if "Owner." in repr(t)], turns
+
+
 async def test_stopping_is_quick_and_passes_the_shards_on(log, stores):
     first = Running(owner_of(log, stores, "one"))
     await told(log, register_target())

@@ -110,6 +110,7 @@ class Owner:
 
     async def _turn(self, stop: Event) -> None:
         try:
+            await self._save_if_due()  # here, so that it also comes after a turn that failed when it had committed something
             taken = await self._ports.log.take(self._bounds.batch, self._bounds.take_s)
             await self._work(taken, stop)
             self._pause_s = 0
@@ -141,7 +142,6 @@ class Owner:
         try:
             if await self._follow(taken.shards, stop):
                 await self._serve(taken)
-                await self._save_if_due()
             else:
                 await self._ports.log.abandon(taken)
         except (CommitAborted, LogUnavailable, StateStoreFailed):
@@ -259,6 +259,7 @@ class Owner:
             self._shards[shard].state.commit(mine)
         self.counters.committed(transaction.settled)
         self._unsaved += len(transaction.settled)
+        self._pause_s = 0
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 

@@ -160,6 +160,8 @@ class KafkaOwnedShards:
                 raise OwnershipLost("this batch is not under way")
             if not records and not taken.commands:
                 return ()
+            if not self._transactions.ready(self._settings.call_s):  # the part before may have left its producer in doubt
+                raise CommitAborted("there is no producer for the next part yet")
             consumed = self._lanes.positions_after(batch.messages[: len(taken.commands)], shards)
             offsets = self._transactions.commit(records, consumed, self._lanes.membership)
         except OwnershipLost:

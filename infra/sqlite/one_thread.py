@@ -37,7 +37,10 @@ class OneThread:
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         calls, self._calls = self._calls, []
-        self._thread.submit(_run, calls, loop)
+        try:
+            self._thread.submit(_run, calls, loop)
+        except RuntimeError as closed:
+            _tell([(answer, None, closed) for _, answer in calls])
 
 
 def _run(calls: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:

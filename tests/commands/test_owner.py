@@ -357,6 +357,28 @@ async def test_what_is_settled_behind_a_transaction_that_is_aborted_is_settled_a
     assert run.owner.counters.aborted == 1 and owned.begun == [2, 2, 2, 2]
 
 
+async def test_what_a_turn_had_committed_before_it_failed_is_saved_like_anything_else(log, stores):
+    """Every second transaction is aborted, so no turn of more than one ends well."""
+    owned, count = log.owned_shards("one"), 0
+    real = owned.commit
+
+    async def commit(*given):
+        nonlocal count
+        count += 1
+        if count % 2 == 0:
+            raise CommitAborted("the broker says so")
+        return await real(*given)
+
+    owned.commit = commit
+    sent = [register_target(f"t-{n}") for n in range(40)]
+    for command in sent:
+        await log.sender.send(command)
+    run = Running(owner_with(owned, log, stores, replace(BOUNDS, transaction=2, save_every_commands=4)))
+    assert codes([await log.outcomes.wait(c.command_id, 20) for c in sent]) == ["accepted"] * 40
+    assert run.owner.counters.saves >= 8
+    await run.stop()
+
+
 async def test_an_owner_that_is_cancelled_while_it_commits_leaves_no_commit_behind(log, stores, monkeypatch):
     run, owned, _ = await settling_while_the_first_of_three_transactions_is_being_committed(log, stores, monkeypatch)
     await run.end()

@@ -13,7 +13,7 @@ from infra.kafka.lanes import Lanes, LanesApart
 from infra.kafka.settings import lane_consumer, transactional_producer
 from infra.kafka.transaction import Transactions
 from infra.kafka.verdict import InstanceInUse
-from schemas.log import CommitAborted, OwnershipLost
+from schemas.log import CommitAborted, OwnershipLost, Taken
 from schemas.position import Partition
 from schemas.wire import WireRecord
 from tests.contracts.harness import from_start
@@ -206,3 +206,17 @@ async def test_the_client_still_ends_transactions_in_the_old_way(log_on_kafka, c
     sent = [r.getMessage() for r in caplog.records if "Sent EndTxnRequest" in r.getMessage()]
     assert len(sent) == 1
     assert "EndTxnRequest (v1," in sent[0]
+
+
+async def test_the_next_part_of_a_batch_is_committed_also_where_each_commit_leaves_its_producer_in_doubt(log_on_kafka):
+    object.__setattr__(log_on_kafka.settings, "doubtful_commit_s", 0.0)
+    log = await log_on_kafka.open()
+    sent = [command(number, stream="target/same") for number in range(3)]
+    for each in sent:
+        await log.sender.send(each)
+    owner = log.owned_shards("one")
+    taken = await take_all(log_on_kafka, owner, 3)
+    for each in taken.commands:
+        await commit_all(owner, Taken(taken.shards, [each]))
+    assert len(await read_to_end(log_on_kafka, log, "targets")) == 3
+    await owner.close()

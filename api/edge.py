@@ -255,6 +255,6 @@ async def _tell_at_once(failure: Problem, scope: Scope, receive: Receive, outbou
         await outbound({**message, "more_body": True} if is_end else message)
 
     await answer(failure, outbound.correlation_id)(scope, receive, kept_open)
-    if _header(scope, b"expect") is None:
+    if (_header(scope, b"expect") or "").lower() != "100-continue":
         await _drain(receive)
     await outbound({"type": "http.response.body", "body": b""})

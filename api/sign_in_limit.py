@@ -83,13 +83,16 @@ class SignInLimit:
         """An attempt that is under way inside; what it came to is said there. Raises `TooSoon`."""
         keys = keys_of(account, address)
         with self._few_of(address):
-            name = await self._first_that_can(lambda attempts: _begun(attempts, keys))
+            counting, name = await self._first_that_can(lambda attempts: _begun(attempts, keys))
             made = Attempt()
             try:
                 yield made
             finally:
                 failed = dict.fromkeys(keys, made.came_to == "failure")
-                await self._first_that_can(lambda attempts: attempts.end(name, failed))
+                try:  # where it began: elsewhere nobody knows of it, and its place there would stay taken
+                    await counting.end(name, failed)
+                except CannotCount:
+                    await self._counted_by[-1].end(name, failed)
                 if made.came_to == "success":
                     await self._first_that_can(lambda attempts: attempts.forget(next(iter(keys))))
 
@@ -105,7 +108,8 @@ class SignInLimit:
             self._here[address] -= 1
             self._here += Counter()
 
-    async def _first_that_can(self, ask: Callable[[SignInAttempts], Awaitable[T]]) -> T:
+    async def _first_that_can(self, ask: Callable[[SignInAttempts], Awaitable[T]]) -> tuple[SignInAttempts, T]:
+        """Who could, and the answer."""
         *together, alone = self._counted_by
         for attempts in together:
             try:
@@ -116,13 +120,13 @@ class SignInLimit:
                 self._is_well = False
             else:
                 self._is_well = True
-                return answer
-        return await ask(alone)
+                return attempts, answer
+        return alone, await ask(alone)
 
 
 def keys_of(account: str, address: str) -> dict[str, int]:
-    """What a sign-in is counted under, and how many failures are free there; by account first."""
-    return {f"account:{address}:{account}": FREE_BY_ACCOUNT, f"address:{address}": FREE_BY_ADDRESS}
+    """What a sign-in is counted under, and how many failures are free there; by account first. No user's name is longer."""
+    return {f"account:{address}:{account[:100]}": FREE_BY_ACCOUNT, f"address:{address}": FREE_BY_ADDRESS}
 
 
 def delay_after(failures: int, free: int) -> int:

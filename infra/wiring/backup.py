@@ -103,7 +103,11 @@ def _name(made: Path, file: Path) -> None:
             raise
         except OSError:  # a file system without links: the name is taken first
             file.touch(0o600, exist_ok=False)
-            made.rename(file)
+            try:
+                made.rename(file)
+            except OSError:
+                file.unlink()
+                raise
     except FileExistsError:
         raise NotCopied(f"{file} exists already") from None
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from api.sessions import Session, SessionsUnavailable, hash_of
-from api.sign_in_limit import FREE_BY_ACCOUNT, FREE_BY_ADDRESS, CannotCount, SignInLimit, TooSoon, delay_after
+from api.sign_in_limit import FREE_BY_ACCOUNT, FREE_BY_ADDRESS, CannotCount, SignInLimit, TooSoon, delay_after, keys_of
 from infra.memory.sessions import MemorySessions
 from infra.memory.sign_in_attempts import MemoryAttempts
 from infra.memory.wakeups import MemoryWakeups
@@ -288,6 +288,22 @@ async def test_with_redis_down_or_full_failed_sign_ins_count_for_each_process_al
     assert [await at_once(limits, ["admin"], address) for _ in range(7)] == [1] * FREE_BY_ACCOUNT + [0, 0]
     await gone.aclose()
     await redis.aclose()
+
+
+async def test_an_attempt_ends_where_it_began_though_others_can_count_again_by_then():
+    class Recovering(MemoryAttempts):
+        async def begin(self, most):
+            raise CannotCount("not yet")
+
+    alone = MemoryAttempts()
+    limit = SignInLimit(Recovering(), alone)
+    for _ in range(FREE_BY_ACCOUNT + 3):
+        async with limit.attempt("admin", "192.0.2.1") as attempt:
+            attempt.came_to = "success"
+    for _ in range(2):
+        async with limit.attempt("admin", "192.0.2.1") as attempt:
+            attempt.came_to = "failure"
+    assert (await alone.failures(next(iter(keys_of("admin", "192.0.2.1")))))[0] == 2
 
 
 def test_delays_grow_and_are_bounded():

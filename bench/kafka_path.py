@@ -15,13 +15,16 @@ from uuid import uuid4
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.figures import Line, at_least, at_most, median, percentile
-from bench.owner_process import SHARDS, log_settings
+from bench.owner_process import SHARDS, Readiness, log_settings
 from bench.sample import commands
+from infra.kafka.consuming import Offsets
 from infra.kafka.log import KafkaLog
 from infra.kafka.settings import KafkaLogSettings
 from infra.kafka.topics import apply
 from schemas.partitioning import shard_of
-from schemas.wire import encode_command
+from schemas.position import Partition
+from schemas.topics import OUTCOMES
+from schemas.wire import WireRecord, encode_command
 
 KINDS = ("ours", "bare")
 _ENDS_WITHIN_S = 120
@@ -51,18 +54,25 @@ def measure(bootstrap: str, folder: Path, amounts: Amounts) -> tuple[list[Line],
     for each in settings.values():
         apply(each)
     sides = _Sides(settings, folder / "state")
-    raw: dict[str, Any] = {}
     for kind in KINDS:
         _throughput(sides, kind, 100, amounts.commands)  # a broker is slow in its first seconds
-    for batch in (100, 500):
+    raw: dict[str, Any] = {}
+    for name, measured in _measurements(sides, amounts):
         for _ in range(amounts.rounds):
             for kind in KINDS:
-                raw.setdefault(f"{kind} {batch}", []).append(_throughput(sides, kind, batch, amounts.commands))
-    for in_flight, count in ((1, amounts.alone), (64, amounts.at_once)):
-        for _ in range(amounts.rounds):
-            for kind in KINDS:
-                raw.setdefault(f"{kind} {in_flight} in flight", []).append(_round_trips(sides, kind, in_flight, count))
+                raw.setdefault(f"{kind} {name}", []).append(measured(kind))
     return _lines(raw), raw
+
+
+def _measurements(sides: _Sides, amounts: Amounts) -> list[tuple[str, Callable[[str], dict[str, float]]]]:
+    count = amounts.commands
+    return [
+        ("100", lambda kind: _throughput(sides, kind, 100, count)),
+        ("500", lambda kind: _throughput(sides, kind, 500, count)),
+        ("100, two", lambda kind: _throughput_of_two(sides, kind, 100, 2 * count)),
+        ("1 in flight", lambda kind: _round_trips(sides, kind, 1, amounts.alone)),
+        ("64 in flight", lambda kind: _round_trips(sides, kind, 64, amounts.at_once)),
+    ]
 
 
 def _lines(raw: dict[str, Any]) -> list[Line]:
@@ -76,6 +86,9 @@ def _lines(raw: dict[str, Any]) -> list[Line]:
         lines.append(
             Line(f"Kafka: {batch} a transaction, the owner's CPU", of(ours, "cpu_us"), of(bare, "cpu_us"), "µs a command")
         )
+    two, loop, loops = of("ours 100, two", "rate"), of("bare 100", "rate"), of("bare 100, two", "rate")
+    lines.append(at_least("Kafka: 100 a transaction, two owners beside one loop", two, loop, "commands/s", 0.5))
+    lines.append(at_least("Kafka: 100 a transaction, two owners beside two loops", two, loops, "commands/s", 0.5))
     for flight, said in ((1, "alone"), (64, "64 in flight")):
         ours, bare = f"ours {flight} in flight", f"bare {flight} in flight"
         lines.append(at_most(f"Kafka: round trip {said}, p50", of(ours, "p50_ms"), of(bare, "p50_ms"), "ms", 2))
@@ -84,41 +97,93 @@ def _lines(raw: dict[str, Any]) -> list[Line]:
 
 
 @contextlib.contextmanager
-def _owner(sides: _Sides, kind: str, batch: int, until: int) -> Iterator[subprocess.Popen[str]]:
+def _owners(sides: _Sides, kind: str, batch: int, until: int, count: int = 1) -> Iterator[list[subprocess.Popen[str]]]:
     settings = sides.settings[kind]
-    told = [settings.bootstrap, settings.prefix, str(sides.folder), str(batch), str(until)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.owner_process", kind, *told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+
+    def started(number: int) -> subprocess.Popen[str]:
+        instance = f"bench-{count}-{number}"
+        told = [kind, settings.bootstrap, settings.prefix, instance, str(sides.folder / instance), str(batch), str(until)]
+        command = [sys.executable, "-m", "bench.owner_process", *told, str(SHARDS // count)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    processes = [started(number) for number in range(count)]
     try:
-        yield process
+        yield processes
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def _told(process: subprocess.Popen[str]) -> list[Any]:
+    """What it committed, once it has ended."""
+    told, _ = process.communicate("", timeout=_ENDS_WITHIN_S)
+    commits: list[Any] = json.loads(told.splitlines()[-1])["commits"]
+    return [commit for commit in commits if commit[2]]
 
 
 def _throughput(sides: _Sides, kind: str, batch: int, count: int) -> dict[str, float]:
     """The backlog is there before the owner starts; counted is from its first commit to its last."""
-    _preload(sides.settings[kind], count)
-    with _owner(sides, kind, batch, count) as process:
-        told, _ = process.communicate(timeout=_ENDS_WITHIN_S)
-    commits = json.loads(told)["commits"]
-    (began, cpu_began, first), (ended, cpu_ended, _) = commits[0], commits[-1]
-    moved = sum(each[2] for each in commits) - first
+    _send(sides.settings[kind], _records(count))
+    with _owners(sides, kind, batch, count) as (process,):
+        commits = _told(process)
+    return _rate([commits], commits[0][0], commits[-1][0])
+
+
+def _throughput_of_two(sides: _Sides, kind: str, batch: int, count: int) -> dict[str, float]:
+    """Two processes share the shards before the backlog comes; counted is until the first of them has nothing left."""
+    settings = sides.settings[kind]
+    records = _records(count)
+    with _owners(sides, kind, batch, 0, 2) as processes:
+        for process in processes:
+            _await_ready(process)
+        _send(settings, records)
+        sent = time.perf_counter()
+        _await_rest(settings)
+        commits = [_told(process) for process in processes]
+    return _rate(commits, sent, min(each[-1][0] for each in commits))
+
+
+def _await_ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    if process.stdout.readline().strip() != Readiness.LINE:
+        raise RuntimeError("an owner of the bench ended before it had its shards")
+
+
+def _await_rest(settings: KafkaLogSettings) -> None:
+    """Until nothing more is written for a second."""
+    offsets, partitions = Offsets(settings), [Partition(OUTCOMES, shard) for shard in range(SHARDS)]
+    deadline, before = time.monotonic() + _ENDS_WITHIN_S, -1
+    while (now := sum(offsets.ends(partitions).values())) != before:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the owners of the bench do not come to an end")
+        before = now
+        time.sleep(1)
+
+
+def _rate(commits: list[list[Any]], began: float, ended: float) -> dict[str, float]:
+    """What all of them committed after the one time, up to the other."""
+    within = [[commit for commit in each if began < commit[0] <= ended] for each in commits]
+    moved = sum(commit[2] for each in within for commit in each)
+    cpu = sum(each[-1][1] - each[0][1] for each in within)
+    counted = sum(commit[2] for each in within for commit in each[1:])
     return {
         "rate": moved / (ended - began),
-        "cpu_us": (cpu_ended - cpu_began) / moved * 1e6,
-        "a_transaction": moved / (len(commits) - 1),
+        "cpu_us": cpu / counted * 1e6,
+        "a_transaction": moved / sum(len(each) for each in within),
     }
 
 
-def _preload(settings: KafkaLogSettings, count: int) -> None:
+def _records(count: int) -> list[tuple[int, WireRecord]]:
+    return [(shard_of(command.stream, SHARDS), encode_command(command)) for command in commands(count)]
+
+
+def _send(settings: KafkaLogSettings, records: list[tuple[int, WireRecord]]) -> None:
     producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 5, "compression.type": "lz4"})
-    for number, command in enumerate(commands(count)):
-        record = encode_command(command)
-        shard = shard_of(command.stream, SHARDS)
-        producer.produce(settings.topic("commands.people"), record.value, record.key, shard, headers=list(record.headers))
+    topic = settings.topic("commands.people")
+    for number, (shard, record) in enumerate(records):
+        producer.produce(topic, record.value, record.key, shard, headers=list(record.headers))
         if number % 5000 == 0:
             producer.flush(10)
     producer.flush(10)
@@ -126,12 +191,12 @@ def _preload(settings: KafkaLogSettings, count: int) -> None:
 
 def _round_trips(sides: _Sides, kind: str, in_flight: int, count: int) -> dict[str, float]:
     warm = max(50, in_flight * 4)
-    with _owner(sides, kind, 500, 0) as process:
+    with _owners(sides, kind, 500, 0) as (process,):
         if kind == "ours":
             taken = asyncio.run(_our_trips(sides.settings[kind], in_flight, count, warm))
         else:
             taken = _bare_trips(sides.settings[kind], in_flight, count, warm)
-        process.communicate("", timeout=_ENDS_WITHIN_S)
+        _told(process)
     return {"p50_ms": percentile(taken, 0.5) * 1e3, "p99_ms": percentile(taken, 0.99) * 1e3}
 
 

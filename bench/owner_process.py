@@ -1,9 +1,9 @@
 """The owner's process in a bench: ours or the bare loop. It tells of itself in one line of JSON when it ends.
 
-    python -m bench.owner_process ours|bare BOOTSTRAP PREFIX FOLDER BATCH UNTIL
+    python -m bench.owner_process ours|bare BOOTSTRAP PREFIX INSTANCE FOLDER BATCH UNTIL SHARE
 
 BATCH is the most commands of a transaction. It ends after UNTIL commands, or, with 0, when its standard input closes.
-`commits` are [seconds, processor seconds, commands].
+`commits` are [seconds, processor seconds, commands]. Before, it says in a line of its own when it has SHARE of the shards.
 """
 
 import asyncio
@@ -35,9 +35,25 @@ AHEAD = 5
 """How many transactions are taken at once, as the owner does by default: one is settled while the one before it is committed."""
 
 
-def log_settings(bootstrap: str, prefix: str) -> KafkaLogSettings:
+def log_settings(bootstrap: str, prefix: str, instance: str = "bench") -> KafkaLogSettings:
     """The log of one bench: one replica, as many shards as a cluster has by default."""
-    return KafkaLogSettings(bootstrap=bootstrap, prefix=prefix, partitions=SHARDS, replication=1, instance="bench")
+    return KafkaLogSettings(bootstrap=bootstrap, prefix=prefix, partitions=SHARDS, replication=1, instance=instance)
+
+
+class Readiness:
+    """Says once that so many shards are ours: others may wait for it."""
+
+    LINE = "ready"
+
+    def __init__(self, share: int) -> None:
+        self._share, self._said = share, False
+
+    def owns(self, shards: int) -> None:
+        """Note how many shards are ours now."""
+        if shards == self._share and not self._said:
+            self._said = True
+            sys.stdout.write(self.LINE + "\n")
+            sys.stdout.flush()
 
 
 @dataclass
@@ -60,11 +76,13 @@ class Tally:
 class Counted:
     """Owned shards that note every commit."""
 
-    def __init__(self, inner: OwnedShards, tally: Tally) -> None:
-        self._inner, self._tally = inner, tally
+    def __init__(self, inner: OwnedShards, tally: Tally, readiness: Readiness) -> None:
+        self._inner, self._tally, self._readiness = inner, tally, readiness
 
     async def take(self, limit: int, within_s: float) -> Taken:
-        return await self._inner.take(limit, within_s)
+        taken = await self._inner.take(limit, within_s)
+        self._readiness.owns(len(taken.shards))
+        return taken
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
         positions = await self._inner.commit(taken, events, outcomes)
@@ -78,14 +96,18 @@ class Counted:
         await self._inner.close()
 
 
-async def ours(settings: KafkaLogSettings, folder: Path, batch: int, until: int) -> Tally:
+async def ours(settings: KafkaLogSettings, folder: Path, batch: int, until: int, readiness: Readiness) -> Tally:
     """The real owner on the real log, with its snapshots."""
     stop = asyncio.Event()
     tally = Tally(until, stop)
     log = await KafkaLog.open(settings)
     stores = SqliteStateStores(folder, fingerprint("bench"))
     ports = Ports(
-        log=Counted(log.owned_shards(), tally), reader=log.reader, stores=stores, sleep=asyncio.sleep, monotonic=time.monotonic
+        log=Counted(log.owned_shards(), tally, readiness),
+        reader=log.reader,
+        stores=stores,
+        sleep=asyncio.sleep,
+        monotonic=time.monotonic,
     )
     loop = asyncio.get_running_loop()
     if not until:
@@ -104,7 +126,7 @@ def _end_with_input(end: Any) -> None:
 class BareLoop:
     """Consume, then one transaction: produce as many bytes as the owner, flush, send offsets, commit."""
 
-    def __init__(self, settings: KafkaLogSettings, batch: int) -> None:
+    def __init__(self, settings: KafkaLogSettings, batch: int, readiness: Readiness) -> None:
         self._settings, self._batch, self._answer = settings, batch, answer()
         shared = {"bootstrap.servers": settings.bootstrap, "socket.nagle.disable": True}
         self.consumer = Consumer(
@@ -128,7 +150,7 @@ class BareLoop:
             }
         )
         self._producer.init_transactions(30)
-        self.consumer.subscribe([settings.topic("commands.people")])
+        self.consumer.subscribe([settings.topic("commands.people")], on_assign=lambda _, mine: readiness.owns(len(mine)))
 
     def turn(self) -> int:
         """One transaction, if there is anything to consume; how many commands it held."""
@@ -151,13 +173,13 @@ class BareLoop:
         return len(messages)
 
 
-def bare(settings: KafkaLogSettings, batch: int, until: int) -> Tally:
+def bare(settings: KafkaLogSettings, batch: int, until: int, readiness: Readiness) -> Tally:
     """The loop of a program that does nothing but move the same bytes under the same guarantees."""
     done = threading.Event()
     tally = Tally(until, done)
     if not until:
         threading.Thread(target=_end_with_input, args=(done.set,), daemon=True).start()
-    loop = BareLoop(settings, batch)
+    loop = BareLoop(settings, batch, readiness)
     while not done.is_set():
         if count := loop.turn():
             tally.committed(count)
@@ -167,13 +189,13 @@ def bare(settings: KafkaLogSettings, batch: int, until: int) -> Tally:
 
 def main() -> None:
     """Run one of the two."""
-    which, bootstrap, prefix, folder, batch, until = sys.argv[1:]
-    settings = log_settings(bootstrap, prefix)
+    which, bootstrap, prefix, instance, folder, batch, until, share = sys.argv[1:]
+    settings, readiness = log_settings(bootstrap, prefix, instance), Readiness(int(share))
     look_seldom()
     if which == "ours":
-        tally = asyncio.run(ours(settings, Path(folder), int(batch), int(until)))
+        tally = asyncio.run(ours(settings, Path(folder), int(batch), int(until), readiness))
     else:
-        tally = bare(settings, int(batch), int(until))
+        tally = bare(settings, int(batch), int(until), readiness)
     sys.stdout.write(json.dumps({"commits": tally.commits}) + "\n")
 
 

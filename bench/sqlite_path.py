@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from bench.figures import Line, at_least, at_most, median, percentile
 from bench.kafka_path import Amounts
-from bench.owner_process import AHEAD, Counted, Tally
+from bench.owner_process import AHEAD, Counted, Readiness, Tally
 from bench.sample import answer, commands
 from commands.owner import Bounds, Owner, Ports
 from commands.state_form import fingerprint
@@ -66,7 +66,7 @@ async def _ours(folder: Path, amounts: Amounts) -> dict[str, float]:
 
 def _owner(log: SqliteLog, stores: SqliteStateStores, batch: int, tally: Tally) -> Owner:
     ports = Ports(
-        log=Counted(log.owned_shards("bench"), tally),
+        log=Counted(log.owned_shards("bench"), tally, Readiness(0)),
         reader=log.reader,
         stores=stores,
         sleep=asyncio.sleep,

@@ -165,7 +165,7 @@ class PlainProducer:
     def _find_broker(self) -> None:
         if self._looking_since is None:
             self._looking_since = time.monotonic()
-        if self._broken or time.monotonic() - self._looking_since > 2 * self._settings.send_s:
+        if self._broken or time.monotonic() - self._looking_since > self._settings.send_s:
             _LOG.warning(
                 "the producer of commands and records %s and is replaced", "broke" if self._broken else "finds no broker"
             )

@@ -38,11 +38,14 @@ class LeaseWatch:
         self._heard: dict[str, float] = {}
         self._left: set[str] = set()
 
-    def heard(self, heartbeats: Iterable[Heartbeat], now: float) -> None:
-        """All heartbeats that have come since the last call, none left out."""
+    def listened(self, now: float) -> None:
+        """Every heartbeat that anybody had published by `now` has been told: a silence until then is one."""
         if now - self._listened_at > self._lease_s / 2:
             self._listening_since = now
         self._listened_at = now
+
+    def heard(self, heartbeats: Iterable[Heartbeat], now: float) -> None:
+        """These heartbeats have come."""
         for heartbeat in heartbeats:
             self._heard[heartbeat.executor] = now
             (self._left.add if heartbeat.leaving else self._left.discard)(heartbeat.executor)

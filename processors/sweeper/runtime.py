@@ -1,6 +1,8 @@
 """How does the sweeper listen and judge? One loop: take every heartbeat there is, then look at the claims.
 
-It reads the topic from what is left of it on: an old `leaving` still counts, an old sign of life counts as one of now.
+It reads the topic from what is left of it on: an old `leaving` still counts, an old sign of life counts as one of now. That
+nothing came proves nothing by itself, since a feed stays silent while the brokers are away: only once the log has said where the
+heartbeats end, and all before that was read, is a silence one.
 """
 
 from collections.abc import Sequence
@@ -61,11 +63,14 @@ class SweeperRuntime:
     async def _listen(self, feed: Feed) -> None:
         while True:
             within_s = LOOK_EVERY_S
+            asked_at = self._ports.clock.monotonic()
+            ends = await self._ports.reader.ends(list(feed.positions))
             while records := await feed.read(BATCH, within_s):
                 within_s = 0.0
                 beats = [record.body for record in records if isinstance(record.body, Heartbeat)]
                 self._watch.heard(beats, self._ports.clock.monotonic())
-            self._watch.heard((), self._ports.clock.monotonic())
+            if all(feed.positions[partition] >= end for partition, end in ends.items()):
+                self._watch.listened(asked_at)
             await self._judge()
 
     async def _judge(self) -> None:

@@ -1,5 +1,6 @@
 """Which claims does the sweeper take for over, and how often does it say so?"""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from processors.executor.inventory import UnfinishedRun
 from processors.processor import now_by
 from processors.sweeper.core import LeaseWatch, expiry
 from schemas.heartbeat import Heartbeat
+from schemas.log import LogUnavailable
 from tests.commands.owning import running
 from tests.processors.fake_time import START, FakeClock, simulated
 from tests.processors.world import LEASE_S, World
@@ -40,21 +42,50 @@ def test_a_claim_is_over_a_lease_after_its_executor_was_last_heard(heard: list[A
     watch = LeaseWatch(15.0, 0.0)
     for now in range(int(looked_at) + 1):
         watch.heard([heartbeat for at, heartbeat in heard if at == now], now)
-    watch.heard([], looked_at)
+        watch.listened(now)
+    watch.listened(looked_at)
     assert [claim.run for claim in watch.over([RUN_1, FREE], looked_at)] == ([RUN_1.run] if is_over else [])
 
 
 def test_time_in_which_the_sweeper_could_not_hear_does_not_count():
     watch = LeaseWatch(15.0, 0.0)
     watch.heard([beat()], 1.0)
+    watch.listened(1.0)
     assert watch.over([RUN_1], 100.0) == [], "it has not listened for 99 seconds"
-    watch.heard([], 100.0)
+    watch.listened(100.0)
     assert watch.over([RUN_1], 101.0) == []
     for now in range(101, 116):
-        watch.heard([], now)
+        watch.listened(now)
     assert watch.over([RUN_1], 115.0) == []
-    watch.heard([], 115.5)
+    watch.listened(115.5)
     assert len(watch.over([RUN_1], 115.5)) == 1
+
+
+def test_a_silence_in_which_the_log_was_away_does_not_count():
+    """A feed tells nothing then, as it does when nobody speaks."""
+
+    async def story() -> None:
+        world = World()
+        ends, away = world.log.reader.ends, False
+
+        async def answered(partitions: Any) -> Any:
+            if away:
+                raise LogUnavailable("no brokers")
+            return await ends(partitions)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.log.reader, "ends", answered)
+            async with running(world.log, MemoryStateStores()), world.sweeping():
+                await world.furnish()
+                run = await world.request()
+                await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+                away = True
+                await asyncio.sleep(2 * LEASE_S)
+                back_at, away = world.clock.monotonic(), False
+                await world.until(run, RunResumed)
+                assert LEASE_S < world.clock.monotonic() - back_at < LEASE_S + 5
+
+    simulated(story())
 
 
 def test_several_sweepers_expire_a_claim_once():
@@ -85,6 +116,7 @@ def test_an_expiry_is_the_same_command_whoever_sends_it():
             history = [recorded.event for recorded in await world.read_model.history(stream_of(RUN, run))]
             watch = LeaseWatch(15.0, 0.0)
             watch.heard([beat(leaving=True)], 1.0)
+            watch.listened(1.0)
             (claim,) = watch.over([UnfinishedRun(run, 2, "executor-1", 1)], 1.0)
             first, second = (expiry(claim, history, now_by(FakeClock())) for _ in range(2))
             assert first and second and first.command_id == second.command_id

@@ -1,5 +1,6 @@
 """What does every command need? The chosen server and form of output, and an exit status that says what went wrong."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ from infra.cli.render import Renderer, harmless
 from infra.cli.session import NoToken, Session
 from infra.wiring.misconfigured import MISCONFIGURED
 
-FAILED, WRONG_USAGE, REFUSED, UNREACHABLE = 1, 2, 6, 7
+FAILED, WRONG_USAGE, REFUSED, UNREACHABLE, NOT_WRITTEN = 1, 2, 6, 7, 74
 RUN_STATUS = {"succeeded": 0, "failed": 1, "cancelled": 3, "timed_out": 4, "lost": 5}
-"""The exit status of a run's result; 2 is wrong usage, 6 a refusal by the server, 7 no answer."""
+"""The exit status of a run's result; 2 is wrong usage, 6 a refusal by the server, 7 no answer, 74 (EX_IOERR) output that
+could not be written."""
 
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="`table` or `json`.")]
 
@@ -57,6 +59,7 @@ def exiting() -> Iterator[None]:
     """Turn refusals and silence into a line on standard error and an exit status."""
     try:
         yield
+        sys.stdout.flush()  # here, where it can still be told that it fails
     except ServerRefused as refused:
         _say(f"{refused.problem.get('code', refused.status)}: {refused}")
         for error in refused.problem.get("errors", []):
@@ -75,6 +78,10 @@ def exiting() -> Iterator[None]:
         raise typer.Exit(MISCONFIGURED) from None
     except BrokenPipeError:
         raise typer.Exit(0) from None
+    except OSError as failed:
+        _say(f"cannot write: {failed}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer is tried once more at the end
+        raise typer.Exit(NOT_WRITTEN) from None
 
 
 def show_list(path: str, columns: list[str], output: str, limit: int | None, **query: Any) -> None:

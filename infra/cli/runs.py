@@ -2,7 +2,9 @@
 
 import sys
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:  # what draws on a terminal takes a while to load, and a pipe 
 
 app = typer.Typer(no_args_is_help=True, help="Jobs as they are done on targets.")
 COLUMNS = ["id", "job", "revision", "state", "requested_by", "requested_at", "finished_at", "targets"]
-RawText = Annotated[bool, typer.Option("--raw", help="Do not strip control sequences from the output.")]
+RawText = Annotated[
+    bool, typer.Option("--raw", help="Do not strip control sequences, as is done at a terminal and in lines that are followed.")
+]
 Parameters = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; may be repeated. Not for secrets.")]
 ParameterFiles = Annotated[
     list[str] | None,
@@ -55,7 +59,7 @@ def start(
 
 def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
     renderer.note(f"run {run}")
-    fresh = {"Ops-Min-Version": f"run/{run}@1"}
+    where, fresh = _followed(run), {"Ops-Min-Version": f"run/{run}@1"}
     on_terminal = renderer.on_terminal and renderer.form != "json"
     if on_terminal:
         from rich.live import Live
@@ -65,11 +69,11 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
             done = threading.Event()
             ticker = threading.Thread(target=_show_progress, args=(client, run, live, done), daemon=True)
             ticker.start()
-            _print_output(client, run, live.console, raw, fresh)
+            _print_output(client.events(where, fresh), _Printer(live.console, raw))
             done.set()
             ticker.join(5)
     else:
-        _print_output(client, run, None, raw, fresh, as_json=renderer.form == "json")
+        _print_output(client.events(where, fresh), _Printer(None, raw), as_json=renderer.form == "json")
     final = client.get(at("runs", run))
     if renderer.form == "json":
         renderer.one(final)
@@ -96,11 +100,13 @@ def _show_progress(client: Client, run: str, live: "Live", done: threading.Event
         live.update(Text(f"{row['state']}  {told}", style="dim"))
 
 
-def _print_output(
-    client: Client, run: str, console: "Console | None", raw: bool, headers: dict[str, str], *, as_json: bool = False
-) -> None:
-    printer = _Printer(console, raw)
-    for event, _, item in client.events(at("runs", run, "output") + "?follow=true", headers):
+def _followed(run: str, **only: str | None) -> str:
+    """Where the output of a run is followed, or of it only what is of this target, step or stream."""
+    return at("runs", run, "output") + "?" + urlencode({"follow": "true"} | {k: v for k, v in only.items() if v is not None})
+
+
+def _print_output(events: Iterable[tuple[str, str, Any]], printer: "_Printer", *, as_json: bool = False) -> None:
+    for event, _, item in events:
         if event == "output":
             Renderer("json").many([item], []) if as_json else printer.take(item)
         elif event == "end":
@@ -180,10 +186,11 @@ def show_output(
     """Show what steps wrote."""
     with exiting():
         client = CONTEXT.client()
-        if follow:
-            _print_output(client, run, None, raw, {}, as_json=output == "json")
-            return
         query: dict[str, Any] = {"target": target, "step": step, "stream": stream}
+        if follow:
+            events = client.events(_followed(run, **query), {})
+            _print_output(events, _Printer(None, raw), as_json=output == "json")
+            return
         items = client.items(at("runs", run, "output"), **query)
         if output == "json":
             Renderer("json").many(items, [])

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 Role = Callable[[asyncio.Event], Awaitable[None]]
 
-STOP_WITHIN_S = 12.0
+STOP_WITHIN_S = 20.0
 
 
 class RoleFailed(Exception):

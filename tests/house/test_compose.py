@@ -9,7 +9,10 @@ import typer
 import yaml
 
 from infra.cli.main import app
+from infra.wiring import supervise
+from infra.wiring.role.executor import EXECUTOR_GRACE_S
 from infra.wiring.settings import Settings
+from processors.executor.runtime import KILL_WITHIN_S
 from tests.house.files import TOP
 
 COMPOSE = yaml.safe_load((TOP / "docker-compose.yml").read_text())
@@ -43,6 +46,17 @@ def test_a_role_s_command_is_one_of_ours_and_its_settings_exist(name):
         known = known.commands[word]
     settings = {f"OPSCONDUCTOR_{field.upper()}" for field in Settings.model_fields}
     assert set(SERVICES[name]["environment"]) <= settings
+
+
+def test_the_log_lies_on_its_volume():
+    (volume,) = SERVICES["kafka"]["volumes"]
+    assert SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"] == volume.partition(":")[2]
+
+
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_a_role_is_given_the_time_it_takes_to_end_in_order(name):
+    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > supervise.STOP_WITHIN_S
+    assert supervise.STOP_WITHIN_S > EXECUTOR_GRACE_S + KILL_WITHIN_S
 
 
 def test_no_secret_has_a_default():

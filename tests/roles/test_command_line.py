@@ -151,6 +151,25 @@ def test_a_run_and_its_trail_read_back(server: Installation, jobs: Callable[...,
     assert all(line.count("\t") == 6 for line in ok(server, "audit", "--type", "RunRequested", "--limit", "3").splitlines())
 
 
+def test_what_is_followed_can_be_narrowed_as_what_is_read(server: Installation, jobs: Callable[..., Path]) -> None:
+    jobs("both", "echo out; echo err >&2")
+    (started,) = as_json(server, "run", "start", "both")
+    followed = ("run", "output", started["run_id"], "--follow")
+    assert ok(server, *followed, "--stream", "stderr") == "a-01 ! err\n"
+    assert ok(server, *followed, "--step", "none", "--target", "a-01") == ""
+    assert {item["stream"] for item in as_json(server, *followed, "--stream", "stdout")} == {"stdout"}
+    assert server.command(*followed, "--stream", "both").returncode == 6
+
+
+def test_what_cannot_be_written_is_told_and_is_no_result(server: Installation) -> None:
+    with Path("/dev/full").open("w") as full:
+        listed = [PROGRAM, "target", "list"]
+        done = subprocess.run(
+            listed, env=server.environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    assert done.returncode == 74 and done.stderr.startswith("cannot write: ") and done.stderr.count("\n") == 1
+
+
 def test_followed_as_json_every_line_is_a_document_and_the_last_is_the_run(
     server: Installation, jobs: Callable[..., Path]
 ) -> None:

@@ -5,6 +5,7 @@ object, U+0000, lone surrogates, integers beyond 2^53): 422 naming the field.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from api.problem_details import Problem
 from domain.rejection import FieldError
 from schemas.strict_json import NotStrict, loads
 from schemas.text import unstorable
+
+_CHARSET = re.compile(r"\bcharset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,9 +34,12 @@ class Body:
 
 async def body_of(request: Request) -> Body:
     """The request's JSON object. Raises `Problem`."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    kind, _, parameters = request.headers.get("content-type", "application/json").partition(";")
+    kind = kind.strip().lower()
     if not (kind in ("application/json", "application/merge-patch+json") or kind.endswith("+json")):
         raise Problem("unsupported_media_type", "send application/json")
+    if (charset := _CHARSET.search(parameters)) and charset[1].lower() not in ("utf-8", "utf8"):
+        raise Problem("malformed_json", "JSON is sent in UTF-8")
     return parsed(await request.body())
 
 

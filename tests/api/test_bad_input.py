@@ -32,6 +32,16 @@ async def test_what_is_not_json_is_400_and_json_that_is_no_object_422(server):
         assert (await server.send("POST", "/targets", content=raw, headers=JSON)).status_code == 422, raw
 
 
+async def test_json_that_is_said_to_be_in_another_encoding_is_400(server):
+    for charset in ("utf-16", "latin1", '"iso-8859-1"'):
+        headers = {"Content-Type": f"application/json; charset={charset}"}
+        answer = await server.send("POST", "/targets", content=json.dumps(target()).encode(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json"), answer.text
+    headers = {"Content-Type": 'application/json; charset="UTF-8"'}
+    body = json.dumps(target(name="in-utf-8")).encode()
+    assert (await server.send("POST", "/targets", content=body, headers=headers)).status_code == 422  # its credential is unknown
+
+
 def ssh_key(key, **more):
     return {"name": "c", "kind": "ssh_key", "secret": {"username": "u", "private_key": key, **more}}
 

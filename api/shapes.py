@@ -230,7 +230,7 @@ HEALTH = Shape("Health", {
 
 PROJECTION = Shape("Projection", {
     "name": "targets", "state": "live", "generation": 1, "lag_events": 0, "lag_seconds": 0.0, "stopped_at": Maybe("targets/2/25"),
-    "error": Maybe("unknown event type"), "rebuild_done": Maybe(0), "rebuild_total": Maybe(0),
+    "error": Maybe("unknown event type"), "rebuild_requested": False, "rebuild_done": Maybe(0), "rebuild_total": Maybe(0),
     "positions": Named({"targets/0": 26}, 0),
 })  # fmt: skip
 

@@ -24,7 +24,7 @@ from commands.counters import Counters
 from commands.recovery import Recovery, recover
 from commands.settle import Settled, settle
 from commands.shard_state import ShardState
-from commands.state_store import Needs, StateStore, StateStoreFailed, StateStores
+from commands.state_store import Needs, StateStore, StateStoreFailed, StateStoreLost, StateStores
 from commands.transaction import Transaction, fill
 from schemas.log import CommitAborted, EventReader, LogUnavailable, OwnedShards, OwnershipLost, Taken, TakenCommand, Undecodable
 from schemas.position import Partition, Position
@@ -51,7 +51,8 @@ class Bounds:
     """How much at a time: a batch's commands, a transaction's commands and bytes, streams kept in memory a shard; how long, in
     seconds.
 
-    `recovery_s` must stay below the time after which the log takes a silent owner for dead.
+    `recovery_s` must stay below the time after which the log takes a silent owner for dead. `recoveries` is how many may fail
+    in a row for want of a store.
     """
 
     batch: int = 500
@@ -59,6 +60,7 @@ class Bounds:
     transaction_bytes: int = 8_388_608
     take_s: float = 0.5
     recovery_s: float = 100
+    recoveries: int = 10
     save_every_commands: int = 5_000
     save_every_s: float = 2
     cached_streams: int = 5_000
@@ -80,6 +82,7 @@ class Owner:
         self._ports, self._bounds = ports, bounds
         self._shards: dict[int, _Owned] = {}
         self._pause_s = 0.0
+        self._without_store = 0
         self._unsaved = 0
         self._saved_at = ports.monotonic()
         self.counters = Counters()
@@ -98,7 +101,7 @@ class Owner:
         """Serve until `stop` is set, then save, leave the log in order and close the stores.
 
         Raises `RecoveryFailed` or `LogTruncated` when a shard cannot be served, `StateStoreInUse` when it is not the only one
-        under its name.
+        under its name, `StateStoreLost` when it has no place to keep a shard's state: another owner may.
         """
         try:
             while not stop.is_set():
@@ -160,9 +163,19 @@ class Owner:
         for shard, tenure in shards.items():
             if shard not in self._shards and not await self._recover(shard, tenure, deadline, stop):
                 return False
+        self._without_store = 0
         return True
 
     async def _recover(self, shard: int, tenure: int, deadline: float, stop: Event) -> bool:
+        try:
+            return await self._recovered(shard, tenure, deadline, stop)
+        except StateStoreFailed as failed:
+            self._without_store += 1
+            if self._without_store < self._bounds.recoveries:
+                raise
+            raise StateStoreLost(f"shard {shard} was not recovered {self._without_store} times in a row: {failed}") from failed
+
+    async def _recovered(self, shard: int, tenure: int, deadline: float, stop: Event) -> bool:
         ports = self._ports
         store = await ports.stores.open(shard)
         try:

@@ -19,6 +19,10 @@ class StateStoreFailed(Exception):
     """The store of a shard cannot be used; it is to be discarded and the shard recovered from the log."""
 
 
+class StateStoreLost(Exception):
+    """No store can be had for a shard, time and again: what the file system refuses, only a person or another process mends."""
+
+
 class StateStoreInUse(Exception):
     """Another process has the store: two run under one instance's name."""
 

@@ -33,7 +33,7 @@ class ProjectionStatus:
     """How one projection is: `live`, `stopped` (where and why) or `rebuilding` (`done` of `total` offsets; still serving).
 
     `lag_events` are offsets still to be read (on Kafka they include the log's own markers); `lag_seconds` is the age of the
-    last event projected while there are any, else 0.
+    last event projected while there are any, else 0. `rebuild_requested` until a rebuild is in place or given up (`error`).
     """
 
     name: str
@@ -44,6 +44,7 @@ class ProjectionStatus:
     lag_seconds: float
     stopped_at: str | None
     error: str | None
+    rebuild_requested: bool
     rebuild_done: int | None
     rebuild_total: int | None
 
@@ -92,6 +93,7 @@ def _status(
         lag_seconds=max(0.0, age),
         stopped_at=_text(row["stopped_at"]),
         error=_text(row["error"]),
+        rebuild_requested=bool(row["rebuild_requested"]),
         rebuild_done=_number(row["rebuild_done"]),
         rebuild_total=_number(row["rebuild_total"]),
     )

@@ -16,7 +16,6 @@ from projections.generation import NEXT, create_next, drop_next, live_tables, sw
 from projections.persistence import Persistent
 from projections.place import Place, PositionsMoved
 from projections.projection import Projection
-from projections.read_store import ReadStore
 from projections.tables import projection_status
 from schemas.position import Partition
 
@@ -28,11 +27,6 @@ def ask_for_rebuild(connection: Connection, name: str) -> bool:
     kept = projection_status
     wished = kept.update().where(kept.c.projection == name).values(rebuild_requested=True)
     return connection.execute(wished).rowcount == 1
-
-
-async def request_rebuild(store: ReadStore, name: str) -> bool:
-    """The same, for whoever has a read store at hand."""
-    return await store.transact(partial(ask_for_rebuild, name=name))
 
 
 async def begin_rebuild(projection: Projection, generation: int, shards: int, store: Persistent) -> Place:

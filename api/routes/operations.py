@@ -92,6 +92,7 @@ def _shown(one: ProjectionStatus) -> dict[str, Any]:
         "lag_seconds": one.lag_seconds,
         "stopped_at": one.stopped_at,
         "error": one.error,
+        "rebuild_requested": one.rebuild_requested,
         "rebuild_done": one.rebuild_done,
         "rebuild_total": one.rebuild_total,
         "positions": {f"{at.topic}/{at.shard}": offset for at, offset in sorted(one.positions.items())},

@@ -10,24 +10,39 @@ from infra.cli.render import Renderer
 from infra.kafka import topics
 from infra.kafka.settings import KafkaLogSettings
 from infra.wiring.composition import kafka_settings
+from infra.wiring.misconfigured import WrongSetting
 from infra.wiring.settings import settings_given
 from schemas.log import LogError
 
-UNREACHABLE = 7
+REFUSED, UNREACHABLE = 6, 7
 
 
 def apply_topics(output: str) -> None:
-    """Create and correct; exit status 1 when something is there that cannot be changed, 7 when Kafka does not answer."""
+    """Create and correct; exit status 1 when something is there that cannot be changed, 6 when Kafka refuses,
+    7 when it does not answer; 78 when it has fewer brokers than there are to be replicas."""
     try:
-        done = topics.apply(_settings())
+        with wrong_settings_told():
+            done = _applied(_settings())
     except topics.TopicsDiffer as differ:
         typer.echo(str(differ), err=True)
         raise typer.Exit(1) from None
+    except topics.TopicsRefused as refused:
+        typer.echo(f"Kafka refuses: {refused}", err=True)
+        raise typer.Exit(REFUSED) from None
     except LogError as error:
         _unreachable(error)
     _list(done, "done", output)
     if not done and output != "json":
         typer.echo("nothing to do")
+
+
+def _applied(settings: KafkaLogSettings) -> list[str]:
+    try:
+        return topics.apply(settings)
+    except topics.TooFewBrokers as few:
+        raise WrongSetting(
+            f"OPSCONDUCTOR_LOG_REPLICATION: {settings.replication} replicas are more than Kafka has: {few}"
+        ) from few
 
 
 def check_topics(output: str) -> None:

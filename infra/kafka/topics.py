@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -30,6 +30,28 @@ class TopicsDiffer(Exception):
     def __init__(self, differences: list[str]) -> None:
         super().__init__("the topics differ from what they should be:\n  " + "\n  ".join(differences))
         self.differences = differences
+
+
+class TopicsRefused(Exception):
+    """Kafka answered, and will not have the topics as they are wanted; the message is its own."""
+
+
+class TooFewBrokers(TopicsRefused):
+    """There are fewer brokers than replicas wanted."""
+
+
+_REFUSALS = frozenset(
+    {
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_REQUEST,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +101,7 @@ def apply(settings: KafkaLogSettings) -> list[str]:
     """Make the topics what the table says; what was done, a sentence each.
 
     Raises `TopicsDiffer`, having done nothing, when a topic has another number of partitions or replicas: the former is fixed
-    for ever, the latter is changed with Kafka's own tools. Raises `LogUnavailable`.
+    for ever, the latter is changed with Kafka's own tools. Raises `TopicsRefused`, `TooFewBrokers` or `LogUnavailable`.
     """
     admin = AdminClient(client(settings))
     found = _found(admin, settings)
@@ -149,7 +171,7 @@ def _create(admin: AdminClient, topics: list[Topic], settings: KafkaLogSettings)
         for future in admin.create_topics(new, operation_timeout=_CALL_S, request_timeout=_CALL_S + 1).values():
             future.result(_CALL_S + 2)
     except (KafkaException, TimeoutError) as error:
-        raise LogUnavailable(f"the topics could not be created: {error}") from error
+        raise _failure("the topics could not be created", error) from error
     return [f"created: {settings.topic(t.name)}" for t in topics]
 
 
@@ -160,7 +182,16 @@ def _set(admin: AdminClient, name: str, want: Mapping[str, str]) -> None:
         for future in admin.incremental_alter_configs([resource], request_timeout=_CALL_S).values():
             future.result(_CALL_S + 1)
     except (KafkaException, TimeoutError) as error:
-        raise LogUnavailable(f"{name} could not be changed: {error}") from error
+        raise _failure(f"{name} could not be changed", error) from error
+
+
+def _failure(what: str, error: KafkaException | TimeoutError) -> Exception:
+    """A refusal is Kafka's answer: asking again or waiting is of no use."""
+    told: KafkaError | None = error.args[0] if isinstance(error, KafkaException) else None
+    if told is None or told.code() not in _REFUSALS:
+        return LogUnavailable(f"{what}: {error}")
+    kind = TooFewBrokers if told.code() == KafkaError.INVALID_REPLICATION_FACTOR else TopicsRefused
+    return kind(f"{what}: {told.str()}")
 
 
 def _await_visible(settings: KafkaLogSettings) -> None:

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     oidc_name_claim: str = Field("preferred_username", description="The claim that is the user's name here.")
     oidc_groups_claim: str = Field("groups", description="The claim that holds the user's groups.")
     oidc_roles: str = Field("", description="Which roles groups give: `ops=operator,ops-admins=administrator`.")
-    instance: str = Field("", description="This process's stable name; default: the machine's name.")
+    instance: str = Field("", description="This process's stable name, part of a folder's; default: the machine's name.")
     vault_url: str = Field("", description="HashiCorp Vault or OpenBao to keep secrets in; default: the database, sealed.")
     vault_mount: str = Field("secret", description="Where its KV engine, version 2, is mounted.")
     vault_folder: str = Field("opsconductor", description="What the paths of our secrets there begin with.")
@@ -160,6 +160,13 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", prefix, re.ASCII):
             raise ValueError("must be 1 to 100 letters, digits, dots, underscores and hyphens")
         return prefix
+
+    @field_validator("instance")
+    @classmethod
+    def _instance_can_name_a_folder(cls, instance: str) -> str:
+        if instance and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", instance):
+            raise ValueError("must be 1 to 100 letters, digits, dots, underscores and hyphens, not beginning with a dot")
+        return instance
 
     @property
     def is_embedded(self) -> bool:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,7 +37,7 @@ from infra.sql.read_store import SqlReadStore
 from infra.vaults.key_ring import KeyRing
 from infra.vaults.sql_vault import SqlVault
 from projections.follow import Follower
-from projections.rebuild import request_rebuild
+from projections.rebuild import ask_for_rebuild
 from schemas.actor import Actor, system
 from schemas.command_envelope import CommandEnvelope
 from schemas.outcome import Accepted
@@ -195,7 +196,7 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
         keys=keys,
         tokens=Tokens(*await load_signing_keys(vault, ids)),
         threads=threads,
-        rebuild=lambda name: request_rebuild(store, name),
+        rebuild=lambda name: store.transact(partial(ask_for_rebuild, name=name)),
         settings=ApiSettings(**{"outcome_wait_s": 60.0, "freshness_wait_s": 60.0, "poll_s": 0.05, **settings}),
     )
     follower = asyncio.create_task(Follower(log.reader, store, wakeups).run())

@@ -9,7 +9,7 @@ import pytest
 import commands.owner
 from commands import deciders
 from commands.owner import Bounds
-from commands.state_store import StateStoreFailed
+from commands.state_store import StateStoreFailed, StateStoreLost
 from domain.decider import Decider
 from infra.memory.log import MemoryLog
 from infra.memory.state_store import MemoryStateStores
@@ -287,6 +287,34 @@ async def test_a_save_that_fails_loses_nothing(log, stores):
             assert codes(await told(log, register_target(f"t-{n}"))) == ["accepted"]
     assert owner.counters.store_failures == 2
     assert len(await sound_events(log)) == 5
+
+
+class Unopenable(MemoryStateStores):
+    """Those of one shard cannot be opened, not even begun anew, so many times in a row."""
+
+    def __init__(self, times):
+        super().__init__()
+        self._left = times
+
+    async def open(self, shard):
+        if shard == 2 and self._left:
+            self._left -= 1
+            raise StateStoreFailed("permission denied")
+        return await super().open(shard)
+
+
+async def test_an_owner_that_has_no_place_for_a_shard_s_state_ends_so_that_another_may_have_its_shards(log, stores):
+    run = Running(owner_of(log, Unopenable(1_000)))
+    with pytest.raises(StateStoreLost, match=r"shard 2 .* 10 times in a row: permission denied"):
+        await asyncio.wait_for(run.task, 20)
+    assert run.owner.counters.store_failures == BOUNDS.recoveries - 1
+    async with running(log, stores, "two"):
+        assert codes(await told(log, *[register_target(f"t-{n}") for n in range(10)])) == ["accepted"] * 10
+
+
+async def test_an_owner_that_gets_it_in_the_end_goes_on(log):
+    async with running(log, Unopenable(BOUNDS.recoveries - 1)):
+        assert codes(await told(log, *[register_target(f"t-{n}") for n in range(10)])) == ["accepted"] * 10
 
 
 async def test_a_batch_larger_than_a_transaction_is_committed_in_parts(log, stores):

@@ -9,10 +9,9 @@ import pytest
 from sqlalchemy import MetaData, func, select
 
 from infra.memory.log import MemoryLog
-from infra.sql.read_store import SqlReadStore
 from projections import catch_up, follow
 from projections.all import TABLE
-from projections.rebuild import ask_for_rebuild, request_rebuild
+from projections.rebuild import ask_for_rebuild
 from projections.tables import events, job_revisions, jobs, target_labels, targets
 from tests.projections.breaking import DyingStore, FlakyStore, Killed
 from tests.projections.histories import History, Writer, random_history
@@ -225,6 +224,7 @@ async def test_a_rebuild_that_meets_a_poison_event_is_given_up_and_the_old_table
     async with following(log, database, broken):
         await eventually_async(given_up)
     status = database.status(log)["runs"]
+    assert not status.rebuild_requested
     assert "the rebuild was given up at runs/" in status.error and "RuntimeError: no good" in status.error
     assert status.generation == 1
     assert database.rows() == wanted
@@ -236,10 +236,10 @@ def _fail(own: object, fact: object) -> None:
 
 async def test_a_rebuild_of_what_does_not_exist_is_refused(log: MemoryLog, database: Database) -> None:
     await project(log, database)
-    store = SqlReadStore(database.writer)
-    assert not await request_rebuild(store, "nonsense")
-    assert await request_rebuild(store, "runs")
-    await store.close()
+    with database.writer.begin() as connection:
+        assert not ask_for_rebuild(connection, "nonsense")
+        assert ask_for_rebuild(connection, "runs")
+    assert {name for name, status in database.status(log).items() if status.rebuild_requested} == {"runs"}
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)

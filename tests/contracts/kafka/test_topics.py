@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from infra.cli.main import app
 from infra.kafka.log import KafkaLog
-from infra.kafka.topics import TopicsDiffer, apply, differences
+from infra.kafka.topics import TooFewBrokers, TopicsDiffer, TopicsRefused, apply, differences
 from schemas.topics import TABLE
 from tests.contracts.kafka_harness import kafka_settings
 from tests.support.eventually import eventually
@@ -74,6 +74,24 @@ async def test_whatever_would_lose_events_is_refused_at_start_up_and_ends_a_chec
         as_json = CliRunner().invoke(app, ["topics", "check", "-o", "json"])
     assert (checked.exit_code, told in checked.output.splitlines()) == (1, True), checked.output
     assert {"difference": told} in [json.loads(line) for line in as_json.stdout.splitlines()] and as_json.exit_code == 1
+
+
+def test_more_replicas_than_there_are_brokers_are_a_wrong_setting_and_no_silence_of_kafka(kafka):
+    wanted = replace(kafka_settings(kafka, partitions=2), replication=3)
+    with pytest.raises(TooFewBrokers):
+        apply(wanted)
+    given = {"URL": f"kafka://{kafka}", "PREFIX": wanted.prefix, "PARTITIONS": "2", "REPLICATION": "3"}
+    with mock.patch.dict(os.environ, {f"OPSCONDUCTOR_LOG_{name}": value for name, value in given.items()}):
+        applied = CliRunner().invoke(app, ["topics", "apply"])
+    assert applied.exit_code == 78, applied.output
+    assert applied.stderr.startswith("wrong setting: OPSCONDUCTOR_LOG_REPLICATION: 3 replicas"), applied.stderr
+    assert "Kafka cannot be reached" not in applied.stderr
+
+
+def test_what_kafka_refuses_is_told_as_its_refusal(kafka):
+    settings = kafka_settings(kafka, partitions=2)
+    with mock.patch("infra.kafka.topics.wanted", lambda *_: {"retention.ms": "nonsense"}), pytest.raises(TopicsRefused):
+        apply(settings)
 
 
 def test_another_number_of_partitions_is_refused_and_nothing_is_touched(kafka):

@@ -105,7 +105,7 @@ def _followed(run: str, **only: str | None) -> str:
     return at("runs", run, "output") + "?" + urlencode({"follow": "true"} | {k: v for k, v in only.items() if v is not None})
 
 
-def _print_output(events: Iterable[tuple[str, str, Any]], printer: "_Printer", *, as_json: bool = False) -> None:
+def _print_output(events: Iterable[tuple[str, str | None, Any]], printer: "_Printer", *, as_json: bool = False) -> None:
     for event, _, item in events:
         if event == "output":
             Renderer("json").many([item], []) if as_json else printer.take(item)

@@ -47,7 +47,7 @@ class Freshness:
         asked = [(name, stream, version) for stream, version in wanted for name in _concerned(stream, reads)]
 
         def there(connection: Connection) -> bool:
-            while asked and version_applied(connection, *asked[-1]):
+            while asked and version_applied(connection, *asked[-1], self._reader.shards):
                 asked.pop()
             return not asked and also(connection)
 

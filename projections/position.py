@@ -4,28 +4,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, Select, Table, bindparam, select, tuple_
 
+from domain.identity import CREDENTIAL, JOB, KEY, ROLE, RUN, TARGET, USER, kind_of, name_of
 from projections.all import BY_NAME
-from projections.tables import events, projection_positions, projection_status
+from projections.tables import (
+    credentials,
+    events,
+    jobs,
+    projection_positions,
+    projection_status,
+    roles,
+    runs,
+    targets,
+    users,
+)
+from schemas.partitioning import shard_of
 from schemas.position import Partition
+from schemas.topics import EVENT_TOPIC
 
 _at, _of = events.c, projection_positions.c
 
 _REACHED = select(_of.topic, _of.shard, _of.next_offset).where(
     _of.projection == bindparam("name"), tuple_(_of.topic, _of.shard).in_(bindparam("partitions", expanding=True))
 )
-_APPLIED = (
-    select(_of.next_offset)
-    .join(events, (_at.topic == _of.topic) & (_at.shard == _of.shard))
-    .where(
-        _at.stream == bindparam("of_stream"),
-        _at.version == bindparam("of_version"),
-        _of.projection == bindparam("name"),
-        _of.next_offset > _at.offset,
-    )
-)
-"""Asked with every fresh read, and made once: making a statement takes longer than answering it."""
+
+
+def _applied(shows: Table | None) -> Select[int]:
+    """Where a projection is, if it has passed a version of a stream that has its row in the table `shows`.
+
+    Where the version lies the audit index says; that the row is there or further, is as good. So neither of the two stops more
+    than itself when it meets a record it cannot take.
+    """
+    event = select(_at.offset).where(_at.stream == bindparam("of_stream"), _at.version == bindparam("of_version"))
+    passed = _of.next_offset > event.scalar_subquery()
+    if shows is not None:
+        (key,) = shows.primary_key.columns
+        row = select(shows.c.offset).where(key == bindparam("of_name"), shows.c.version >= bindparam("of_version"))
+        passed = (_of.next_offset > row.scalar_subquery()) | passed
+    of = (_of.projection == bindparam("name"), _of.topic == bindparam("topic"), _of.shard == bindparam("shard"))
+    return select(_of.next_offset).where(*of, passed)
+
+
+_APPLIED = {
+    kind: _applied(shows)
+    for kind, shows in {
+        TARGET: targets, CREDENTIAL: credentials, USER: users, ROLE: roles, JOB: jobs, RUN: runs, KEY: None,
+    }.items()
+}  # fmt: skip
+"""By aggregate type. Asked with every fresh read, and made once: making a statement takes longer than answering it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +89,14 @@ def has_reached(connection: Connection, projection: str, positions: Mapping[Part
     return all(reached.get(partition, 0) >= offset for partition, offset in wanted.items())
 
 
-def version_applied(connection: Connection, projection: str, stream: str, version: int) -> bool:
-    """Whether `projection` has taken in `version` of `stream`. False also for a version that the audit index has not seen."""
-    asked = {"name": projection, "of_stream": stream, "of_version": version}
-    return connection.execute(_APPLIED, asked).first() is not None
+def version_applied(connection: Connection, projection: str, stream: str, version: int, shards: int) -> bool:
+    """Whether `projection` has taken in `version` of `stream`. False also for a version that neither the audit index nor the
+    stream's own row tells of.
+    """
+    kind = kind_of(stream)
+    asked = {"name": projection, "topic": EVENT_TOPIC[kind], "shard": shard_of(stream, shards)}
+    of = {"of_stream": stream, "of_name": name_of(stream), "of_version": version}
+    return connection.execute(_APPLIED[kind], asked | of).first() is not None
 
 
 def status(connection: Connection, ends: Mapping[Partition, int], now: datetime) -> list[ProjectionStatus]:

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import update
 
@@ -19,8 +20,9 @@ from schemas.log import LogUnavailable, ResultUnknown
 from schemas.outcome import Accepted
 from schemas.position import Partition
 from schemas.vault import SecretUnavailable, VaultError
+from schemas.wire import WireRecord
 from tests.api.conftest import credential, job, made, target
-from tests.api.server import Server, first_start
+from tests.api.server import Server, first_start, serving
 from tests.commands.owning import running
 
 
@@ -42,6 +44,32 @@ async def test_health_says_where_a_stopped_projection_stands_and_no_names(server
     assert (said["status"], said["stopped_projections"]) == ("degraded", [{"projection": "jobs", "stopped_at": "jobs/1/7"}])
     server.given.drain.stopping = True
     assert (await server.get("/health/ready")).status_code == 503 and (await server.get("/health/live")).status_code == 200
+
+
+async def test_a_foreign_record_in_one_topic_holds_up_neither_sign_ins_nor_reads_of_others(tmp_path: Path):
+    async with serving(tmp_path, freshness_wait_s=5.0) as server:
+        server.log.put(Partition("targets", 0), WireRecord(b"target/x", b"garbage"))
+        stopped = [{"projection": name, "stopped_at": "targets/0/0"} for name in ("events", "targets")]
+        async with asyncio.timeout(60):
+            while (await server.get("/health/ready")).json().get("stopped_projections") != stopped:
+                await asyncio.sleep(0.02)
+        assert (await server.sign_in()).status_code == 200
+        await made(server, "/credentials", credential())
+        await made(server, "/jobs", job())
+        for path, version in (
+            ("/credentials", "credential/deploy-key@1"),
+            ("/jobs/greet", "job/greet@1"),
+            ("/users", "user/admin@2"),
+        ):
+            answer = await server.get(path, headers={"Ops-Min-Version": version})
+            assert answer.status_code == 200, (path, answer.text)
+        await server.post("/projections/jobs/rebuild")
+        async with asyncio.timeout(60):
+            while {p["name"]: p for p in (await server.get("/projections")).json()["items"]}["jobs"]["generation"] < 2:
+                await asyncio.sleep(0.02)
+        await made(server, "/jobs", job("other"))
+        for version in ("job/greet@1", "job/other@1"):
+            assert (await server.get("/jobs", headers={"Ops-Min-Version": version})).status_code == 200, version
 
 
 async def test_projections_are_shown_and_rebuilt_on_demand(server: Server):

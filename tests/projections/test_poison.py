@@ -10,6 +10,7 @@ import pytest
 from domain.target import TargetRetitled
 from infra.memory.log import MemoryLog
 from projections.all import BY_NAME
+from projections.position import version_applied
 from schemas import event_types
 from schemas.event_envelope import hash_of
 from schemas.log import LogTruncated
@@ -84,6 +85,51 @@ async def test_bytes_that_are_no_event_stop_all_readers_of_their_topic(history: 
     async with following(log, database):
         await stopped(database, log, "users", "roles", "events")
     assert database.status(log)["users"].stopped_at == f"users/0/{offset}"
+
+
+async def test_versions_of_other_streams_go_on_being_applied_when_the_audit_index_has_stopped(
+    history: History, database: Database
+) -> None:
+    log, writer = written(history)
+    run = next(stream for stream in history.streams if stream.startswith("run/"))
+    log.put(Partition("targets", 0), WireRecord(b"target/x", b"garbage"))
+    seen = {
+        "user/admin": ("users", "roles"),
+        "credential/root": ("credentials",),
+        "job/backup": ("jobs",),
+        run: ("runs", "run_steps"),
+    }
+    types = {"user": "UserDisabled", "credential": "CredentialRevoked", "job": "JobArchived", "run": "RunCancelRequested"}
+    lost = next_event(history, "target/web-01", type="TargetRetired", payload=b"{}")
+    for restarted in (False, True):
+        async with following(log, database):
+            await stopped(database, log, "targets", "events")
+            if not restarted:
+                for number, stream in enumerate(seen):
+                    said = {"type": types[stream.partition("/")[0]], "payload": b'{"reason":""}' if stream == run else b"{}"}
+                    writer.write([next_event(history, stream, event_id=UUID(int=200 + number), schema_version=1, **said)])
+                writer.write([lost])
+                await stopped(database, log, "targets", "events")
+        with database.reader.connect() as connection:
+            for stream, names in seen.items():
+                version = history.streams[stream][-1].version + 1
+                for name in names:
+                    assert version_applied(connection, name, stream, version, 1), (name, stream)
+                    assert not version_applied(connection, name, stream, version + 1, 1), (name, stream)
+                assert not version_applied(connection, "events", stream, version, 1), "of itself it says what it has taken in"
+            assert version_applied(connection, "targets", "target/web-01", lost.version - 1, 1)
+            assert not version_applied(connection, "targets", "target/web-01", lost.version, 1)
+
+
+async def test_the_audit_index_has_applied_what_a_stopped_projection_has_not(history: History, database: Database) -> None:
+    log, writer = written(history)
+    poison = next_event(history, "target/web-01", type="TargetPainted", payload=b"{}")
+    writer.write([poison])
+    async with following(log, database):
+        await stopped(database, log, "targets")
+    with database.reader.connect() as connection:
+        assert version_applied(connection, "events", "target/web-01", poison.version, 1)
+        assert not version_applied(connection, "targets", "target/web-01", poison.version, 1)
 
 
 async def test_bytes_that_are_no_output_are_passed_over(history: History, database: Database) -> None:

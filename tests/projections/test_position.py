@@ -32,14 +32,14 @@ async def test_a_version_counts_as_applied_once_its_projection_has_passed_it(his
     Writer(log).write(history.interleaved(Random(1)))
     last = len(history.streams["target/web-01"])
     with database.reader.connect() as connection:
-        assert not version_applied(connection, "targets", "target/web-01", 1)
+        assert not version_applied(connection, "targets", "target/web-01", 1, 2)
     await project(log, database)
     with database.reader.connect() as connection:
-        assert version_applied(connection, "targets", "target/web-01", 1)
-        assert version_applied(connection, "targets", "target/web-01", last)
-        assert not version_applied(connection, "targets", "target/web-01", last + 1)
-        assert not version_applied(connection, "targets", "target/unknown", 1)
-        assert not version_applied(connection, "users", "target/web-01", 1), "users does not read targets"
+        assert version_applied(connection, "targets", "target/web-01", 1, 2)
+        assert version_applied(connection, "targets", "target/web-01", last, 2)
+        assert not version_applied(connection, "targets", "target/web-01", last + 1, 2)
+        assert not version_applied(connection, "targets", "target/unknown", 1, 2)
+        assert not version_applied(connection, "users", "target/web-01", 1, 2), "users does not read targets"
 
 
 async def test_reached_asks_only_for_partitions_that_the_projection_reads(history: History, database: Database) -> None:

@@ -69,6 +69,8 @@ class ApiSettings:
     audit_window_s: float = 60.0
     trusted_proxies: tuple[Network, ...] = ()
     cors_origins: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+    """What the health tells operators of how this server is set up, though it is no fault (HAZARDS R19)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,12 @@ async def _health(call: Call) -> dict[str, Any]:
     said = "degraded" if stopped else "ok"
     if "unavailable" in checks.values():
         said = "unavailable"
-    return {"status": "stopping" if call.given.drain.stopping else said, "checks": checks, "stopped_projections": stopped}
+    return {
+        "status": "stopping" if call.given.drain.stopping else said,
+        "checks": checks,
+        "stopped_projections": stopped,
+        "warnings": list(call.given.settings.warnings),
+    }
 
 
 async def _ends(call: Call) -> Mapping[Partition, int]:

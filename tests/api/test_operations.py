@@ -14,6 +14,8 @@ from domain.identity import KEYS
 from domain.key import RecordMasterKey
 from infra.memory.log import MemoryLog
 from infra.memory.state_store import MemoryStateStores
+from infra.wiring.role.api import warnings_of
+from infra.wiring.settings import Settings
 from processors.processor import Cause, system_command
 from projections.tables import projection_status
 from schemas.log import LogUnavailable, ResultUnknown
@@ -70,6 +72,16 @@ async def test_a_foreign_record_in_one_topic_holds_up_neither_sign_ins_nor_reads
         await made(server, "/jobs", job("other"))
         for version in ("job/greet@1", "job/other@1"):
             assert (await server.get("/jobs", headers={"Ops-Min-Version": version})).status_code == 200, version
+
+
+async def test_health_tells_what_the_log_would_not_survive(tmp_path: Path):
+    kafka = {"log_url": "kafka://localhost:9092", "database_url": "postgresql://h/d", "redis_url": "redis://h"}
+    (warning,) = warnings_of(Settings(log_replication=1, **kafka))
+    assert warning.startswith("not durable against broker loss")
+    assert not warnings_of(Settings(log_replication=3, **kafka)) and not warnings_of(Settings(log_replication=1))
+    async with serving(tmp_path, warnings=(warning,)) as server:
+        answer = await server.get("/health/ready")
+        assert answer.status_code == 200 and answer.json()["warnings"] == [warning], "it is told, and is no fault"
 
 
 async def test_projections_are_shown_and_rebuilt_on_demand(server: Server):

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 API_THREADS = 10
 MAX_HEADERS = 32_768
+SAFE_REPLICATION = 3
 VAULT_WITHIN_S = 30.0
 """So long a start waits for a vault that does not answer, as when its database is started at the same moment."""
 
@@ -135,8 +136,18 @@ async def _api_dependencies(
             outcome_wait_s=house.settings.outcome_wait_s,
             trusted_proxies=house.settings.proxies,
             cors_origins=origins(house.settings.cors_origins),
+            warnings=warnings_of(house.settings),
         ),
     )
+
+
+def warnings_of(settings: Settings) -> tuple[str, ...]:
+    """What the log would not survive as it is set up (HAZARDS R19)."""
+    if settings.is_embedded or settings.log_replication >= SAFE_REPLICATION:
+        return ()
+    count = settings.log_replication
+    replicas = "1 replica" if count == 1 else f"{count} replicas"
+    return (f"not durable against broker loss: the log has {replicas}, {SAFE_REPLICATION} survive one",)
 
 
 async def answered(ask: Callable[[], Awaitable[T]], stop: asyncio.Event, every_s: float = 0.5) -> T:

@@ -86,6 +86,8 @@ def _told(row: Row, before: dict[str, int], renderer: Renderer) -> bool:
     rebuilt = bool(row["generation"] > before[row["name"]])
     how = f"rebuilt, generation {row['generation']}" if rebuilt else row["error"] or "the rebuild was given up"
     renderer.note(f"{row['name']}: {how}")
+    if renderer.form == "json":
+        renderer.one(row)
     return rebuilt
 
 

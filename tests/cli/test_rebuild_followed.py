@@ -1,5 +1,6 @@
 """Does `projections rebuild` end whatever becomes of the rebuild?"""
 
+import json
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -55,6 +56,14 @@ def rebuild(monkeypatch: pytest.MonkeyPatch, word: str, *stands: dict[str, Any])
 def test_progress_is_shown_until_it_is_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     said = rebuild(monkeypatch, "targets", {"targets": ASKED}, {"targets": UNDER_WAY}, {"targets": REBUILT})
     assert said == (0, ["targets: 3/7 events", "targets: rebuilt, generation 2"])
+
+
+def test_as_json_each_is_told_as_it_stands_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server({}, {"targets": ASKED}, {"targets": REBUILT})
+    monkeypatch.setattr(type(CONTEXT), "client", lambda _: server)
+    done = said_by(app, "projections", "rebuild", "targets", "-o", "json")
+    told = json.loads(done.stdout)
+    assert (told["name"], told["generation"]) == ("targets", 2)
 
 
 def test_one_that_is_given_up_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ class SweeperRuntime:
     def __init__(self, lease_s: float, ports: SweeperPorts) -> None:
         self._ports = ports
         self._watch = LeaseWatch(lease_s, ports.clock.monotonic())
+        self._look_every_s = min(LOOK_EVERY_S, lease_s / 4)
         self._ordered: dict[Claim, float] = {}
 
     async def run(self) -> None:
@@ -62,7 +63,7 @@ class SweeperRuntime:
 
     async def _listen(self, feed: Feed) -> None:
         while True:
-            within_s = LOOK_EVERY_S
+            within_s = self._look_every_s
             asked_at = self._ports.clock.monotonic()
             ends = await self._ports.reader.ends(list(feed.positions))
             while records := await feed.read(BATCH, within_s):

@@ -88,6 +88,20 @@ def test_a_silence_in_which_the_log_was_away_does_not_count():
     simulated(story())
 
 
+def test_the_shortest_lease_ends_as_well():
+    """Half of it is shorter than the time between two looks usually is."""
+
+    async def story() -> None:
+        world = World()
+        async with running(world.log, MemoryStateStores()), world.sweeping(lease_s=1.0):
+            await world.furnish()
+            run = await world.request()
+            await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+            await world.until(run, RunResumed)
+
+    simulated(story())
+
+
 def test_several_sweepers_expire_a_claim_once():
     async def story() -> None:
         world = World()

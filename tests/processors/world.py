@@ -212,11 +212,11 @@ class World:
         return RunningExecutor(self, ExecutorRuntime(settings, self.ports(**changed)), fed)
 
     @asynccontextmanager
-    async def sweeping(self):
+    async def sweeping(self, lease_s: float = LEASE_S):
         ports = SweeperPorts(
             sender=self.log.sender, reader=self.log.reader, inventory=self.read_model, clock=self.clock, sleep=asyncio.sleep
         )
-        task = asyncio.create_task(SweeperRuntime(LEASE_S, ports).run())
+        task = asyncio.create_task(SweeperRuntime(lease_s, ports).run())
         try:
             yield
         finally:

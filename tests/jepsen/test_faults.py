@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,20 @@ def test_what_met_nothing_is_tried_once_more_after_the_next(there: World, troubl
     trouble = troubled([Fault("kill reader", "api", 0.0), *[Fault("freeze owner", "commands-1", 0.0)] * 3])
     trouble.draw("7")
     assert (trouble.met, trouble.met_nothing) == ({"freeze owner": 3}, {"kill reader": 2})
+
+
+def test_an_owner_can_be_armed_while_its_clock_is_set(there: World) -> None:
+    def often(rig: Callable[[int], object]) -> None:
+        for number in range(500):
+            rig(number)
+
+    with ThreadPoolExecutor(2) as threads:
+        arming = threads.submit(often, lambda n: there.arm("commands-1", f"point-{n}", "kill"))
+        setting = threads.submit(often, lambda n: there.set_clock("commands-1", n))
+        arming.result(60)
+        setting.result(60)
+    assert (there.rig / "commands-1.armed").read_text() == "point-499 kill"
+    assert (there.rig / "commands-1.clock").read_text() == "499"
 
 
 def falls(there: World, who: str) -> None:

@@ -116,18 +116,18 @@ class World:
 
     def arm(self, owner: str, point: str, action: str) -> Path:
         """Make an owner fall at a crash point; the file that is gone once it has."""
-        file = self.rig / f"{owner}.armed"
-        fresh = file.with_suffix(".new")
-        fresh.write_text(f"{point} {action}")
-        return fresh.rename(file)
+        return self._put(f"{owner}.armed", f"{point} {action}")
 
     def set_clock(self, name: str, wrong_by_s: float) -> bool:
         """Make a role's clock wrong by so many seconds. Whether there was a process to be misled."""
-        file = self.rig / f"{name}.clock"
-        fresh = file.with_suffix(".new")
-        fresh.write_text(str(wrong_by_s))
-        fresh.rename(file)
+        self._put(f"{name}.clock", str(wrong_by_s))
         return self.is_up(name)
+
+    def _put(self, name: str, text: str) -> Path:
+        """Whole at once: the role may look at any moment. Several threads do so, for one role, too."""
+        fresh = self.rig / f"{name}.{threading.get_ident()}.new"
+        fresh.write_text(text)
+        return fresh.rename(self.rig / name)
 
     def heal(self) -> None:
         """Nothing is held down, frozen or armed any more."""

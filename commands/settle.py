@@ -23,6 +23,7 @@ from schemas.log import TakenCommand, Undecodable
 from schemas.outcome import Accepted, Outcome, Rejected
 from schemas.payload import from_json
 from schemas.position import Position
+from schemas.quickly_made import quickly_made
 from schemas.wire import topic_of
 
 _UNREADABLE = UUID("7d1cbbf0-0c2b-5f5e-9d0c-2f0f7a6d9c03")
@@ -33,6 +34,7 @@ MAX_MESSAGE = 2_000
 _MAX_NAME = 300
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """What is known of one stream: its version (0 before its first event) and its state."""
@@ -61,6 +63,7 @@ class ShardView(Protocol):
         ...
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Settled:
     """One command's outcome, its events and the stream's state after them (None when there are none).

@@ -6,11 +6,13 @@ from uuid import UUID
 
 from schemas.actor import Actor
 from schemas.derived_id import derived_id
+from schemas.quickly_made import quickly_made
 
 _PEOPLE = UUID("7d1cbbf0-0c2b-5f5e-9d0c-2f0f7a6d9c01")
 _SYSTEM = UUID("7d1cbbf0-0c2b-5f5e-9d0c-2f0f7a6d9c02")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnvelope:
     """A command and everything about it that its payload does not say.

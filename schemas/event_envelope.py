@@ -8,8 +8,10 @@ from domain.audit.hash_chain import chained_hash
 from schemas.actor import Actor
 from schemas.attributes import actor_bytes, time_bytes
 from schemas.position import Position
+from schemas.quickly_made import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventEnvelope:
     """An event and where it comes from.

@@ -28,6 +28,7 @@ from schemas.event_envelope import EventEnvelope
 from schemas.heartbeat import Heartbeat
 from schemas.outcome import Outcome
 from schemas.position import Partition, Position
+from schemas.quickly_made import quickly_made
 from schemas.run_output import OutputChunk
 
 
@@ -68,6 +69,7 @@ class Undecodable:
     value: bytes
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A record as a feed hands it out: where it stands and what it says."""
@@ -76,6 +78,7 @@ class Recorded:
     body: EventEnvelope | Outcome | OutputChunk | Heartbeat | CommandEnvelope | Undecodable
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TakenCommand:
     """A command with its position; the position's topic is its lane."""

@@ -11,8 +11,10 @@ from uuid import UUID
 from domain.rejection import FieldError
 from schemas.actor import Actor
 from schemas.command_envelope import CommandEnvelope
+from schemas.quickly_made import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The stream's version after the command and the ids of the events it appended (none when all was so already)."""
@@ -30,6 +32,7 @@ class Rejected:
     errors: tuple[FieldError, ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The result of one command, with whose command it was and what it said (its fingerprint).

@@ -21,6 +21,7 @@ from schemas.heartbeat import Heartbeat
 from schemas.log import Undecodable
 from schemas.outcome import Accepted, Outcome, Rejected
 from schemas.partitioning import shard_of
+from schemas.quickly_made import quickly_made
 from schemas.run_output import OutputChunk
 from schemas.topics import BY_NAME, EVENT_TOPIC, Holds
 
@@ -29,6 +30,7 @@ Body = EventEnvelope | Outcome | OutputChunk | Heartbeat | CommandEnvelope
 _IN_STREAMS = (CommandEnvelope, EventEnvelope)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class WireRecord:
     """A record as bytes: key, value and headers in their order."""

@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from infra.ssh.connector import SshConnector
+from infra.ssh.remote import SMALL
 from infra.ssh.settings import SshSettings
 from processors.executor.connector import Ending, Invocation
 from tests.contracts.ssh.server import SSHD, Server
 
 _MARKS = itertools.count(1)
+
+PADDING = "\n# " + "x" * SMALL
+"""Makes a shell script so long that it goes by a pipe: its interpreter is another process than the leader then."""
+
+both_ways = pytest.mark.parametrize("padding", ["", PADDING], ids=["in a variable", "by a pipe"])
 
 
 def pytest_collection_modifyitems(items):

@@ -13,7 +13,7 @@ import pytest
 from infra.ssh.payload import payload
 from infra.ssh.remote import GREETING, RUN_STEP
 from processors.executor.connector import Exited, Killed, Unconfirmed, Unreachable
-from tests.contracts.ssh.conftest import invocation
+from tests.contracts.ssh.conftest import both_ways, invocation
 from tests.contracts.ssh.server import alive
 from tests.support.eventually import eventually
 from tests.support.frozen import freeze
@@ -21,24 +21,38 @@ from tests.support.frozen import freeze
 STUBBORN = "trap '' TERM HUP INT; echo $$; while :; do sleep 0.2; done"
 
 
-async def test_a_step_whose_time_is_over_is_killed(begin):
-    step = begin(invocation("echo $$; sleep 600", timeout_s=1.5))
+@both_ways
+async def test_a_step_whose_time_is_over_is_killed(begin, padding):
+    step = begin(invocation("echo $$; sleep 600" + padding, timeout_s=1.5))
     leader = int(await step.sink.until(b"\n"))
     assert await step.ending() == Killed("timed_out")
     assert not alive(leader)
 
 
-async def test_a_step_that_ignores_term_is_killed_all_the_same(begin):
-    step = begin(invocation(STUBBORN, timeout_s=1.5))
+@both_ways
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+async def test_what_a_step_wrote_that_was_ended_is_its_own(begin, shell, padding):
+    """A shell whose child dies of a signal says so on its stderr: ours must not."""
+    step = begin(invocation("echo up; exec sleep 600" + padding, shell))
+    await step.sink.until(b"up")
+    step.cancelled.set()
+    assert await step.ending() == Killed("cancelled")
+    assert (step.sink.stdout, step.sink.stderr) == (b"up\n", b"")
+
+
+@both_ways
+async def test_a_step_that_ignores_term_is_killed_all_the_same(begin, padding):
+    step = begin(invocation(STUBBORN + padding, timeout_s=1.5))
     leader = int(await step.sink.until(b"\n"))
     assert await step.ending() == Killed("timed_out")
     assert not alive(leader)
 
 
-async def test_a_step_that_cleans_up_on_term_is_given_the_time(begin, tmp_path):
+@both_ways
+async def test_a_step_that_cleans_up_on_term_is_given_the_time(begin, tmp_path, padding):
     step = begin(
         invocation(
-            f"trap 'sleep 0.5; echo cleaning; echo clean >{tmp_path}/mark; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+            f"trap 'sleep 0.5; echo cleaning; echo clean >{tmp_path}/mark; exit 0' TERM; echo up; while :; do sleep 0.1; done{padding}"
         )
     )
     await step.sink.until(b"up\n")
@@ -48,10 +62,11 @@ async def test_a_step_that_cleans_up_on_term_is_given_the_time(begin, tmp_path):
     assert step.sink.stdout.endswith(b"cleaning\n")
 
 
+@both_ways
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-async def test_cancelling_kills_the_children_in_the_group(begin, shell):
+async def test_cancelling_kills_the_children_in_the_group(begin, shell, padding):
     script = "sleep 600 & echo $!; (trap '' TERM; while :; do sleep 0.2; done) & echo $!; env -i sleep 600 & echo $! last; wait"
-    step = begin(invocation(script, shell))
+    step = begin(invocation(script + padding, shell))
     children = [int(word) for word in (await step.sink.until(b"last")).split()[:3]]
     assert all(map(alive, children))
     step.cancelled.set()
@@ -59,10 +74,11 @@ async def test_cancelling_kills_the_children_in_the_group(begin, shell):
     assert not any(map(alive, children))
 
 
+@both_ways
 @pytest.mark.parametrize("deaf", ["", "trap : TERM; "])
-async def test_cancelling_kills_what_has_left_the_session_with_the_steps_mark(begin, deaf):
+async def test_cancelling_kills_what_has_left_the_session_with_the_steps_mark(begin, deaf, padding):
     stray = f"setsid sh -c '{deaf}echo $$; while :; do sleep 0.2; done'"
-    step = begin(invocation(f"{stray} & wait; sleep 600"))
+    step = begin(invocation(f"{stray} & wait; sleep 600{padding}"))
     pid = int(await step.sink.until(b"\n"))
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")
@@ -83,8 +99,9 @@ def test_a_step_that_arrives_in_part_never_runs(tmp_path, filler):
         assert complete or not (tmp_path / "ran").exists()
 
 
-async def test_a_step_that_signals_its_own_group_keeps_its_watcher(begin):
-    step = begin(invocation("trap : TERM; kill -s TERM 0; echo $$; sleep 600 & sleep 600; :"))
+@both_ways
+async def test_a_step_that_signals_its_own_group_keeps_its_watcher(begin, padding):
+    step = begin(invocation("trap : TERM; kill -s TERM 0; echo $$; sleep 600 & sleep 600; :" + padding))
     leader = int(await step.sink.until(b"\n"))
     await asyncio.sleep(0.2)
     assert alive(leader)
@@ -100,10 +117,11 @@ async def test_cancelling_before_the_start_starts_nothing(begin, tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+@both_ways
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.02, 0.04, 0.08])
-async def test_cancelling_at_any_moment_leaves_nothing_running(begin, run, connect, after_s):
+async def test_cancelling_at_any_moment_leaves_nothing_running(begin, run, connect, after_s, padding):
     """While it connects, while it is sent, while it starts: afterwards the step is dead or has never lived."""
-    step = begin(invocation("sleep 600"), connector=connect())
+    step = begin(invocation("sleep 600" + padding), connector=connect())
     await asyncio.sleep(after_s)
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")
@@ -124,8 +142,9 @@ async def test_a_step_waiting_for_a_thread_is_cancelled_at_once(begin, connect, 
     await first.ending()
 
 
-async def test_a_cancelled_task_leaves_nothing_running(begin):
-    step = begin(invocation("echo $$; sleep 600"))
+@both_ways
+async def test_a_cancelled_task_leaves_nothing_running(begin, padding):
+    step = begin(invocation("echo $$; sleep 600" + padding))
     leader = int(await step.sink.until(b"\n"))
     step.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -181,18 +200,20 @@ def relay(server):
     relay.close()
 
 
+@both_ways
 @pytest.mark.parametrize("script", ["echo $$; sleep 600", STUBBORN])
-async def test_a_connection_that_is_cut_ends_the_step_on_the_target(begin, server, relay, script):
-    step = begin(invocation(script), endpoint=server.endpoint(port=relay.port))
+async def test_a_connection_that_is_cut_ends_the_step_on_the_target(begin, server, relay, script, padding):
+    step = begin(invocation(script + padding), endpoint=server.endpoint(port=relay.port))
     leader = int(await step.sink.until(b"\n"))
     relay.cut()
     assert isinstance(await asyncio.wait_for(step.ending(), 60), Unconfirmed)
     await asyncio.to_thread(eventually, lambda: not alive(leader))
 
 
-async def test_a_server_that_dies_under_a_step_makes_it_unconfirmed_and_ends_it(begin, own_server):
+@both_ways
+async def test_a_server_that_dies_under_a_step_makes_it_unconfirmed_and_ends_it(begin, own_server, padding):
     server = own_server()
-    step = begin(invocation("echo $$; sleep 600"), server=server)
+    step = begin(invocation("echo $$; sleep 600" + padding), server=server)
     leader = int(await step.sink.until(b"\n"))
     server.kill()
     assert isinstance(await asyncio.wait_for(step.ending(), 60), Unconfirmed)

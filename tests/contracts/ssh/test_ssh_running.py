@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from infra.ssh.payload import NameRefused
 from processors.executor.connector import Exited, Killed, Unreachable
-from tests.contracts.ssh.conftest import invocation
+from tests.contracts.ssh.conftest import PADDING, both_ways, invocation
 from tests.contracts.ssh.server import alive
 from tests.support.eventually import eventually
 
@@ -24,8 +24,9 @@ async def test_the_exit_code_is_the_scripts_own(run, shell, code):
     assert ending == Exited(code)
 
 
-async def test_a_death_by_signal_is_128_and_its_number(run):
-    ending, _ = await run(invocation("kill -s KILL $$"))
+@both_ways
+async def test_a_death_by_signal_is_128_and_its_number(run, padding):
+    ending, _ = await run(invocation("kill -s KILL $$" + padding))
     assert ending == Exited(137)
 
 
@@ -52,9 +53,10 @@ async def test_a_step_reads_nothing_on_its_stdin(run, shell):
     assert sink.stdout == (b"''\n" if shell == "python" else b"/dev/null\n")
 
 
+@both_ways
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-async def test_a_script_sees_no_arguments_and_none_of_our_variables(run, shell):
-    ending, sink = await run(invocation('echo $#; set | grep -c "^_ops_"; trap; kill -s INT $$; echo survived', shell))
+async def test_a_script_sees_no_arguments_and_none_of_our_variables(run, shell, padding):
+    ending, sink = await run(invocation('echo $#; set | grep -c "^_ops_"; trap; kill -s INT $$; echo survived' + padding, shell))
     assert ending == Exited(130), "an interrupt ends a step as it would in a terminal"
     assert sink.stdout == b"0\n0\n"
 
@@ -146,8 +148,9 @@ async def test_twenty_megabytes_on_each_stream_do_not_block(run, both):
     assert (len(sink.stdout), len(sink.stderr)) == (20_000_000, 20_000_000)
 
 
-async def test_a_background_child_that_holds_the_output_is_left_alone(run):
-    ending, sink = await run(invocation("sleep 600 & echo $!"))
+@both_ways
+async def test_a_background_child_that_holds_the_output_is_left_alone(run, padding):
+    ending, sink = await run(invocation("sleep 600 & echo $!" + padding))
     child = int(sink.stdout)
     try:
         assert isinstance(ending, Exited)
@@ -158,8 +161,9 @@ async def test_a_background_child_that_holds_the_output_is_left_alone(run):
         os.kill(child, 9)
 
 
-async def test_a_detached_background_child_outlives_the_channel(run, begin):
-    ending, sink = await run(invocation("sleep 600 >/dev/null 2>&1 & echo $!"))
+@both_ways
+async def test_a_detached_background_child_outlives_the_channel(run, begin, padding):
+    ending, sink = await run(invocation("sleep 600 >/dev/null 2>&1 & echo $!" + padding))
     child = int(sink.stdout)
     try:
         assert ending == Exited(0)
@@ -189,8 +193,9 @@ def _command_lines() -> list[bytes]:
     return lines
 
 
-async def test_nothing_of_a_step_that_ended_stays_on_the_target(run):
-    _, sink = await run(invocation("echo $PPID"))
+@both_ways
+async def test_nothing_of_a_step_that_ended_stays_on_the_target(run, padding):
+    _, sink = await run(invocation("cut -d' ' -f5 /proc/$$/stat" + padding))
     group = int(sink.stdout)
     eventually(lambda: not _members(group))
 
@@ -228,8 +233,9 @@ async def test_what_a_login_shell_says_first_is_not_the_steps_output(run, own_se
     assert (ending, sink.stdout) == (Exited(0), b"mine\n")
 
 
+@both_ways
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox ash"])
-async def test_the_wrapper_runs_in_every_posix_shell(run, own_server, tmp_path, shell):
+async def test_the_wrapper_runs_in_every_posix_shell(run, own_server, tmp_path, shell, padding):
     """The log-in shell is the one named; /bin/sh is whatever the machine has."""
     if os.system(f"command -v {shell.split()[0]} >/dev/null") != 0:
         pytest.skip(f"no {shell} on this machine")
@@ -238,14 +244,15 @@ async def test_the_wrapper_runs_in_every_posix_shell(run, own_server, tmp_path, 
     script.chmod(0o755)
     tmp_path.chmod(0o755)
     server = own_server(f"ForceCommand {script}")
-    ending, sink = await run(invocation('printf %s "$OPS_V"; exit 3', OPS_V="a'\n$(b)"), server=server)
+    ending, sink = await run(invocation('printf %s "$OPS_V"; exit 3' + padding, OPS_V="a'\n$(b)"), server=server)
     assert (ending, sink.stdout) == (Exited(3), b"a'\n$(b)")
 
 
-async def test_a_server_that_makes_no_session_gets_one_made(begin, own_server):
+@pytest.mark.parametrize(("leader", "padding"), [("$$", ""), ("$PPID", PADDING)], ids=["in a variable", "by a pipe"])
+async def test_a_server_that_makes_no_session_gets_one_made(begin, own_server, leader, padding):
     """Killing the group must never reach what the server itself runs in it."""
     server = own_server('ForceCommand sh -c "$SSH_ORIGINAL_COMMAND"; echo survived')
-    step = begin(invocation("cut -d' ' -f5,6 /proc/$$/stat; echo $PPID; echo up; sleep 600"), server=server)
+    step = begin(invocation(f"cut -d' ' -f5,6 /proc/$$/stat; echo {leader}; echo up; sleep 600{padding}"), server=server)
     group, session, leader = (await step.sink.until(b"up")).split()[:3]
     assert group == session == leader
     step.cancelled.set()

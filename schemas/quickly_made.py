@@ -1,8 +1,8 @@
 """How is a frozen dataclass made without paying field by field for its being frozen?
 
-A frozen dataclass sets each field through `object.__setattr__`, which is most of the time that an envelope of fifteen fields takes
-to make. Here a new object is of a class of the same layout that is not frozen while its fields are set, and of its own, frozen
-one from then on. Whoever is given it cannot tell the difference.
+A frozen dataclass sets each field through `object.__setattr__`, which is most of the time that an envelope of fifteen fields
+takes to make. Here a new object is of a class of the same layout that is not frozen while its fields are set, and of its own,
+frozen one from then on. Whoever is given it cannot tell the difference.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def quickly_made(kind: type[T]) -> type[T]:
     filled = type(kind.__name__, (), {"__slots__": vars(kind)["__slots__"]})
     outside = {"thaw": vars(object)["__class__"].__set__, "filled": filled, "kind": kind}
     outside |= {field.name: field.default for field in own if field.default is not MISSING}
-    kind.__init__ = _constructor(own, outside)  # type: ignore[misc]  # it takes what the one before took
+    kind.__init__ = _constructor(own, outside)  # type: ignore[method-assign]  # it takes what the one before took
     return kind
 
 
@@ -42,7 +42,7 @@ def _constructor(own: tuple[Field[Any], ...], outside: dict[str, Any]) -> Callab
         f" self.__class__ = {_GIVEN}kind",
     ]
     names: dict[str, Any] = {_GIVEN + name: value for name, value in outside.items()}
-    exec("\n".join(lines), names)  # noqa: S102 - as dataclasses themselves are made: the text holds names of fields, no values
+    exec("\n".join(lines), names)  # as dataclasses themselves are made: the text holds names of fields, no values
     constructor: Callable[..., None] = names["__init__"]
     return constructor
 

@@ -53,7 +53,9 @@ def test_it_holds_what_it_would_hold_without(arguments: tuple[Any, Any]) -> None
     assert asdict(_Quick(*positional, **named)) == asdict(_Plain(*positional, **named))
 
 
-@pytest.mark.parametrize("arguments", [((), {"needed": "a"}), ((1,), {}), ((1, (), "x"), {"needed": "a"}), ((1,), {"needed": "a", "x": 1})])
+@pytest.mark.parametrize(
+    "arguments", [((), {"needed": "a"}), ((1,), {}), ((1, (), "x"), {"needed": "a"}), ((1,), {"needed": "a", "x": 1})]
+)
 def test_it_refuses_the_arguments_that_it_would_refuse_without(arguments: tuple[Any, Any]) -> None:
     positional, named = arguments
     for kind in (_Plain, _Quick):

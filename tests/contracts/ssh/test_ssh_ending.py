@@ -50,11 +50,8 @@ async def test_a_step_that_ignores_term_is_killed_all_the_same(begin, padding):
 
 @both_ways
 async def test_a_step_that_cleans_up_on_term_is_given_the_time(begin, tmp_path, padding):
-    step = begin(
-        invocation(
-            f"trap 'sleep 0.5; echo cleaning; echo clean >{tmp_path}/mark; exit 0' TERM; echo up; while :; do sleep 0.1; done{padding}"
-        )
-    )
+    cleaning = f"sleep 0.5; echo cleaning; echo clean >{tmp_path}/mark; exit 0"
+    step = begin(invocation(f"trap '{cleaning}' TERM; echo up; while :; do sleep 0.1; done{padding}"))
     await step.sink.until(b"up\n")
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")

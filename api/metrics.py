@@ -1,5 +1,6 @@
 """How is the API doing? Counters in a registry of their own; labels are route templates and statuses, never names or secrets."""
 
+import threading
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -25,6 +26,7 @@ class Metrics:
             ("type", "result"),
             registry=self.registry,
         )
+        Gauge("opsconductor_threads", "Threads of this process", registry=self.registry).set_function(threading.active_count)
         self.sign_ins = Counter("opsconductor_sign_ins", "Sign-ins by result", ("result",), registry=self.registry)
 
     def answered(self, scope: MutableMapping[str, Any], status: int | None, seconds: float) -> None:

@@ -8,14 +8,10 @@ from functools import partial
 from importlib import import_module
 from types import ModuleType
 
-from prometheus_client import CollectorRegistry
-
-from commands.owner import Owner
 from infra.kafka.topics import TopicsDiffer
 from infra.kafka.verdict import InstanceInUse
 from infra.telemetry.certificate import Certificate
 from infra.telemetry.logs import set_up_logs
-from infra.telemetry.owner_metrics import OwnerMetrics
 from infra.telemetry.probe import serve_probe
 from infra.telemetry.serving import bound
 from infra.vaults.kv_vault import BadVaultAddress
@@ -29,37 +25,13 @@ from infra.wiring.identity_provider import provider_rules
 from infra.wiring.misconfigured import MISCONFIGURED, WrongSetting
 from infra.wiring.settings import Settings, settings_given
 from infra.wiring.supervise import Role, RoleFailed, run_roles
-from projections.follow import Follower
+from infra.wiring.told import Told
 from schemas.log import LogError
 
 FAILED, WRONG_USAGE = 1, 2
 
 EVERY = ("api", "executor", "sweeper", "commands", "projections")
 """The roles of `up`."""
-
-
-class Process:
-    """What the roles of this process have told of themselves; the probe and the metrics read it."""
-
-    def __init__(self) -> None:
-        self.owner: Owner | None = None
-        self.follower: Follower | None = None
-        self.registry = CollectorRegistry()
-        self.registry.register(OwnerMetrics(lambda: self.owner))
-
-    def owns(self, owner: Owner) -> None:
-        """This process decides commands."""
-        self.owner = owner
-
-    def follows(self, follower: Follower) -> None:
-        """This process keeps the read models."""
-        self.follower = follower
-
-    def unready(self) -> str | None:
-        """Why the process is not ready, or None."""
-        if self.owner is not None and not self.owner.tenures:
-            return "no shard is owned (yet)"
-        return self.follower.trouble if self.follower is not None else None
 
 
 _CONSOLE = Console()
@@ -71,42 +43,34 @@ def _module(name: str) -> ModuleType:
     return import_module(f"infra.wiring.role.{name}")
 
 
-def _role(name: str, opened: House, process: Process, sockets: Sequence[socket.socket]) -> Role:
+def _role(name: str, opened: House, told: Told, sockets: Sequence[socket.socket]) -> Role:
     role: Callable[..., Awaitable[None]] = getattr(_module(name), f"{name}_role")
-    match name:
-        case "api":
-            return partial(role, opened, _CONSOLE, sockets)
-        case "commands":
-            return partial(role, opened, process.owns)
-        case "projections":
-            return partial(role, opened, process.follows)
-        case _:
-            return partial(role, opened)
+    return partial(role, opened, _CONSOLE, sockets) if name == "api" else partial(role, opened, told)
 
 
 def _chosen(name: str) -> tuple[str, ...]:
     return EVERY if name == "up" else (name,)
 
 
-def _roles_of(name: str, opened: House, process: Process, sockets: Sequence[socket.socket]) -> Mapping[str, Role]:
-    chosen = {one: _role(one, opened, process, sockets) for one in _chosen(name)}
+def _roles_of(name: str, opened: House, told: Told, sockets: Sequence[socket.socket]) -> Mapping[str, Role]:
+    chosen = {one: _role(one, opened, told, sockets) for one in _chosen(name)}
     if not opened.settings.metrics_listen:
         return chosen
     listen = address(opened.settings.metrics_listen)
 
     async def probe(stop: asyncio.Event) -> None:
-        await serve_probe(listen, process.unready, process.registry, stop)
+        await serve_probe(listen, told.unready, told.registry, stop)
 
     return {**chosen, "probe": probe}
 
 
 async def _run(name: str, settings: Settings) -> None:
-    process = Process()
+    told = Told()
     async with house(settings) as opened:
         with ExitStack() as stack:
             # Before any role begins: where the address is taken, none did anything.
             sockets = stack.enter_context(bound(*settings.listen_address)) if "api" in _chosen(name) else ()
-            await run_roles(_roles_of(name, opened, process, sockets))
+            await run_roles(_roles_of(name, opened, told, sockets))
 
 
 def start(name: str) -> None:

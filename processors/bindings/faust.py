@@ -90,17 +90,18 @@ class FaustBinding:
     def __init__(self, settings: FaustSettings, offer: Offer, reader: EventReader) -> None:
         self._settings = settings
         self._offer = offer
-        self._reader = reader
+        self._watchdog = Watchdog(reader, self.committed, settings.stuck_after_s)
+        self._started = False
         self.app: Any = None
 
     async def run(self, clock: Clock, sleep: Sleep) -> None:
         """Work until cancelled. Raises `BindingEnded` or `Stuck` when the process must be started anew."""
         self.app = app = self._application()
-        watchdog = Watchdog(self._reader, self.committed, self._settings.stuck_after_s)
-        watching = asyncio.create_task(watchdog.watch(clock, sleep))
+        watching = asyncio.create_task(self._watchdog.watch(clock, sleep))
         ended = asyncio.create_task(self._ended(app))
         try:
             await app.start()
+            self._started = True
             await asyncio.wait([watching, ended], return_when=asyncio.FIRST_COMPLETED)
             for task in (watching, ended):
                 if task.done():
@@ -110,6 +111,11 @@ class FaustBinding:
                 task.cancel()
             await asyncio.gather(watching, ended, return_exceptions=True)
             await app.stop()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no events come: the consumer has not begun, or the log cannot be read; or None."""
+        return self._watchdog.trouble if self._started else "the consumer of events has not begun yet"
 
     def committed(self) -> Mapping[Partition, int | None]:
         """The partitions this member has, with the positions committed for them."""

@@ -44,6 +44,8 @@ class Watchdog:
         self._committed = committed
         self._half_s = stuck_after_s / 2
         self._seen: dict[Partition, _Seen] = {}
+        self.trouble: str | None = None
+        """Why the last look told nothing, or None."""
 
     async def watch(self, clock: Clock, sleep: Sleep) -> None:
         """Look again and again. Raises `Stuck`."""
@@ -51,8 +53,10 @@ class Watchdog:
             await sleep(LOOK_EVERY_S)
             try:
                 await self.look(clock.monotonic())
-            except LogError:
+                self.trouble = None
+            except LogError as error:
                 self._seen.clear()  # what cannot be read tells nothing about the consumer
+                self.trouble = f"the log cannot be read: {error}"
 
     async def look(self, now: float) -> None:
         """One look. Raises `Stuck`."""

@@ -62,6 +62,8 @@ from schemas.vault import Vault
 T = TypeVar("T")
 
 SWEEP_EVERY_S = 2.0
+TROUBLE_AFTER_S = 15.0
+"""Readiness ends when no sweep has come through for so long."""
 KILL_WITHIN_S = 5.0
 SHORTEST_WAIT_S = 0.01
 AFTER_A_BUG_S = 1.0
@@ -114,6 +116,7 @@ class ExecutorRuntime:
         self._cancelled: dict[str, dict[str, asyncio.Event]] = {}
         self._stop = asyncio.Event()
         self._turned_at = ports.clock.monotonic()
+        self._looked_at: float | None = None
 
     async def offer(self, event: EventEnvelope) -> None:
         """Take in an event of a run or a target. After this it is taken over: known here, or brought again by the sweep."""
@@ -126,6 +129,14 @@ class ExecutorRuntime:
     def stop(self) -> None:
         """Begin an orderly stop; `run` returns when it is done."""
         self._stop.set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not get on: what it has to bring in by looking through the read models it cannot look for; or None."""
+        if self._looked_at is None:
+            return "unfinished runs have not been looked for yet"
+        silent_s = self._ports.clock.monotonic() - self._looked_at
+        return None if silent_s < TROUBLE_AFTER_S else f"unfinished runs have not been looked for since {silent_s:.0f} s"
 
     @property
     def running(self) -> int:
@@ -283,6 +294,7 @@ class ExecutorRuntime:
             with suppress(InventoryUnavailable):
                 runs = await self._ports.inventory.unfinished_runs()
                 self._give(Swept(runs, await self._ports.inventory.open_checks()))
+                self._looked_at = self._ports.clock.monotonic()
             await self._ports.sleep(SWEEP_EVERY_S)
 
     async def _heartbeats(self) -> None:

@@ -21,6 +21,8 @@ from schemas.topics import EXECUTORS
 BATCH = 1_000
 LOOK_EVERY_S = 1.0
 SEND_AGAIN_S = 10.0
+TROUBLE_AFTER_S = 15.0
+"""Readiness ends when nothing could be judged for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,15 @@ class SweeperRuntime:
         self._watch = LeaseWatch(lease_s, ports.clock.monotonic())
         self._look_every_s = min(LOOK_EVERY_S, lease_s / 4)
         self._ordered: dict[Claim, float] = {}
+        self._judged_at: float | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it judges nobody: it could not hear for too long, or not look through the read models; or None."""
+        if self._judged_at is None:
+            return "no claims have been judged yet"
+        silent_s = self._ports.clock.monotonic() - self._judged_at
+        return None if silent_s < TROUBLE_AFTER_S else f"no claims have been judged since {silent_s:.0f} s"
 
     async def run(self) -> None:
         """Listen and judge, again and again."""
@@ -70,16 +81,18 @@ class SweeperRuntime:
                 within_s = 0.0
                 beats = [record.body for record in records if isinstance(record.body, Heartbeat)]
                 self._watch.heard(beats, self._ports.clock.monotonic())
-            if all(feed.positions[partition] >= end for partition, end in ends.items()):
+            if heard_all := all(feed.positions[partition] >= end for partition, end in ends.items()):
                 self._watch.listened(asked_at)
-            await self._judge()
+            await self._judge(heard_all)
 
-    async def _judge(self) -> None:
+    async def _judge(self, heard_all: bool) -> None:
         try:
             runs = await self._ports.inventory.unfinished_runs()
             await self._order(self._watch.over(runs, self._ports.clock.monotonic()))
         except (InventoryUnavailable, LogError):
             return  # it is looked at again a second later
+        if heard_all:
+            self._judged_at = self._ports.clock.monotonic()
 
     async def _order(self, claims: Sequence[Claim]) -> None:
         now = now_by(self._ports.clock)

@@ -260,3 +260,25 @@ def test_a_bug_in_one_task_leaves_no_run_waiting():
             await executor.kill()
 
     simulated(story())
+
+
+def test_an_executor_says_when_it_cannot_look_for_runs():
+    async def story() -> None:
+        world = World()
+        async with working(world, executors=0):
+            await world.furnish()
+            executor = world.executor()
+            assert executor.runtime.trouble == "unfinished runs have not been looked for yet"
+            await asyncio.sleep(5)
+            assert executor.runtime.trouble is None
+            world.read_model.available = False
+            await asyncio.sleep(10)
+            assert executor.runtime.trouble is None, "they may be away for a moment"
+            await asyncio.sleep(10)
+            assert "have not been looked for since" in (executor.runtime.trouble or "")
+            world.read_model.available = True
+            await asyncio.sleep(5)
+            assert executor.runtime.trouble is None
+            await executor.stop()
+
+    simulated(story())

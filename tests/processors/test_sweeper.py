@@ -102,6 +102,32 @@ def test_the_shortest_lease_ends_as_well():
     simulated(story())
 
 
+@pytest.mark.parametrize("what", ["the log", "the read models"])
+def test_it_says_when_it_cannot_judge(what: str):
+    async def story() -> None:
+        world = World()
+        async with running(world.log, MemoryStateStores()), world.sweeping() as sweeper:
+            assert sweeper.trouble == "no claims have been judged yet"
+            await asyncio.sleep(5)
+            assert sweeper.trouble is None
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(world.read_model, "available", what == "the log")
+                if what == "the log":
+                    patch.setattr(world.log.reader, "ends", _away)
+                await asyncio.sleep(10)
+                assert sweeper.trouble is None, "it may be away for a moment"
+                await asyncio.sleep(10)
+                assert sweeper.trouble is not None and "no claims have been judged since" in sweeper.trouble
+            await asyncio.sleep(5)
+            assert sweeper.trouble is None
+
+    simulated(story())
+
+
+async def _away(partitions: Any) -> Any:
+    raise LogUnavailable("no brokers")
+
+
 def test_several_sweepers_expire_a_claim_once():
     async def story() -> None:
         world = World()

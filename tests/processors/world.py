@@ -216,9 +216,10 @@ class World:
         ports = SweeperPorts(
             sender=self.log.sender, reader=self.log.reader, inventory=self.read_model, clock=self.clock, sleep=asyncio.sleep
         )
-        task = asyncio.create_task(SweeperRuntime(lease_s, ports).run())
+        runtime = SweeperRuntime(lease_s, ports)
+        task = asyncio.create_task(runtime.run())
         try:
-            yield
+            yield runtime
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

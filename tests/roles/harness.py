@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -136,6 +136,22 @@ class Installation:
         except httpx2.TransportError:
             return False
 
+    def unready(self) -> dict[str, str]:
+        """What the probes of the processes say of those that are not ready; what does not answer is left out."""
+        said = {}
+        for name, own in self._roles.items():
+            with suppress(httpx2.TransportError):
+                url = f"http://{own['OPSCONDUCTOR_METRICS_LISTEN']}/health/ready"
+                answer = httpx2.get(url, timeout=20, trust_env=False)
+                if answer.status_code != 200:
+                    said[name] = answer.json()["reason"]
+        return said
+
+    def metrics(self, name: str) -> str:
+        """What the probe of a process measures."""
+        url = f"http://{self._roles[name]['OPSCONDUCTOR_METRICS_LISTEN']}/metrics"
+        return httpx2.get(url, timeout=20, trust_env=False).text
+
     def await_ready(self, within_s: float = START_WITHIN_S) -> None:
         """The API answers, the read models are there, and somebody can sign in."""
         eventually(self.is_ready, within=within_s)
@@ -229,6 +245,7 @@ def cluster(folder: Path, kafka: str, postgres_url: str, redis_url: str) -> Iter
         "executor-2": {"OPSCONDUCTOR_INSTANCE": "two"},
         "sweeper": {},
     }
+    roles = {name: {**own, "OPSCONDUCTOR_METRICS_LISTEN": f"127.0.0.1:{free_port()}"} for name, own in roles.items()}
     with database(postgres_url) as url:
         environment = {
             "OPSCONDUCTOR_LOG_URL": f"kafka://{kafka}",

@@ -46,6 +46,12 @@ def recovered(installation: Installation) -> bool:
     return installation.answers_ready()
 
 
+def readiness_ends(installation: Installation) -> None:
+    """Of all that rest on what is away."""
+    ready = {"projections", "executor-1", "executor-2", "sweeper"} - installation.unready().keys()
+    assert not ready, f"{ready} still say that they are ready"
+
+
 def came_to_nothing(rest: Rest, run: str) -> list[dict[str, Any]]:
     return [step for step in rest.get(f"/runs/{run}/steps?limit=200")["items"] if step["state"] != "succeeded"][:5]
 
@@ -75,10 +81,14 @@ def test_without_kafka_writes_are_answered_503_queries_go_on_and_all_comes_back(
         assert {code for status, code in told if status == 503} <= {"log_unavailable", "result_unknown"}, told
         assert timed(rest, "GET", "/runs") == (200, "")
         eventually(lambda: not installation.answers_ready())
+        eventually(lambda: readiness_ends(installation))
     finally:
         os.kill(kafka, signal.SIGCONT)
     eventually(lambda: recovered(installation), within=RECOVERS_WITHIN_S)
     a_run_succeeds(rest, installation)
+    eventually(lambda: recovered(installation) and not installation.unready(), within=RECOVERS_WITHIN_S)
+    assert "opsconductor_log_undecided_seconds" in installation.metrics("projections")
+    assert "opsconductor_threads" in installation.metrics("executor-1")
 
 
 def test_without_postgres_requests_are_answered_503_and_all_comes_back(
@@ -96,10 +106,12 @@ def test_without_postgres_requests_are_answered_503_and_all_comes_back(
             timeout=ANSWERS_WITHIN_S, trust_env=False,
         )  # fmt: skip
         assert answer.status_code == 503, answer.text
+        eventually(lambda: readiness_ends(installation))
     finally:
         services["postgres"].start()
     eventually(lambda: recovered(installation), within=RECOVERS_WITHIN_S)
     a_run_succeeds(rest, installation)
+    eventually(lambda: recovered(installation) and not installation.unready(), within=RECOVERS_WITHIN_S)
 
 
 def test_without_redis_people_sign_in_for_a_while_and_everything_else_goes_on(

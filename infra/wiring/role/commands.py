@@ -1,16 +1,16 @@
 """Who decides? The owner of some shards, with snapshots of its own."""
 
 import asyncio
-from collections.abc import Callable
 
 from commands.owner import Bounds, Owner, Ports
 from commands.state_form import fingerprint
 from infra.sqlite.state_store import SqliteStateStores
 from infra.wiring.composition import House
+from infra.wiring.told import Told
 from infra.wiring.version import VERSION
 
 
-async def commands_role(house: House, counters: Callable[[Owner], None], stop: asyncio.Event) -> None:
+async def commands_role(house: House, told: Told, stop: asyncio.Event) -> None:
     """Own shards and decide."""
     settings = house.settings
     stores = SqliteStateStores(settings.home / "state" / settings.instance_name, fingerprint(VERSION))
@@ -22,7 +22,7 @@ async def commands_role(house: House, counters: Callable[[Owner], None], stop: a
         monotonic=house.clock.monotonic,
     )
     owner = Owner(ports, Bounds())
-    counters(owner)
+    told.owns(owner)
     try:
         await owner.run(stop)
     finally:

@@ -7,6 +7,7 @@ from infra.sql.inventory import SqlInventory
 from infra.ssh.connector import SshConnector
 from infra.ssh.settings import SshSettings
 from infra.wiring.composition import House, kafka_settings
+from infra.wiring.told import Told
 from processors.bindings.embedded import feed_events
 from processors.executor.core import Limits
 from processors.executor.runtime import ExecutorPorts, ExecutorRuntime, ExecutorSettings
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 EXECUTOR_GRACE_S = 8.0
 
 
-async def executor_role(house: House, stop: asyncio.Event) -> None:
+async def executor_role(house: House, told: Told, stop: asyncio.Event) -> None:
     """Do the steps of runs."""
     settings = house.settings
     connector = SshConnector(SshSettings(threads=settings.max_connections))
@@ -41,7 +42,8 @@ async def executor_role(house: House, stop: asyncio.Event) -> None:
             crashed=_crashed,
         ),
     )
-    events = asyncio.create_task(_bound(house, runtime))
+    told.gets_on_but_for(lambda: runtime.trouble)
+    events = asyncio.create_task(_bound(house, runtime, told))
     working = asyncio.create_task(runtime.run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -63,7 +65,7 @@ def _crashed(what: str, error: Exception) -> None:
     log.error("unforeseen error", extra={"doing": what, "error": type(error).__name__})
 
 
-async def _bound(house: House, runtime: ExecutorRuntime) -> None:
+async def _bound(house: House, runtime: ExecutorRuntime, told: Told) -> None:
     if house.settings.is_embedded:
         await feed_events(house.log.reader, runtime.offer, asyncio.sleep)
         return
@@ -73,4 +75,6 @@ async def _bound(house: House, runtime: ExecutorRuntime) -> None:
     faust = FaustSettings(
         bootstrap=kafka.bootstrap, prefix=kafka.prefix, shards=kafka.partitions, group=f"{kafka.prefix}-executor"
     )
-    await FaustBinding(faust, runtime.offer, house.log.reader).run(house.clock, asyncio.sleep)
+    binding = FaustBinding(faust, runtime.offer, house.log.reader)
+    told.gets_on_but_for(lambda: binding.trouble)
+    await binding.run(house.clock, asyncio.sleep)

@@ -12,6 +12,7 @@ from infra.kafka import consuming
 from infra.kafka.lanes import Lanes, LanesApart
 from infra.kafka.settings import lane_consumer, transactional_producer
 from infra.kafka.transaction import Transactions
+from infra.kafka.undecided import Undecided
 from infra.kafka.verdict import InstanceInUse
 from schemas.log import CommitAborted, OwnershipLost, Taken
 from schemas.position import Partition
@@ -113,6 +114,25 @@ async def test_ends_cover_an_undecided_transaction_while_a_feed_shows_nothing_of
     assert feed.positions[partition] == 0
     await staged.commit()
     assert len(await read_until(log_on_kafka, feed, {partition: 2})) == 1, "the record and its commit marker"
+
+
+async def test_how_long_readers_wait_for_an_undecided_transaction_is_told(log_on_kafka, undecided, caplog):
+    staged, _, partition = undecided
+    looking = Undecided(log_on_kafka.settings)
+    for now, longest in ((100.0, 0.0), (103.0, 3.0), (105.0, 5.0), (106.0, 6.0)):
+        await asyncio.to_thread(looking.look, now)
+        assert looking.longest_s == longest
+    said = [record.getMessage() for record in caplog.records if record.name == "infra.kafka.undecided"]
+    waits = [f"{topic}/{partition.shard} have waited at 0 for 5 s" for topic in ("outcomes", partition.topic)]
+    assert [any(wait in line for line in said) for wait in waits] == [True, True]
+    assert len(said) == 2, "once each, when it is twice a transaction's time"
+    await staged.commit()
+
+    async def nobody_waits():
+        await asyncio.to_thread(looking.look, 200.0)
+        assert looking.longest_s == 0
+
+    await eventually_async(nobody_waits, log_on_kafka.patience_s)
 
 
 async def test_an_heir_that_reads_to_what_is_decided_would_miss_what_is_committed_later(log_on_kafka, undecided, monkeypatch):

@@ -48,11 +48,10 @@ def payload(step: Invocation) -> Payload:
     lines = [f"export {name}={quoted(value)}" for name, value in step.environment.items()]
     lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(start)}", script]
     body = "\n".join([*lines, "_ops_k=1"]).encode("utf-8", "surrogateescape")
-    head = f"{step.mark} {needed} {reader} {'v' if in_variable else 'p'}".encode()
     mark = step.mark.encode()
     if len(body) > SMALL or mark in body.split(b"\n"):
-        return Payload(b"%s %d\n%s" % (head, len(body), body))
-    return Payload(b"%s 0\n%s\n%s\n" % (head, body, mark))
+        return Payload(b"%s %s %s %d\n%s" % (mark, needed.encode(), reader.encode(), len(body), body))
+    return Payload(b"%s %s %s 0\n%s\n%s\n" % (mark, needed.encode(), reader.encode(), body, mark))
 
 
 def quoted(value: str) -> str:

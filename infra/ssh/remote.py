@@ -3,16 +3,20 @@
 Neither ever holds a value: a process list on the target shows these texts and nothing else. They avoid single quotes,
 backslashes, newlines and exclamation marks, so that every log-in shell (csh and fish too) hands them on unchanged.
 
-    session leader (sshd's child)   reads the payload, starts the watcher, and becomes the step's interpreter
-    `- watcher                      reads stdin to its end, which is the end of the connection: TERM, 2 s, KILL to the group
+    session leader (sshd's child)   reads the payload, starts the two others, passes on the step's exit code
+    |- watcher                      reads stdin to its end, which is the end of the connection: TERM, 2 s, KILL to the group
+    `- step                         the interpreter, its stdin /dev/null as soon as it has the script
 
 A short shell script reaches its interpreter in a variable (`_ops_t`) that is unset before the script's first line, any other by a
-pipe (`_ops_s`), which costs two processes more and a system call a byte: there the leader stays what it is, has the interpreter
-beside it and passes on its exit code. Parameters stand in the same environment; stdin is /dev/null once the script is read.
+pipe (`_ops_s`), which costs a process more and a system call a byte. Parameters stand in the same environment.
 
-All of them share one session and process group, led by the first. `kill 0` by a step therefore hits the watcher as well, which
-outlives every signal that can be caught, and so does a leader that has its interpreter beside it. A step's background child is
-left alone when the step ends by itself: the watcher finds its leader gone, or is killed by it before.
+The leader could become the interpreter itself, which would save a process; but then the step would have a child that it never
+started and that never ends, and a program that waits for all of its children would wait for ever. The leader's own stderr leads
+nowhere, since it would say there that its child was terminated; the step takes the real one from descriptor 8.
+
+All three share one session and process group, led by the first. `kill 0` by a step therefore hits the leader and the watcher as
+well: both outlive every signal that can be caught. A step's background child is left alone when the step ends by itself, since
+the leader kills the watcher as its last act.
 """
 
 from processors.executor.connector import Shell
@@ -24,21 +28,20 @@ _LEAD = 'kill -0 -$$ 2>/dev/null || exec setsid /bin/sh -c "$0"; eval "$0"'
 
 _STEP = (
     "_ops_n=${IFS#??}; _ops_p=; _ops_k=; _ops_s=; "
-    "read -r _ops_m _ops_e _ops_r _ops_a _ops_z || exit 125; "
+    "read -r _ops_m _ops_e _ops_r _ops_z || exit 125; "
     'command -v "$_ops_e" >/dev/null 2>&1 || exit 127; '
     'if [ "$_ops_z" = 0 ]; then while IFS= read -r _ops_l && [ "$_ops_l" != "$_ops_m" ]; '
     "do _ops_p=$_ops_p$_ops_l$_ops_n; done; "
     'else _ops_p=$(head -c "$_ops_z"); fi; '
     "exec 9<&0 </dev/null; "
     '{ trap "" HUP INT QUIT TERM USR1 USR2 ALRM PIPE; read -r _ops_x <&9; '
-    'if [ "$_ops_a" = v ]; then kill -0 $$ || exit 0; else kill -s USR1 $$; fi; '
-    "kill -s TERM 0; sleep 2; kill -s KILL 0; } >/dev/null 2>&1 & "
+    "kill -s USR1 $$; kill -s TERM 0; sleep 2; kill -s KILL 0; } >/dev/null 2>&1 & "
     "_ops_w=$!; "
     'eval "$_ops_p"; [ "$_ops_k" = 1 ] || exit 125; '
-    '[ "$_ops_a" = p ] || exec "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
     "trap _ops_k=0 USR1; trap : HUP INT QUIT TERM USR2 ALRM; "
     "exec 8>&2 2>/dev/null; "
-    'printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 2>&8 8>&- 9<&-; '
+    'if [ -z "$_ops_s" ]; then "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
+    'else printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; fi; '
     "_ops_c=$?; "
     '[ "$_ops_k" = 0 ] || kill -s KILL $_ops_w 2>/dev/null; '
     "exit $_ops_c"
@@ -69,15 +72,12 @@ _CONFIRM = (
 )
 
 RUN_STEP = f"exec /bin/sh -c '{_LEAD}' '{_STEP}'"
-"""Reads `mark, interpreter needed, interpreter of the bootstrap, v or p, size` on one line, then the payload.
-
-v: the script is in the variable, and the leader becomes its interpreter; p: it goes through a pipe.
-"""
+"""Reads `mark, interpreter needed, interpreter of the bootstrap, size` on one line, then the payload."""
 
 CONFIRM_GONE = f"exec /bin/sh -c '{_CONFIRM}'"
 """Reads `mark group watcher` on one line; kills what is left after 2 s, says `ops-gone` or, after 5 s, `ops-alive`."""
 
-_GREET = 'echo ops-step "$OPS_STEP_MARK" "$1" "$2"'
+_GREET = 'exec 2>&8 8>&-;echo ops-step "$OPS_STEP_MARK" "$1" "$2"'
 _EVAL = f'{_GREET};set -- "$_ops_t";unset _ops_t;eval "shift;$1"'
 _CAT = "_ops_t=$(cat)||exit 126;exec </dev/null"
 _PYTHON = (

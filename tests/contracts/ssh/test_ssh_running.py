@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from infra.ssh.payload import NameRefused
 from processors.executor.connector import Exited, Killed, Unreachable
-from tests.contracts.ssh.conftest import PADDING, both_ways, invocation
+from tests.contracts.ssh.conftest import both_ways, invocation
 from tests.contracts.ssh.server import alive
 from tests.support.eventually import eventually
 
@@ -148,6 +148,22 @@ async def test_twenty_megabytes_on_each_stream_do_not_block(run, both):
     assert (len(sink.stdout), len(sink.stderr)) == (20_000_000, 20_000_000)
 
 
+WAITS_FOR_ALL = """exec python3 -c "
+import os
+try:
+    while True: os.wait()
+except ChildProcessError: print('none left')
+"
+"""
+
+
+@both_ways
+@pytest.mark.parametrize("script", [WAITS_FOR_ALL, "sleep 0.2 & wait; echo none left", "pkill -KILL -P $$; echo none left"])
+async def test_a_step_has_no_children_but_its_own(run, script, padding):
+    ending, sink = await run(invocation(script + padding))
+    assert (ending, sink.stdout) == (Exited(0), b"none left\n")
+
+
 @both_ways
 async def test_a_background_child_that_holds_the_output_is_left_alone(run, padding):
     ending, sink = await run(invocation("sleep 600 & echo $!" + padding))
@@ -248,11 +264,11 @@ async def test_the_wrapper_runs_in_every_posix_shell(run, own_server, tmp_path, 
     assert (ending, sink.stdout) == (Exited(3), b"a'\n$(b)")
 
 
-@pytest.mark.parametrize(("leader", "padding"), [("$$", ""), ("$PPID", PADDING)], ids=["in a variable", "by a pipe"])
-async def test_a_server_that_makes_no_session_gets_one_made(begin, own_server, leader, padding):
+@both_ways
+async def test_a_server_that_makes_no_session_gets_one_made(begin, own_server, padding):
     """Killing the group must never reach what the server itself runs in it."""
     server = own_server('ForceCommand sh -c "$SSH_ORIGINAL_COMMAND"; echo survived')
-    step = begin(invocation(f"cut -d' ' -f5,6 /proc/$$/stat; echo {leader}; echo up; sleep 600{padding}"), server=server)
+    step = begin(invocation(f"cut -d' ' -f5,6 /proc/$$/stat; echo $PPID; echo up; sleep 600{padding}"), server=server)
     group, session, leader = (await step.sink.until(b"up")).split()[:3]
     assert group == session == leader
     step.cancelled.set()

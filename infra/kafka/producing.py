@@ -65,8 +65,8 @@ class PlainProducer:
 
     While no broker can be reached nothing new is accepted, so that those who come then hear that nothing was written; only what
     was under way when the connection went is in doubt. A client may lose its brokers for good and not say so
-    (confluentinc/librdkafka#5301): a record that was not acknowledged in time is taken for a sign, and who finds none for twice
-    as long as a send may take is replaced. By then all that it was given has been told to be in doubt.
+    (confluentinc/librdkafka#5301): who finds none after a record was not acknowledged in time is replaced, and else who finds
+    none for as long as a send may take. What it still has then is told to be in doubt, or not written where it never left.
     """
 
     def __init__(self, settings: KafkaLogSettings) -> None:
@@ -77,6 +77,7 @@ class PlainProducer:
         self._reachable.set()
         self._down = False
         self._broken = False
+        self._overdue = False
         self._looking_since: float | None = None
         self._closing = False
         self._producer = self._made()
@@ -125,7 +126,7 @@ class PlainProducer:
 
     def _delivered(self, acknowledged: Acknowledged, error: KafkaError | None, message: Message) -> None:
         if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
-            self._down = True
+            self._down = self._overdue = True
         self._reports.append((acknowledged, error, message.offset() or 0))
 
     def _on_error(self, error: KafkaError) -> None:
@@ -165,19 +166,23 @@ class PlainProducer:
     def _find_broker(self) -> None:
         if self._looking_since is None:
             self._looking_since = time.monotonic()
-        if self._broken or time.monotonic() - self._looking_since > self._settings.send_s:
-            _LOG.warning(
-                "the producer of commands and records %s and is replaced", "broke" if self._broken else "finds no broker"
-            )
-            self._producer.purge()
-            self._producer.flush(1)
-            self._producer, self._broken, self._looking_since = self._made(), False, time.monotonic()
+        if self._broken:
+            self._replace("broke")
         try:
             self._producer.list_topics(self._settings.topic("outcomes"), timeout=0.5)
         except KafkaException:
+            if self._overdue or time.monotonic() - self._looking_since > self._settings.send_s:
+                self._replace("finds no broker")
             return
-        self._down, self._looking_since = False, None
+        self._down, self._overdue, self._looking_since = False, False, None
         self._tell_loop(self._reachable.set)
+
+    def _replace(self, why: str) -> None:
+        _LOG.warning("the producer of commands and records %s and is replaced", why)
+        self._producer.purge()
+        self._producer.flush(1)
+        self._producer, self._looking_since = self._made(), time.monotonic()
+        self._broken = self._overdue = False
 
     def _tell_loop(self, what: object) -> None:
         if not self._loop.is_closed():

@@ -299,16 +299,19 @@ class ExecutorRuntime:
 
     async def _heartbeats(self) -> None:
         while True:
-            if self._ports.clock.monotonic() - self._turned_at < self.settings.lease_s:
-                await self._beat(leaving=False)
-            await self._ports.sleep(self.settings.lease_s / 5)
+            told = self._ports.clock.monotonic() - self._turned_at < self.settings.lease_s and await self._beat(leaving=False)
+            await self._ports.sleep(self.settings.lease_s / (5 if told else 20))
 
-    async def _beat(self, leaving: bool) -> None:
+    async def _beat(self, leaving: bool) -> bool:
+        """Whether it was written."""
         executor = self.settings.executor
         beat = Heartbeat(executor=executor, time=self._ports.clock.now(), running=self._core.running, leaving=leaving)
         partition = Partition(EXECUTORS, shard_of(executor, self._ports.shards))
-        with suppress(LogError):  # the next one follows soon; a lease is several of them
+        try:
             await self._ports.records.publish(partition, [beat])
+        except LogError:
+            return False  # the next one follows soon; a lease is several of them
+        return True
 
     async def _leave(self) -> None:
         self._give(Stopping())

@@ -38,9 +38,12 @@ class LeaseWatch:
         self._heard: dict[str, float] = {}
         self._left: set[str] = set()
 
-    def listened(self, now: float) -> None:
-        """Every heartbeat that anybody had published by `now` has been told: a silence until then is one."""
-        if now - self._listened_at > self._lease_s / 2:
+    def listened(self, now: float, busy_s: float = 0.0) -> None:
+        """Every heartbeat that anybody had published by `now` has been told: a silence until then is one.
+
+        Of the time since the last call `busy_s` went by in waiting for others than the log; half a lease of it is passed over.
+        """
+        if now - self._listened_at - min(busy_s, self._lease_s / 2) > self._lease_s / 2:
             self._listening_since = now
         self._listened_at = now
 
@@ -50,20 +53,18 @@ class LeaseWatch:
             self._heard[heartbeat.executor] = now
             (self._left.add if heartbeat.leaving else self._left.discard)(heartbeat.executor)
 
-    def over(self, runs: Sequence[UnfinishedRun], now: float) -> list[Claim]:
-        """The claims among these runs whose executor is lost."""
-        if now - self._listened_at > self._lease_s / 2:
-            return []
-        self._forget_silent(runs, now)
-        return [Claim(r.run, r.executor, r.epoch) for r in runs if r.executor is not None and self._is_lost(r.executor, now)]
+    def over(self, runs: Sequence[UnfinishedRun]) -> list[Claim]:
+        """The claims among these runs whose executor is lost, by what had been listened to when `listened` was called last."""
+        self._forget_silent(runs)
+        return [Claim(r.run, r.executor, r.epoch) for r in runs if r.executor is not None and self._is_lost(r.executor)]
 
-    def _is_lost(self, executor: str, now: float) -> bool:
+    def _is_lost(self, executor: str) -> bool:
         since = max(self._heard.get(executor, self._listening_since), self._listening_since)
-        return executor in self._left or now - since > self._lease_s
+        return executor in self._left or self._listened_at - since > self._lease_s
 
-    def _forget_silent(self, runs: Sequence[UnfinishedRun], now: float) -> None:
+    def _forget_silent(self, runs: Sequence[UnfinishedRun]) -> None:
         """Executors that hold nothing and have been silent for long are of no interest any more."""
-        holding = {run.executor for run in runs}
+        holding, now = {run.executor for run in runs}, self._listened_at
         for executor in [e for e, at in self._heard.items() if e not in holding and now - at > 10 * self._lease_s]:
             del self._heard[executor]
             self._left.discard(executor)

@@ -5,6 +5,7 @@ nothing came proves nothing by itself, since a feed stays silent while the broke
 heartbeats end, and all before that was read, is a silence one.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ from processors.executor.inventory import Inventory, InventoryUnavailable
 from processors.processor import Clock, now_by
 from processors.sweeper.core import Claim, LeaseWatch, expiry
 from schemas.heartbeat import Heartbeat
-from schemas.log import CommandSender, EventReader, Feed, LogError
+from schemas.log import CommandSender, EventReader, Feed, LogError, LogTruncated
 from schemas.position import Partition
 from schemas.topics import EXECUTORS
+
+_LOG = logging.getLogger(__name__)
 
 BATCH = 1_000
 LOOK_EVERY_S = 1.0
@@ -66,6 +69,10 @@ class SweeperRuntime:
                 continue
             try:
                 await self._listen(feed)
+            except LogTruncated as made_anew:
+                _LOG.warning("the heartbeats are read from the beginning: %s", made_anew)
+                start = dict.fromkeys(partitions, 0)
+                await self._ports.sleep(LOOK_EVERY_S)
             except LogError:
                 start = dict(feed.positions)
                 await self._ports.sleep(LOOK_EVERY_S)
@@ -73,26 +80,36 @@ class SweeperRuntime:
                 await feed.close()
 
     async def _listen(self, feed: Feed) -> None:
+        monotonic, busy_s = self._ports.clock.monotonic, 0.0
         while True:
-            within_s = self._look_every_s
-            asked_at = self._ports.clock.monotonic()
+            asked_at = monotonic()
             ends = await self._ports.reader.ends(list(feed.positions))
-            while records := await feed.read(BATCH, within_s):
-                within_s = 0.0
-                beats = [record.body for record in records if isinstance(record.body, Heartbeat)]
-                self._watch.heard(beats, self._ports.clock.monotonic())
+            await self._hear(feed)
             if heard_all := all(feed.positions[partition] >= end for partition, end in ends.items()):
-                self._watch.listened(asked_at)
-            await self._judge(heard_all)
+                self._watch.listened(asked_at, busy_s)
+            began = monotonic()
+            if await self._judge() and heard_all:
+                self._judged_at = monotonic()
+            busy_s = monotonic() - began
 
-    async def _judge(self, heard_all: bool) -> None:
+    async def _hear(self, feed: Feed) -> None:
+        """Wait for the time of one look, and take all there is."""
+        until, within_s = self._ports.clock.monotonic() + self._look_every_s, self._look_every_s
+        while (records := await feed.read(BATCH, within_s)) or within_s > 0:
+            beats = [record.body for record in records if isinstance(record.body, Heartbeat)]
+            self._watch.heard(beats, self._ports.clock.monotonic())
+            if (left_s := until - self._ports.clock.monotonic()) > 0:
+                await self._ports.sleep(left_s)
+            within_s = 0.0
+
+    async def _judge(self) -> bool:
+        """Whether it could."""
         try:
             runs = await self._ports.inventory.unfinished_runs()
-            await self._order(self._watch.over(runs, self._ports.clock.monotonic()))
+            await self._order(self._watch.over(runs))
         except (InventoryUnavailable, LogError):
-            return  # it is looked at again a second later
-        if heard_all:
-            self._judged_at = self._ports.clock.monotonic()
+            return False  # it is looked at again a second later
+        return True
 
     async def _order(self, claims: Sequence[Claim]) -> None:
         now = now_by(self._ports.clock)

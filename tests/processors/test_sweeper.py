@@ -13,6 +13,8 @@ from processors.processor import now_by
 from processors.sweeper.core import LeaseWatch, expiry
 from schemas.heartbeat import Heartbeat
 from schemas.log import LogUnavailable
+from schemas.position import Partition
+from schemas.topics import EXECUTORS
 from tests.commands.owning import running
 from tests.processors.fake_time import START, FakeClock, simulated
 from tests.processors.world import LEASE_S, World
@@ -44,21 +46,135 @@ def test_a_claim_is_over_a_lease_after_its_executor_was_last_heard(heard: list[A
         watch.heard([heartbeat for at, heartbeat in heard if at == now], now)
         watch.listened(now)
     watch.listened(looked_at)
-    assert [claim.run for claim in watch.over([RUN_1, FREE], looked_at)] == ([RUN_1.run] if is_over else [])
+    assert [claim.run for claim in watch.over([RUN_1, FREE])] == ([RUN_1.run] if is_over else [])
 
 
 def test_time_in_which_the_sweeper_could_not_hear_does_not_count():
     watch = LeaseWatch(15.0, 0.0)
     watch.heard([beat()], 1.0)
     watch.listened(1.0)
-    assert watch.over([RUN_1], 100.0) == [], "it has not listened for 99 seconds"
+    assert watch.over([RUN_1]) == [], "whatever time it is now, it has listened to the first second only"
     watch.listened(100.0)
-    assert watch.over([RUN_1], 101.0) == []
+    assert watch.over([RUN_1]) == []
     for now in range(101, 116):
         watch.listened(now)
-    assert watch.over([RUN_1], 115.0) == []
+    assert watch.over([RUN_1]) == []
     watch.listened(115.5)
-    assert len(watch.over([RUN_1], 115.5)) == 1
+    assert len(watch.over([RUN_1])) == 1
+
+
+def test_time_in_which_it_waited_for_others_than_the_log_is_passed_over_up_to_half_a_lease():
+    for busy_s, is_over in ((0.0, False), (7.0, True), (60.0, True)):
+        watch = LeaseWatch(15.0, 0.0)
+        for now in (10.0, 20.0):
+            watch.listened(now, busy_s)
+        assert [claim.run for claim in watch.over([RUN_1])] == ([RUN_1.run] if is_over else [])
+    watch = LeaseWatch(15.0, 0.0)
+    watch.listened(20.0, 20.0)
+    assert watch.over([RUN_1]) == [], "this may have been a pause of everything"
+
+
+@pytest.mark.parametrize(("lease_s", "query_s", "ends_s"), [(1.0, 0.3, 0), (5.0, 1.0, 0.6), (15.0, 6.0, 0.6), (15.0, 7.0, 0)])
+def test_a_dead_executor_is_expired_though_database_and_brokers_are_slow(lease_s: float, query_s: float, ends_s: float):
+    async def story() -> None:
+        world = World()
+        unfinished, ends = world.read_model.unfinished_runs, world.log.reader.ends
+
+        async def unfinished_slowly() -> Any:
+            found = await unfinished()
+            await asyncio.sleep(query_s)
+            return found
+
+        async def ends_slowly(partitions: Any) -> Any:
+            await asyncio.sleep(ends_s)
+            return await ends(partitions)
+
+        with pytest.MonkeyPatch.context() as patch:
+            async with running(world.log, MemoryStateStores()), world.sweeping(lease_s):
+                await world.furnish()
+                run = await world.request()
+                await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+                patch.setattr(world.read_model, "unfinished_runs", unfinished_slowly)
+                patch.setattr(world.log.reader, "ends", ends_slowly)
+                await world.until(run, RunResumed)
+
+    simulated(story())
+
+
+def test_who_spoke_while_the_database_was_asked_is_not_taken_for_silent():
+    async def story() -> None:
+        world = World()
+        unfinished = world.read_model.unfinished_runs
+
+        async def unfinished_slowly() -> Any:
+            found = await unfinished()
+            await asyncio.sleep(6.3)
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.read_model, "unfinished_runs", unfinished_slowly)
+            async with running(world.log, MemoryStateStores()), world.sweeping():
+                await world.furnish()
+                run = await world.request()
+                await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+                for _ in range(8):
+                    await world.log.records.publish(Partition(EXECUTORS, 0), [beat()])
+                    await asyncio.sleep(11)
+                history = [recorded.event.type for recorded in await world.read_model.history(stream_of(RUN, run))]
+                assert history == ["RunRequested", "RunClaimed"]
+
+    simulated(story())
+
+
+@pytest.mark.parametrize("there_are_more", [False, True])
+def test_only_once_all_that_was_published_has_been_heard_is_a_silence_one(there_are_more: bool):
+    """The log says that heartbeats stand where the feed has not come yet."""
+
+    async def story() -> None:
+        world = World()
+        ends = world.log.reader.ends
+
+        async def further(partitions: Any) -> Any:
+            return {partition: end + there_are_more for partition, end in (await ends(partitions)).items()}
+
+        with pytest.MonkeyPatch.context() as patch:
+            async with running(world.log, MemoryStateStores()), world.sweeping():
+                await world.furnish()
+                run = await world.request()
+                await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+                patch.setattr(world.log.reader, "ends", further)
+                await asyncio.sleep(3 * LEASE_S)
+                history = [recorded.event.type for recorded in await world.read_model.history(stream_of(RUN, run))]
+                assert ("RunResumed" in history) is not there_are_more
+
+    simulated(story())
+
+
+def test_heartbeats_that_begin_anew_are_heard_from_their_beginning():
+    """The topic was made anew: where the sweeper stood lies beyond its end."""
+
+    async def story() -> None:
+        world = World()
+        feed, begun = world.log.reader.feed, []
+
+        async def lost_at_first(start: Any) -> Any:
+            opened = await feed(start)
+            if all(partition.topic == EXECUTORS for partition in start):
+                begun.append(dict(start))
+                if len(begun) == 1:
+                    opened._next.update(dict.fromkeys(start, 7))
+            return opened
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.log.reader, "feed", lost_at_first)
+            async with running(world.log, MemoryStateStores()), world.sweeping():
+                await world.furnish()
+                run = await world.request()
+                await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+                await world.until(run, RunResumed)
+                assert begun[1] == begun[0]
+
+    simulated(story())
 
 
 def test_a_silence_in_which_the_log_was_away_does_not_count():
@@ -157,7 +273,7 @@ def test_an_expiry_is_the_same_command_whoever_sends_it():
             watch = LeaseWatch(15.0, 0.0)
             watch.heard([beat(leaving=True)], 1.0)
             watch.listened(1.0)
-            (claim,) = watch.over([UnfinishedRun(run, 2, "executor-1", 1)], 1.0)
+            (claim,) = watch.over([UnfinishedRun(run, 2, "executor-1", 1)])
             first, second = (expiry(claim, history, now_by(FakeClock())) for _ in range(2))
             assert first and second and first.command_id == second.command_id
             assert expiry(claim, [], now_by(FakeClock())) is None

@@ -117,10 +117,11 @@ class Sending:
         return 0
 
 
-async def test_a_sender_whose_client_finds_no_broker_for_twice_as_long_as_a_send_may_take_goes_on_with_another(monkeypatch):
+async def test_a_sender_whose_record_is_overdue_and_whose_client_finds_no_broker_goes_on_with_another_at_once(monkeypatch):
+    """Heartbeats must be back within a lease, and a send may take most of that."""
     monkeypatch.setattr(producing, "Producer", Sending)
     monkeypatch.setattr(Sending, "made", 0)
-    sender = PlainProducer(kafka_settings("127.0.0.1:1", send_s=0.1))
+    sender = PlainProducer(kafka_settings("127.0.0.1:1", send_s=600))
     lane, record = Partition("commands.people", 0), WireRecord(b"k", b"v")
     with pytest.raises(ResultUnknown):
         await sender.put(lane, [record])

@@ -15,8 +15,9 @@ started and that never ends, and a program that waits for all of its children wo
 nowhere, since it would say there that its child was terminated; the step takes the real one from descriptor 8.
 
 All three share one session and process group, led by the first. `kill 0` by a step therefore hits the leader and the watcher as
-well: both outlive every signal that can be caught. A step's background child is left alone when the step ends by itself, since
-the leader kills the watcher as its last act.
+well: both outlive the signals that are sent to end or to tell something, from before the watcher is there. A step's background
+child is left alone when the step ends by itself: the leader kills the watcher as its last act, and a watcher that is left (the
+step may have sent the signal by which it tells the leader to spare it) does nothing once its leader has gone.
 """
 
 from processors.executor.connector import Shell
@@ -34,16 +35,17 @@ _STEP = (
     "do _ops_p=$_ops_p$_ops_l$_ops_n; done; "
     'else _ops_p=$(head -c "$_ops_z"); fi; '
     "exec 9<&0 </dev/null; "
-    '{ trap "" HUP INT QUIT TERM USR1 USR2 ALRM PIPE; read -r _ops_x <&9; '
+    '_ops_d=; trap _ops_d=1 USR1; trap "" HUP INT QUIT ABRT TERM USR2 ALRM PIPE; '
+    '{ trap "" USR1; read -r _ops_x <&9; kill -0 $$ || exit 0; '
     "kill -s USR1 $$; kill -s TERM 0; sleep 2; kill -s KILL 0; } >/dev/null 2>&1 & "
     "_ops_w=$!; "
     'eval "$_ops_p"; [ "$_ops_k" = 1 ] || exit 125; '
-    "trap _ops_k=0 USR1; trap : HUP INT QUIT TERM USR2 ALRM; "
+    'trap : HUP INT QUIT ABRT TERM USR2 ALRM PIPE; [ -z "$_ops_d" ] || exit 125; '
     "exec 8>&2 2>/dev/null; "
     'if [ -z "$_ops_s" ]; then "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
     'else printf %s "$_ops_s" | "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; fi; '
     "_ops_c=$?; "
-    '[ "$_ops_k" = 0 ] || kill -s KILL $_ops_w 2>/dev/null; '
+    '[ -n "$_ops_d" ] || kill -s KILL $_ops_w 2>/dev/null; '
     "exit $_ops_c"
 )
 

@@ -14,7 +14,7 @@ from infra.ssh.payload import payload
 from infra.ssh.remote import GREETING, RUN_STEP
 from processors.executor.connector import Exited, Killed, Unconfirmed, Unreachable
 from tests.contracts.ssh.conftest import both_ways, invocation
-from tests.contracts.ssh.server import alive
+from tests.contracts.ssh.server import alive, members
 from tests.support.eventually import eventually
 from tests.support.frozen import freeze
 
@@ -105,6 +105,30 @@ async def test_a_step_that_signals_its_own_group_keeps_its_watcher(begin, paddin
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")
     assert not alive(leader)
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "PIPE", "ABRT"])
+async def test_a_signal_to_its_group_as_a_steps_first_act_ends_neither_leader_nor_watcher(begin, name):
+    """The watcher has only just been started then."""
+    script = f"trap : {name}; kill -s {name} 0; set -- $(cut -d' ' -f5 /proc/$$/stat); echo $1; sleep 600"
+    steps = [begin(invocation(script)) for _ in range(8)]
+    for step in steps:
+        group = int(await step.sink.until(b"\n"))
+        assert len(members(group)) == 4, "the leader, the watcher, the step and its sleep"
+        step.cancelled.set()
+    assert {await step.ending() for step in steps} == {Killed("cancelled")}
+
+
+async def test_a_child_of_a_step_that_signalled_usr1_to_its_group_is_left_alone(run, begin):
+    """By that signal the watcher tells the leader to spare it."""
+    ending, sink = await run(invocation("trap : USR1; kill -s USR1 0; sleep 600 >/dev/null 2>&1 & echo $!"))
+    child = int(sink.stdout)
+    try:
+        assert ending == Exited(0)
+        await run(invocation("sleep 3"))
+        assert alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 async def test_cancelling_before_the_start_starts_nothing(begin, tmp_path):

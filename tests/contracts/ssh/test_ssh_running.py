@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from infra.ssh.payload import NameRefused
 from processors.executor.connector import Exited, Killed, Unreachable
 from tests.contracts.ssh.conftest import both_ways, invocation
-from tests.contracts.ssh.server import alive
+from tests.contracts.ssh.server import alive, members
 from tests.support.eventually import eventually
 
 
@@ -213,20 +213,7 @@ def _command_lines() -> list[bytes]:
 async def test_nothing_of_a_step_that_ended_stays_on_the_target(run, padding):
     _, sink = await run(invocation("cut -d' ' -f5 /proc/$$/stat" + padding))
     group = int(sink.stdout)
-    eventually(lambda: not _members(group))
-
-
-def _members(group: int) -> list[str]:
-    members = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            members.append(name)
-    return members
+    eventually(lambda: not members(group))
 
 
 async def test_a_shell_that_is_not_there_is_unreachable(run):

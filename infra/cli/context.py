@@ -17,10 +17,10 @@ from infra.cli.render import Renderer, harmless
 from infra.cli.session import NoToken, Session
 from infra.wiring.misconfigured import MISCONFIGURED
 
-FAILED, WRONG_USAGE, REFUSED, UNREACHABLE, NOT_WRITTEN = 1, 2, 6, 7, 74
+FAILED, WRONG_USAGE, REFUSED, UNREACHABLE, NOT_WRITTEN, INTERRUPTED = 1, 2, 6, 7, 74, 130
 RUN_STATUS = {"succeeded": 0, "failed": 1, "cancelled": 3, "timed_out": 4, "lost": 5}
 """The exit status of a run's result; 2 is wrong usage, 6 a refusal by the server, 7 no answer, 74 (EX_IOERR) output that
-could not be written."""
+could not be written, 130 that who followed a run stopped it with Ctrl-C, as shells say it of SIGINT."""
 
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="`table` or `json`.")]
 

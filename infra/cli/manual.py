@@ -41,7 +41,7 @@ def _cli(app: typer.Typer) -> str:
     statuses = (
         "Exit status: 0 done (or the followed run succeeded), 1 failed, 2 wrong usage, 3 the run was cancelled, 4 it timed out, "
         "5 it was lost, 6 the server refused, 7 no answer or no result in time, 74 what was to be told could not be written, "
-        "78 wrong configuration: a setting that cannot be meant.\n\n"
+        "78 wrong configuration: a setting that cannot be meant, 130 ended with Ctrl-C: a run that was followed goes on.\n\n"
         "Lists are tables on a terminal and tab-separated lines in a pipe, without a line of headings except for `permissions`; "
         "`-o json` prints an item a line. "
         "It is there for every command but `demo` and those that stay: `up`, `cluster` and the roles log JSON lines. "

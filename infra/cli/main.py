@@ -23,9 +23,10 @@ from infra.cli import (
     vault,
 )
 from infra.cli.client import Client, is_in_the_clear
-from infra.cli.context import CONTEXT, Output, exiting
+from infra.cli.context import CONTEXT, Output, all_written, exiting
 from infra.cli.provider_login import granted
 from infra.cli.render import Renderer
+from infra.wiring.version import VERSION
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,9 +51,19 @@ roles.register(app)
 backup.register(app)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"opsconductor {VERSION}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    context: typer.Context, url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None
+    context: typer.Context,
+    url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show which version this is.")
+    ] = False,
 ) -> None:
     """Choose the server for every command."""
     source = context.get_parameter_source("url")
@@ -123,4 +134,5 @@ def reference(folder: Annotated[Path, typer.Option(help="The top of the reposito
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with all_written():
+        app()

@@ -45,7 +45,7 @@ def _cli(app: typer.Typer) -> str:
         "Lists are tables on a terminal and tab-separated lines in a pipe, without a line of headings except for `permissions`; "
         "`-o json` prints an item a line. "
         "It is there for every command but `demo` and those that stay: `up`, `cluster` and the roles log JSON lines. "
-        "`opsconductor --install-completion` sets up the shell's completion."
+        "`opsconductor --install-completion` sets up the shell's completion, `opsconductor --version` says which version it is."
     )
     return _page("Command line", statuses, *sections)
 

@@ -23,7 +23,11 @@ class Asked:
         self.method, self.path = handler.command, handler.path.partition("?")[0].removeprefix("/api/v1")
         self.token = (handler.headers.get("Authorization") or "").removeprefix("Bearer ")
         self.after = handler.headers.get("Last-Event-ID")
-        self.body = json.loads(handler.rfile.read(int(handler.headers.get("Content-Length") or 0)) or b"null")
+        self._raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self._raw)
 
     def answer(self, status: int, body: Any) -> None:
         raw = json.dumps(body).encode()

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import typer
 
 from infra.cli import session as sessions
+from infra.cli.asked import NobodyToAsk
 from infra.cli.client import Client, Misconfigured, NotSendable, ServerRefused, ServerUnreachable, is_server
 from infra.cli.given import BadFile
 from infra.cli.render import Renderer, harmless
@@ -71,7 +72,7 @@ def exiting(done: str = "") -> Iterator[None]:
     except ServerUnreachable as silence:
         _say(f"no answer: {silence}")
         raise typer.Exit(UNREACHABLE) from None
-    except (BadFile, NotSendable) as bad:
+    except (BadFile, NotSendable, NobodyToAsk) as bad:
         _say(str(bad))
         raise typer.Exit(WRONG_USAGE) from None
     except Misconfigured as wrong:

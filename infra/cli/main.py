@@ -22,6 +22,7 @@ from infra.cli import (
     users,
     vault,
 )
+from infra.cli.asked import at_terminal, hidden
 from infra.cli.client import Client, is_in_the_clear
 from infra.cli.context import CONTEXT, Output, all_written, exiting
 from infra.cli.provider_login import granted
@@ -94,11 +95,13 @@ def login(
 
 def _login(client: Client, url: str, user: str | None, password_file: Path | None) -> str:
     """Sign in with a password; who did."""
+    if password_file is None:
+        at_terminal("password", instead="--password-file")
     if user is None:
         user = str(typer.prompt("User", default="admin", err=True))
     password = users.kept_password(password_file)
     if password is None:
-        password = str(typer.prompt("Password", hide_input=True, err=True))
+        password = hidden("Password")
     if is_in_the_clear(url):
         sys.stderr.write(f"warning: {url} is no https: whoever is between can read the password\n")
     client.login(user, password)

@@ -80,7 +80,8 @@ def _settings() -> str:
     of_client += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in CLIENT_SETTINGS.items()]
     return _page(
         "Settings",
-        "Environment variables. Which adapters are used follows from URLs alone.",
+        "Environment variables. Which adapters are used follows from URLs alone. A role that starts names those beginning "
+        "`OPSCONDUCTOR_` that are none of these, as misspelt ones: they change nothing.",
         "\n".join(rows),
         "## Of the command line",
         "\n".join(of_client),

@@ -20,7 +20,7 @@ from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
 from infra.wiring.first_administrator import PASSWORD_FILE
 from infra.wiring.misconfigured import WrongSetting
-from infra.wiring.settings import Settings, settings_given
+from infra.wiring.settings import Settings, settings_given, unknown_settings
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
 RESTART_AFTER_S = 1.0
@@ -39,6 +39,8 @@ def cluster() -> None:
     except CannotListen as taken:
         _say(str(taken))
         raise typer.Exit(1) from None
+    if unknown := unknown_settings(os.environ):
+        _say(f"warning: no such setting, it is ignored: {', '.join(unknown)}")
     folder = own.home / "cluster"
     os.umask(0o077)  # whatever the services and roles write is ours alone
     make_closed(folder)

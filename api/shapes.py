@@ -176,7 +176,8 @@ REVISION = Shape("Revision", {"name": "rotate-logs", "revision": 1, "author": "a
 
 RUN = Shape("Run", {
     "id": RUN_ID, "job": "rotate-logs", "revision": 1, "state": "succeeded", "ending": Maybe("cancelled"),
-    "requested_by": "admin", "reason": "disk is full", "selector": "env=prod,role=web", "waits_for": [], "error": Maybe(_ERROR),
+    "requested_by": "admin", "reason": "disk is full", "cancelled_by": Maybe("admin"), "cancel_reason": Maybe("too late"),
+    "selector": "env=prod,role=web", "waits_for": [], "error": Maybe(_ERROR),
     "executor": Maybe("executor-1"), "correlation_id": "01a20f1f-13a6-727a-ace1-fbb0c34b2993", "requested_at": TIME,
     "started_at": Maybe(TIME), "finished_at": Maybe(LATER), "version": 7,
     "parameters": Named({"days": 7, "token": "***"}), "targets": Named({"total": 2, "succeeded": 2, "failed": 0}, 0),

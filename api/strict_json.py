@@ -5,8 +5,8 @@ object, U+0000, lone surrogates, integers beyond 2^53): 422 naming the field.
 """
 
 import json
-import re
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from domain.rejection import FieldError
 from schemas.strict_json import NotStrict, loads
 from schemas.text import unstorable
 
-_CHARSET = re.compile(r"\bcharset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
+_READ_AS_UTF_8 = frozenset({None, "utf-8", "utf8", "us-ascii"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,9 +38,16 @@ async def body_of(request: Request) -> Body:
     kind = kind.strip().lower()
     if not (kind in ("application/json", "application/merge-patch+json") or kind.endswith("+json")):
         raise Problem("unsupported_media_type", "send application/json")
-    if (charset := _CHARSET.search(parameters)) and charset[1].lower() not in ("utf-8", "utf8"):
+    if parameters and _charset(parameters) not in _READ_AS_UTF_8:
         raise Problem("malformed_json", "JSON is sent in UTF-8")
     return parsed(await request.body())
+
+
+def _charset(parameters: str) -> str | None:
+    """The encoding that the parameters of a content type name, in lower case."""
+    said = Message()
+    said["Content-Type"] = f"application/json;{parameters}"
+    return said.get_content_charset()
 
 
 async def optional_body_of(request: Request) -> Body:

@@ -385,6 +385,8 @@ def why_no_host_key(text: str) -> str | None:
     kind, _, encoded = text.partition(" ")
     if kind not in HOST_KEY_TYPES:
         return f"must begin with one of {', '.join(HOST_KEY_TYPES)}"
+    if " " in encoded:
+        return "must end after the key, without the comment that stands behind it in a file"
     try:
         blob = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):

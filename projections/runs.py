@@ -40,7 +40,7 @@ def _fold(own: OwnRows, fact: Fact) -> None:
         row = _requested(run, event, fact.envelope)
     else:
         before = own.get(run) or {}
-        row = {**before, **_changes(before, event, stored_time(fact.envelope.time))}
+        row = {**before, **_changes(before, event, fact.envelope)}
     own.put({**row, "version": fact.envelope.version, "offset": fact.position.offset})
 
 
@@ -53,6 +53,8 @@ def _requested(run: str, event: RunRequested, envelope: EventEnvelope) -> Row:
         "ending": None,
         "requested_by": person_of(envelope),
         "reason": event.reason,
+        "cancelled_by": None,
+        "cancel_reason": None,
         "parameters": plain(Mapping[str, Value], event.parameters),
         "selector": event.targets,
         "waits_for": list(event.waits_for),
@@ -70,16 +72,16 @@ def _requested(run: str, event: RunRequested, envelope: EventEnvelope) -> Row:
     }
 
 
-def _changes(row: Row, event: Any, time: str) -> dict[str, Any]:
+def _changes(row: Row, event: Any, envelope: EventEnvelope) -> dict[str, Any]:
     match event:
         case RunPlanned() | RunStarted() | RunFinished():
-            return _advanced(row, event, time)
+            return _advanced(row, event, stored_time(envelope.time))
         case RunClaimed(executor, epoch):
             return {"executor": executor, "epoch": epoch}
         case RunResumed() | RunLost():
             return {"executor": None, "epoch": event.epoch}
-        case RunCancelRequested():
-            return {"ending": "cancelled"}
+        case RunCancelRequested(reason):
+            return {"ending": "cancelled", "cancelled_by": person_of(envelope), "cancel_reason": reason}
         case RunTimeExceeded():
             return {"ending": row["ending"] or "timed_out"}
         case StepFinished():
@@ -108,4 +110,4 @@ def _step_finished(row: Row, event: StepFinished) -> dict[str, Any]:
     return {"counts": counts, "output_end": max(row["output_end"], event.output_end or 0)}
 
 
-RUNS = Projection("runs", ("runs",), (RowPerStream(runs, _own, _fold),), revision=1)
+RUNS = Projection("runs", ("runs",), (RowPerStream(runs, _own, _fold),), revision=2)

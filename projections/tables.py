@@ -147,6 +147,8 @@ runs = Table(
     Column("ending", String(20)),
     Column("requested_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("cancelled_by", Text),
+    Column("cancel_reason", Text),
     Column("parameters", _JSON, nullable=False),
     Column("selector", Text, nullable=False),
     Column("waits_for", _JSON, nullable=False),

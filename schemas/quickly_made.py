@@ -18,13 +18,14 @@ _GIVEN = "_given_"
 def quickly_made(kind: type[T]) -> type[T]:
     """Give a frozen dataclass a constructor that does the same and is faster.
 
-    Raises TypeError where it would not do the same: without slots, with fields made anew each time, or with more to do after
-    the fields are set.
+    Raises TypeError where it would not do the same: for a class that is not frozen, has no slots or a base of its own, or whose
+    constructor does more than set given or constant fields. Such a class has no subclasses: they would become it.
     """
     own = fields(kind)  # type: ignore[arg-type]  # raises TypeError for what is no dataclass
-    made_anew = any(field.default_factory is not MISSING for field in own)
-    if "__slots__" not in vars(kind) or made_anew or hasattr(kind, "__post_init__"):
-        raise TypeError(f"{kind.__name__} is no dataclass with slots whose constructor sets given or constant fields and no more")
+    set_plainly = all(f.default_factory is MISSING and (f.init or f.default is not MISSING) for f in own)
+    is_plain = kind.__bases__ == (object,) and vars(kind).get("__slots__") == tuple(field.name for field in own)
+    if not (is_plain and set_plainly) or hasattr(kind, "__post_init__") or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise TypeError(f"{kind.__name__} is no frozen dataclass with slots whose constructor sets given or constant fields only")
     filled = type(kind.__name__, (), {"__slots__": vars(kind)["__slots__"]})
     outside = {"thaw": vars(object)["__class__"].__set__, "filled": filled, "kind": kind}
     outside |= {field.name: field.default for field in own if field.default is not MISSING}

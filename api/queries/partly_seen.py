@@ -17,7 +17,7 @@ _READ, _AT_ONCE = "runs.read", 500
 
 def as_seen(connection: Connection, caller: Caller, rows: Sequence[Row]) -> Sequence[Row]:
     """The rows of runs that are seen, as the caller sees them. Of one that is planned on targets beyond the limit, too, `total`
-    counts the others, and `counts` is None: it tells how all of them ended.
+    counts the others, and `counts` is None: it tells how all of them ended. Why it was cancelled may name another run.
     """
     if not limits_targets(caller, _READ):
         return rows
@@ -28,7 +28,7 @@ def as_seen(connection: Connection, caller: Caller, rows: Sequence[Row]) -> Sequ
 
 def _as_seen(row: Row, number: int, known: Collection[str]) -> Row:
     found = {**row, "waits_for": [run for run in row["waits_for"] if run in known]}
-    return found if number >= row["total"] else {**found, "total": number, "counts": None}
+    return found if number >= row["total"] else {**found, "total": number, "counts": None, "cancel_reason": None}
 
 
 def _runs_seen(connection: Connection, caller: Caller, idents: Collection[str]) -> set[str]:

@@ -27,8 +27,8 @@ STEP_ORDERS: dict[str, Order] = {
 }
 
 _SHOWN = (
-    "id", "job", "revision", "state", "ending", "requested_by", "reason", "selector", "waits_for", "error", "executor",
-    "correlation_id", "requested_at", "started_at", "finished_at", "version",
+    "id", "job", "revision", "state", "ending", "requested_by", "reason", "cancelled_by", "cancel_reason", "selector",
+    "waits_for", "error", "executor", "correlation_id", "requested_at", "started_at", "finished_at", "version",
 )  # fmt: skip
 _STEP_SHOWN = ("step", "target", "attempt", "state", "exit_code", "started_at", "finished_at", "error")
 

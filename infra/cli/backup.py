@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli.context import Output
+from infra.cli.context import Output, exiting
 from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.render import Renderer
 
@@ -44,6 +44,7 @@ def backup(
     with _telling("no backup was made"):
         settings = settings_given()
         found = back_up(settings, file, datetime.now(UTC), with_keys)
+    with exiting(f"the backup {file} is made and whole, but "):
         renderer = Renderer(output)
         renderer.one({"file": str(file), "bytes": file.stat().st_size, **_told(found), "master_key": with_keys})
         if with_keys:
@@ -70,6 +71,7 @@ def restore(
     with _telling("nothing was restored"):
         settings = settings_given(home=home) if home is not None else settings_given()
         found, with_key = make_folder(settings, file)
+    with exiting(f"{settings.home} is restored, but "):
         renderer = Renderer(output)
         runs = found.unfinished_runs
         renderer.one({"home": str(settings.home), **_told(found), "unfinished_runs": runs, "master_key": with_key})

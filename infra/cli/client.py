@@ -3,14 +3,23 @@
 import json
 import os
 import ssl
-from collections.abc import Iterator
-from typing import Any
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from threading import Lock
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 
 from infra.cli import session as sessions
 from infra.cli.session import Session
+
+_T = TypeVar("_T")
+OPENED, ALIVE = "opened", "alive"
+"""What `events` tells of the stream itself: that the server opened it, and that it is still there."""
+SILENT_S = 60.0
+"""So long a stream may bring nothing, not even that it is still there, before it is broken."""
 
 
 class ServerRefused(Exception):
@@ -37,7 +46,7 @@ class Client:
     """A signed-in client; signs in anew with the refresh token when the access token has expired."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._session, self._renewing = session, Lock()
         self._http = httpx2.Client(base_url=session.url.rstrip("/"), timeout=60, trust_env=False, verify=_trust(session.url))
 
     def login(self, user: str, password: str) -> None:
@@ -80,25 +89,53 @@ class Client:
                 return
 
     def events(self, path: str, headers: dict[str, str] | None = None) -> Iterator[tuple[str, str | None, Any]]:
-        """Server-sent events as (event, id, data); ends when the stream does."""
+        """Server-sent events as (event, id, data), `OPENED` and `ALIVE` without either; ends when the stream does."""
         try:
-            with self._http.stream("GET", f"/api/v1{path}", headers=self._headers(headers), timeout=None) as response:
-                if response.status_code != 200:
-                    response.read()
-                    raise ServerRefused(response.status_code, _body(response))
+            with closing(self._renewed(lambda: self._stream(path, headers))) as response:
+                yield OPENED, None, None
                 yield from _parse_events(response.iter_lines())
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
 
+    def _stream(self, path: str, headers: dict[str, str] | None) -> httpx2.Response:
+        timeout = httpx2.Timeout(60, read=SILENT_S)
+        request = self._http.build_request("GET", f"/api/v1{path}", headers=self._headers(headers), timeout=timeout)
+        response = self._http.send(request, stream=True)
+        if response.status_code != 200:
+            with closing(response):
+                response.read()
+            raise ServerRefused(response.status_code, _body(response))
+        return response
+
     def _send(self, method: str, path: str, **more: Any) -> Any:
-        try:
-            return self._answer(method, f"/api/v1{path}", **more)
-        except ServerRefused as refused:
-            if refused.status != 401 or not self._session.refresh_token:
-                raise
-        token = self._session.refresh_token
-        self._keep(self._answer("POST", "/api/v1/auth/refresh", json={"refresh_token": token}))
-        return self._answer(method, f"/api/v1{path}", **more)
+        return self._renewed(lambda: self._answer(method, f"/api/v1{path}", **more))
+
+    def _renewed(self, ask: Callable[[], _T]) -> _T:
+        """What `ask` gives, with a new access token if this one is refused; one that was merely found may be old, too."""
+        for _ in range(2):
+            token = self._session.access_token
+            try:
+                return ask()
+            except ServerRefused as refused:
+                if refused.status != 401 or not self._session.refresh_token:
+                    raise
+            self._renew(token)
+        return ask()
+
+    def _renew(self, refused: str | None) -> None:
+        """Have another access token than the `refused` one.
+
+        A refresh token is good once, and shown twice it ends the session: another thread, or another command of the same
+        session, may have traded it already.
+        """
+        with self._renewing:
+            if self._session.access_token != refused:
+                return
+            kept = sessions.load(self._session.url)
+            if kept.refresh_token and kept.access_token != refused and _session_of(kept.access_token) == _session_of(refused):
+                self._session = kept
+                return
+            self._keep(self._answer("POST", "/api/v1/auth/refresh", json={"refresh_token": self._session.refresh_token}))
 
     def _answer(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
         try:
@@ -156,13 +193,24 @@ def _body(response: httpx2.Response) -> Any:
         return {"title": response.reason_phrase, "detail": f"{response.status_code} {response.reason_phrase}"}
 
 
+def _session_of(token: str | None) -> str | None:
+    """The id of the session that an access token says it is of; None where it says nothing that we can read."""
+    try:
+        claims = (token or "").split(".")[1]
+        return str(json.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sid"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
 def _parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str | None, Any]]:
     event, data = "message", list[str]()
     ident: str | None = None
     for line in lines:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
-        if not line:
+        if line.startswith(":"):
+            yield ALIVE, None, None
+        elif not line:
             if data:
                 yield event, ident, json.loads("\n".join(data))
             event, data = "message", []

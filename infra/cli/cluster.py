@@ -24,7 +24,7 @@ from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
 from infra.wiring.first_administrator import PASSWORD_FILE
 from infra.wiring.misconfigured import WrongSetting
-from infra.wiring.settings import Settings, settings_given
+from infra.wiring.settings import Settings, settings_given, unknown_settings
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
 ROLE_AGAIN_WITHIN_S, SERVICE_AGAIN_WITHIN_S = 5.0, 30.0
@@ -47,6 +47,8 @@ def cluster() -> None:
         with alone_in(folder):
             end_left_over(folder, STOP_WITHIN_S, _say)
             _look_at_port(own)
+            if unknown := unknown_settings(os.environ):
+                _say(f"warning: no such setting, it is ignored: {', '.join(unknown)}")
             _run(folder, own)
     except (RunsAlready, CannotListen, ServiceFailed) as failed:
         _say(str(failed))

@@ -1,5 +1,6 @@
 """What does every command need? The chosen server and form of output, and an exit status that says what went wrong."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +12,17 @@ from urllib.parse import quote
 import typer
 
 from infra.cli import session as sessions
+from infra.cli.asked import NobodyToAsk
 from infra.cli.client import Client, Misconfigured, NotSendable, ServerRefused, ServerUnreachable, is_server
 from infra.cli.given import BadFile
 from infra.cli.render import Renderer, harmless
 from infra.cli.session import NoToken, Session
 from infra.wiring.misconfigured import MISCONFIGURED
 
-FAILED, WRONG_USAGE, REFUSED, UNREACHABLE, NOT_WRITTEN = 1, 2, 6, 7, 74
+FAILED, WRONG_USAGE, REFUSED, UNREACHABLE, NOT_WRITTEN, INTERRUPTED = 1, 2, 6, 7, 74, 130
 RUN_STATUS = {"succeeded": 0, "failed": 1, "cancelled": 3, "timed_out": 4, "lost": 5}
 """The exit status of a run's result; 2 is wrong usage, 6 a refusal by the server, 7 no answer, 74 (EX_IOERR) output that
-could not be written."""
+could not be written, 130 that who followed a run stopped it with Ctrl-C, as shells say it of SIGINT."""
 
 Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="`table` or `json`.")]
 
@@ -55,8 +57,8 @@ CONTEXT = Context()
 
 
 @contextmanager
-def exiting() -> Iterator[None]:
-    """Turn refusals and silence into a line on standard error and an exit status."""
+def exiting(done: str = "") -> Iterator[None]:
+    """Turn refusals and silence into a line on standard error and an exit status; `done` says what is so also untold."""
     try:
         yield
         sys.stdout.flush()  # here, where it can still be told that it fails
@@ -70,7 +72,7 @@ def exiting() -> Iterator[None]:
     except ServerUnreachable as silence:
         _say(f"no answer: {silence}")
         raise typer.Exit(UNREACHABLE) from None
-    except (BadFile, NotSendable) as bad:
+    except (BadFile, NotSendable, NobodyToAsk) as bad:
         _say(str(bad))
         raise typer.Exit(WRONG_USAGE) from None
     except Misconfigured as wrong:
@@ -79,9 +81,42 @@ def exiting() -> Iterator[None]:
     except BrokenPipeError:
         raise typer.Exit(0) from None
     except OSError as failed:
-        _say(f"cannot write: {failed}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer is tried once more at the end
+        _not_written(f"{done}cannot write: {failed}")
         raise typer.Exit(NOT_WRITTEN) from None
+
+
+@contextmanager
+def all_written() -> Iterator[None]:
+    """End as `exiting` does also where something that it does not watch, such as help, cannot be written."""
+    try:
+        yield
+    except OSError as failed:  # of no file: of what is written to, unbuffered
+        if failed.filename is None and failed.errno in _OF_OUTPUT:
+            _not_written(f"cannot write: {failed}")
+            raise SystemExit(NOT_WRITTEN) from None
+        raise
+    finally:
+        _flush()
+
+
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _not_written(None)
+    except OSError as failed:
+        _not_written(f"cannot write: {failed}")
+        raise SystemExit(NOT_WRITTEN) from None
+
+
+def _not_written(told: str | None) -> None:
+    """Give standard output up: what is left in its buffer would be tried once more at the end."""
+    if told is not None:
+        _say(told)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_list(path: str, columns: list[str], output: str, limit: int | None, **query: Any) -> None:

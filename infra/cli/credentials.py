@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli.asked import hidden
 from infra.cli.confirmed import Yes, confirmed
 from infra.cli.context import Output, at, show_list, show_one, write
 from infra.cli.given import text
@@ -24,10 +25,10 @@ def _secret(username: str, key_file: Path | None, passphrase: bool) -> dict[str,
     if key_file is None:
         if passphrase:
             raise typer.BadParameter("a passphrase is for a key: name its file with --key-file", param_hint="--passphrase")
-        return {"username": username, "password": typer.prompt("Password", hide_input=True, err=True)}
+        return {"username": username, "password": hidden("Password", instead="a key: --key-file")}
     secret = {"username": username, "private_key": text(key_file)}
     if passphrase:
-        secret["passphrase"] = typer.prompt("Passphrase", hide_input=True, err=True)
+        secret["passphrase"] = hidden("Passphrase")
     return secret
 
 

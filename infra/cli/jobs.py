@@ -1,5 +1,6 @@
 """Commands for jobs."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,8 +37,10 @@ def apply(
 
 
 def _apply(client: Client, job: Any) -> Any:
-    if not isinstance(job, dict) or not isinstance(job.get("name"), str):
+    if not isinstance(job, dict) or job.get("name") is None:
         raise BadDocument("a job is a mapping with a name")
+    if not isinstance(job["name"], str):
+        raise BadDocument(f"a job's name must be text: {json.dumps(job['name'])[:100]} is none; in YAML text may stand in quotes")
     try:
         client.get(at("jobs", job["name"]))
     except ServerRefused as refused:

@@ -22,10 +22,12 @@ from infra.cli import (
     users,
     vault,
 )
+from infra.cli.asked import at_terminal, hidden
 from infra.cli.client import Client, is_in_the_clear
-from infra.cli.context import CONTEXT, Output, exiting
+from infra.cli.context import CONTEXT, Output, all_written, exiting
 from infra.cli.provider_login import granted
 from infra.cli.render import Renderer
+from infra.wiring.version import VERSION
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,9 +52,19 @@ roles.register(app)
 backup.register(app)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"opsconductor {VERSION}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    context: typer.Context, url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None
+    context: typer.Context,
+    url: Annotated[str | None, typer.Option(envvar="OPSCONDUCTOR_URL", help="The server.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show which version this is.")
+    ] = False,
 ) -> None:
     """Choose the server for every command."""
     source = context.get_parameter_source("url")
@@ -83,11 +95,13 @@ def login(
 
 def _login(client: Client, url: str, user: str | None, password_file: Path | None) -> str:
     """Sign in with a password; who did."""
+    if password_file is None:
+        at_terminal("password", instead="--password-file")
     if user is None:
         user = str(typer.prompt("User", default="admin", err=True))
     password = users.kept_password(password_file)
     if password is None:
-        password = str(typer.prompt("Password", hide_input=True, err=True))
+        password = hidden("Password")
     if is_in_the_clear(url):
         sys.stderr.write(f"warning: {url} is no https: whoever is between can read the password\n")
     client.login(user, password)
@@ -123,4 +137,5 @@ def reference(folder: Annotated[Path, typer.Option(help="The top of the reposito
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with all_written():
+        app()

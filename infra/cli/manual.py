@@ -41,11 +41,12 @@ def _cli(app: typer.Typer) -> str:
     statuses = (
         "Exit status: 0 done (or the followed run succeeded), 1 failed, 2 wrong usage, 3 the run was cancelled, 4 it timed out, "
         "5 it was lost, 6 the server refused, 7 no answer or no result in time, 74 what was to be told could not be written, "
-        "78 wrong configuration: a setting that cannot be meant.\n\n"
-        "Lists are tables on a terminal and tab-separated lines in a pipe, without a line of headings except for `permissions`; "
+        "78 wrong configuration: a setting that cannot be meant, 130 ended with Ctrl-C: a run that was followed goes on.\n\n"
+        "Lists are tables on a terminal, or records below each other where it is too narrow, and "
+        "tab-separated lines in a pipe, without a line of headings except for `permissions`; "
         "`-o json` prints an item a line. "
         "It is there for every command but `demo` and those that stay: `up`, `cluster` and the roles log JSON lines. "
-        "`opsconductor --install-completion` sets up the shell's completion."
+        "`opsconductor --install-completion` sets up the shell's completion, `opsconductor --version` says which version it is."
     )
     return _page("Command line", statuses, *sections)
 
@@ -80,7 +81,8 @@ def _settings() -> str:
     of_client += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in CLIENT_SETTINGS.items()]
     return _page(
         "Settings",
-        "Environment variables. Which adapters are used follows from URLs alone.",
+        "Environment variables. Which adapters are used follows from URLs alone. A role that starts names those beginning "
+        "`OPSCONDUCTOR_` that are none of these, as misspelt ones: they change nothing.",
         "\n".join(rows),
         "## Of the command line",
         "\n".join(of_client),

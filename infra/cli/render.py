@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+_WHOLE = {"id", "name", "stream", "correlation_id", "session", "token", "kid"}
+"""Columns of what is copied from a terminal to be typed again: never folded, and nothing is ever cropped."""
+_FOLDED, _GAP = 10, 2
+"""How narrow another column may get in favour of them, and what is between two columns."""
+
 _ESCAPES = re.compile(
     r"\x1b\[[0-9;]*m"  # colours stay
     r"|(\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_a-z0-9=>]?)"
@@ -41,6 +46,9 @@ class Renderer:
         if self.form == "json":
             self._json(item)
             return
+        if self.on_terminal:
+            self._record(item)
+            return
         for key, value in item.items():
             self._line([key, _text(value)])
 
@@ -50,18 +58,38 @@ class Renderer:
             for item in items:
                 sys.stdout.write(json.dumps(item, ensure_ascii=False) + "\n")
             return
-        rows = ([_text(_at(item, column)) for column in columns] for item in items)
-        if not self.on_terminal:
-            for row in rows:
-                self._line(row)
+        if self.on_terminal:
+            self._table([[_shown(_at(item, column)) for column in columns] for item in items], columns)
             return
-        from rich.table import Table
+        for item in items:
+            self._line([_text(_at(item, column)) for column in columns])
+
+    def _table(self, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+        """Draw a table, or where that is too narrow to read for those columns, each row as a record of its own."""
+        from rich.cells import cell_len
+        from rich.table import Column, Table
         from rich.text import Text
 
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for row in rows:
-            table.add_row(*(Text(harmless(cell)) for cell in row))
+        cells = [[Text(harmless(cell)) for cell in row] for row in rows]
+        wide = [max([cell_len(name), *(row[n].cell_len for row in cells)]) for n, name in enumerate(columns)]
+        least = [width if name in _WHOLE else min(width, _FOLDED) for name, width in zip(columns, wide, strict=True)]
+        if cells and sum(least) + _GAP * (len(columns) - 1) > self.console.width:
+            for number, row in enumerate(rows):
+                self._record(dict(zip(columns, row, strict=True)), apart=number > 0)
+            return
+        heads = [Column(name, overflow="fold", no_wrap=name in _WHOLE) for name in columns]
+        table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+        for texts in cells:
+            table.add_row(*texts)
         self.console.print(table)
+
+    def _record(self, item: dict[str, Any], *, apart: bool = False) -> None:
+        """One thing on a terminal: its fields below each other, the values aligned."""
+        if apart:
+            sys.stdout.write("\n")
+        width = max(map(len, item), default=0)
+        for key, value in item.items():
+            self._line([f"{key:<{width}}  {_shown(value)}".rstrip()])
 
     def heading(self, columns: Sequence[str]) -> None:
         """Name the columns of the list that follows also in a pipe: for lists that cannot be read without."""
@@ -94,3 +122,10 @@ def _text(value: Any) -> str:
     if isinstance(value, dict) and all(isinstance(v, str | int) for v in value.values()):
         return ",".join(f"{k}={v}" for k, v in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _shown(value: Any) -> str:
+    """The same on a terminal, without counts of nothing."""
+    if isinstance(value, dict) and value and all(type(count) is int for count in value.values()):
+        value = {key: count for key, count in value.items() if count} or {"total": 0}
+    return _text(value)

@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 import typer
 
-from infra.cli.client import Client
+from infra.cli.client import Client, ServerRefused, ServerUnreachable
 from infra.cli.context import CONTEXT, RUN_STATUS, Output, at, exiting, show_list, show_one, write
+from infra.cli.following import Following
 from infra.cli.render import Renderer, harmless
 from infra.cli.run_parameters import given
 from infra.cli.targets import Limit
@@ -59,22 +60,10 @@ def start(
 
 def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
     renderer.note(f"run {run}")
-    where, fresh = _followed(run), {"Ops-Min-Version": f"run/{run}@1"}
-    on_terminal = renderer.on_terminal and renderer.form != "json"
-    if on_terminal:
-        from rich.live import Live
-        from rich.text import Text
-
-        with Live(Text(""), console=renderer.console, transient=True) as live:
-            done = threading.Event()
-            ticker = threading.Thread(target=_show_progress, args=(client, run, live, done), daemon=True)
-            ticker.start()
-            _print_output(client.events(where, fresh), _Printer(live.console, raw))
-            done.set()
-            ticker.join(5)
-    else:
-        _print_output(client.events(where, fresh), _Printer(None, raw), as_json=renderer.form == "json")
-    final = client.get(at("runs", run))
+    following = Following(client, run, renderer.note, known=True)
+    with following.told():
+        _show_live(client, following, renderer, run, raw)
+        final = following.result(at("runs", run))
     if renderer.form == "json":
         renderer.one(final)
     else:
@@ -82,6 +71,26 @@ def _follow(client: Client, renderer: Renderer, run: str, raw: bool) -> int:
         failure = f" ({final['error']['message']})" if final.get("error") else ""
         renderer.note(f"run {run} {final['state']}: {counts or _how_many(final['targets']['total'])}{failure}")
     return RUN_STATUS.get(final["state"], 1)
+
+
+def _show_live(client: Client, following: Following, renderer: Renderer, run: str, raw: bool) -> None:
+    """Show the output until the run ends, on a terminal with its progress below."""
+    events = following.output(_followed(run), {"Ops-Min-Version": f"run/{run}@1"})
+    if not renderer.on_terminal or renderer.form == "json":
+        _print_output(events, _Printer(None, raw), as_json=renderer.form == "json")
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(Text(""), console=renderer.console, transient=True) as live:
+        done = threading.Event()
+        ticker = threading.Thread(target=_show_progress, args=(client, run, live, done), daemon=True)
+        ticker.start()
+        try:
+            _print_output(events, _Printer(live.console, raw))
+        finally:
+            done.set()
+        ticker.join(5)
 
 
 def _how_many(total: int) -> str:
@@ -92,8 +101,10 @@ def _show_progress(client: Client, run: str, live: "Live", done: threading.Event
     from rich.text import Text
 
     while not done.wait(0.5):
-        with exiting():
+        try:
             row = client.get(at("runs", run))
+        except (ServerRefused, ServerUnreachable):
+            continue  # who follows the output says it
         counts = row["targets"]
         ended = sum(count for state, count in counts.items() if state not in ("total", "running", "pending"))
         told = f"{ended}/{counts['total']} targets" if len(counts) > 1 else _how_many(counts["total"])
@@ -106,12 +117,17 @@ def _followed(run: str, **only: str | None) -> str:
 
 
 def _print_output(events: Iterable[tuple[str, str | None, Any]], printer: "_Printer", *, as_json: bool = False) -> None:
-    for event, _, item in events:
-        if event == "output":
-            Renderer("json").many([item], []) if as_json else printer.take(item)
-        elif event == "end":
-            break
-    printer.finish()
+    try:
+        for event, _, item in events:
+            if event == "output" and as_json:
+                Renderer("json").many([item], [])
+                sys.stdout.flush()
+            elif event == "output":
+                printer.take(item)
+            elif event == "end":
+                break
+    finally:  # also what came before it was given up
+        printer.finish()
 
 
 class _Printer:
@@ -188,8 +204,10 @@ def show_output(
         client = CONTEXT.client()
         query: dict[str, Any] = {"target": target, "step": step, "stream": stream}
         if follow:
-            events = client.events(_followed(run, **query), {})
-            _print_output(events, _Printer(None, raw), as_json=output == "json")
+            following = Following(client, run, Renderer(output).note, known=False)
+            with following.told():
+                events = following.output(_followed(run, **query), {})
+                _print_output(events, _Printer(None, raw), as_json=output == "json")
             return
         items = client.items(at("runs", run, "output"), **query)
         if output == "json":

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli.asked import hidden
 from infra.cli.confirmed import Yes, confirmed
 from infra.cli.context import CONTEXT, Output, at, exiting, show_list, show_one, write
 from infra.cli.given import text
@@ -27,7 +28,7 @@ def kept_password(file: Path | None) -> str | None:
 
 def _password(file: Path | None) -> str:
     kept = kept_password(file)
-    return kept if kept is not None else str(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+    return kept if kept is not None else hidden("New password", instead="--password-file", twice=True)
 
 
 @app.command("list")
@@ -106,9 +107,11 @@ def password(name: str, password_file: PasswordFile = None, output: Output = "ta
 @app.command("own-password")
 def own_password(output: Output = "table") -> None:
     """Change your own password; your other sessions end."""
-    current = typer.prompt("Current password", hide_input=True, err=True)
-    body = {"current_password": current, "password": _password(None)}
-    write(lambda client: client.send("PUT", "/me/password", body), output)
+
+    def body() -> dict[str, str]:
+        return {"current_password": hidden("Current password"), "password": hidden("New password", twice=True)}
+
+    write(lambda client: client.send("PUT", "/me/password", body()), output)
 
 
 @tokens.command("list")

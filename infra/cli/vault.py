@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.context import Output
+from infra.cli.context import Output, exiting
 from infra.cli.misconfigured import wrong_settings_told
 from infra.cli.render import Renderer
 
@@ -47,6 +47,7 @@ def _tell(asked: "Callable[[Settings], Status]", output: str) -> None:
 
     with _telling():
         found = asked(settings_given())
+    with exiting():
         versions = sorted({*found.known, *found.rows.by_version, *filter(None, [found.rows.in_force])})
         rows = [
             {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from infra.ssh.opening import Opened, Opener
+from infra.ssh.opening import Opened, Opener, told_of
 from infra.ssh.pool import Pool, key_of
 from infra.ssh.settings import SshSettings
 from infra.ssh.step import Machinery, StepRun, Stopper
@@ -79,13 +79,22 @@ class SshConnector:
 
     def _reached(self, endpoint: Endpoint, login: Login) -> Reached:
         began = time.monotonic()
-        opened = self._machinery.pool.opened_patiently(
-            key_of(endpoint, login), lambda: self._machinery.opener.open(endpoint, login), Stopper().stopped
-        )
+        opened = self._opened(endpoint, login)
+        if isinstance(opened, Unreachable):
+            raise told_of(endpoint, login, opened)
         try:
             return Reached(time.monotonic() - began, _negotiated(opened))
         finally:
             opened.close()
+
+    def _opened(self, endpoint: Endpoint, login: Login) -> Opened | Unreachable:
+        machinery = self._machinery
+        try:
+            return machinery.pool.opened_patiently(
+                key_of(endpoint, login), lambda: machinery.opener.open(endpoint, login), Stopper().stopped
+            )
+        except Unreachable as failed:
+            return failed
 
 
 def _negotiated(opened: Opened) -> dict[str, str]:

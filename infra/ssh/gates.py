@@ -22,7 +22,7 @@ class Gates:
         gate = self._entered(host)
         try:
             if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise Unreachable("too_many_connections", f"too many log-ins at once to {host[0]}:{host[1]}")
+                raise Unreachable("too_many_connections", "has too many log-ins under way")
             try:
                 yield
             finally:

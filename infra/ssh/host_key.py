@@ -30,12 +30,12 @@ def pinned_key(endpoint: Endpoint) -> PinnedKey:
     """The endpoint's pinned key. Raises `Unreachable`: none or none that can be read, or of a type that no longer counts."""
     words = (endpoint.host_key or "").split()
     if not words:
-        raise Unreachable("host_key_not_pinned", f"no host key is pinned for {endpoint.target}")
+        raise Unreachable("host_key_not_pinned", "has no pinned host key")
     blob = _decoded(words[1]) if len(words) > 1 else b""
     if not blob.startswith(len(words[0]).to_bytes(4, "big") + words[0].encode()):
-        raise Unreachable("host_key_not_pinned", f"the pinned host key of {endpoint.target} cannot be read")
+        raise Unreachable("host_key_not_pinned", "has a pinned host key that cannot be read")
     if words[0] not in _KNOWN:
-        raise Unreachable("no_common_algorithm", f"host keys of type {words[0]} are not supported")
+        raise Unreachable("no_common_algorithm", f"is pinned with a host key of type {words[0]}, which is not supported")
     return PinnedKey(words[0], blob)
 
 

@@ -15,6 +15,7 @@ from infra.ssh.transport import LeanTransport
 from processors.executor.connector import Endpoint, Login, Unreachable
 
 _DEAD_PEER_AFTER_MS = 30_000
+_MOST_SAID = 80
 
 
 class RefusedForNow(Exception):
@@ -34,6 +35,12 @@ class Opened:
         self.connection.client.close()
 
 
+def told_of(endpoint: Endpoint, login: Login, failed: Unreachable) -> Unreachable:
+    """The failure as its target is told it. Several that share a connection share its failure, not the name in it."""
+    where = f"{endpoint.target} ({endpoint.host}:{endpoint.port})"
+    return Unreachable(failed.code, f"{where} {failed.message} [{login.fingerprint}]")
+
+
 class Opener:
     """Opens connections, from any thread. One fabric configuration serves all: built without files, environment or ssh_config."""
 
@@ -44,7 +51,10 @@ class Opener:
         self._config_lock = threading.Lock()
 
     def open(self, endpoint: Endpoint, login: Login) -> Opened:
-        """Connect and log in, within a small multiple of `connect_timeout_s`. Raises `Unreachable` or `RefusedForNow`."""
+        """Connect and log in, within a small multiple of `connect_timeout_s`.
+
+        Raises `Unreachable` or `RefusedForNow`, with what the endpoint does or has and not its name (see `told_of`).
+        """
         pinned = pinned_key(endpoint)
         connection, built = self._prepared(endpoint, login, pinned)
         opened = False
@@ -54,9 +64,9 @@ class Opener:
             opened = True
             return Opened(connection, built[0])
         except HostKeyDiffers:
-            failure: Exception = Unreachable("host_key_changed", f"{endpoint.target} shows another host key than the pinned one")
+            failure: Exception = Unreachable("host_key_changed", "shows another host key than the pinned one")
         except (SSHException, OSError, EOFError, ValueError) as error:
-            failure = _meaning(error, endpoint, login)
+            failure = _meaning(error, built[0].packetizer.said_first if built else "")
         finally:
             if not opened:
                 for transport in built:
@@ -85,7 +95,7 @@ class Opener:
             "transport_factory": transport,
         }
         if not endpoint.host or "@" in endpoint.host:
-            raise Unreachable("connect_failed", f"{endpoint.target} has no host name that can be looked up")
+            raise Unreachable("connect_failed", "has no host name that can be looked up")
         # a Connection writes to the configuration it is given while it is being made
         with self._config_lock:
             connection = Connection(
@@ -123,17 +133,23 @@ _MEANINGS: tuple[_Meaning, ...] = (
 """An exception's type, what its text holds, the port's code and words for it: the first that fits."""
 
 
-def _meaning(error: Exception, endpoint: Endpoint, login: Login) -> Exception:
-    where = f"{endpoint.target} ({endpoint.host}:{endpoint.port})"
+_REFUSALS = ("Exceeded MaxStartups", "Not allowed at this time")
+"""What OpenSSH says, instead of what an SSH server begins with, to whom it refuses for now."""
+
+
+def _meaning(error: Exception, said: str) -> Exception:
+    """What failed; `said` is what the peer said where an SSH server gives its version."""
     text = str(error)
+    if said and not said.startswith(_REFUSALS):
+        return Unreachable("connect_failed", f"is no SSH server: it says {said[:_MOST_SAID]!r}")
     if isinstance(error, SSHException) and "protocol banner" in text:
         if isinstance(error.__context__, TimeoutError):
-            return Unreachable("connect_timed_out", f"{where} accepts connections and says nothing")
-        return RefusedForNow(f"{where} hung up before its first word")
+            return Unreachable("connect_timed_out", "accepts connections and says nothing")
+        return RefusedForNow("hung up before its first word")
     if isinstance(error, EOFError | ConnectionResetError):
-        return RefusedForNow(f"{where} hung up before a log-in")
+        return RefusedForNow("hung up before a log-in")
     for kind, fragment, code, words in _MEANINGS:
         if isinstance(error, kind) and fragment in text:
             detail = f" ({text.removeprefix('Incompatible ssh peer ').strip('()')})" if code == "no_common_algorithm" else ""
-            return Unreachable(code, f"{where} {words}{detail} [{login.fingerprint}]")
-    return Unreachable("connect_failed", f"{where}: {type(error).__name__}")
+            return Unreachable(code, f"{words}{detail}")
+    return Unreachable("connect_failed", f"cannot be connected to ({type(error).__name__})")

@@ -33,6 +33,8 @@ class GulpPacketizer(Packetizer):
         self._at = 0
         self._closing = False
         self._handshake_ends: float | None = None
+        self.said_first = ""
+        """The first line of a peer that did not begin as SSH servers do (RFC 4253 §4.2 lets them say other things before)."""
 
     @property
     def closed(self) -> bool:
@@ -59,6 +61,13 @@ class GulpPacketizer(Packetizer):
     def complete_handshake(self) -> None:
         """Lift the handshake's bound."""
         self._handshake_ends = float("inf")
+
+    def readline(self, timeout: float) -> str:
+        """A line of the time before the packets."""
+        line: str = super().readline(timeout)
+        if not line.startswith("SSH-"):
+            self.said_first = self.said_first or line
+        return line
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:
         """The next `n` bytes. Raises EOFError when the connection ends first."""

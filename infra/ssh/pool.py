@@ -84,7 +84,7 @@ class Pool:
             if pooled.failure is not None:
                 raise Unreachable(pooled.failure.code, pooled.failure.message)
             if fresh or stopped.is_set():
-                raise Unreachable("connect_failed", "given up before a connection was open")
+                raise Unreachable("connect_failed", "was given up before a connection was open")
 
     def give_back(self, lease: Lease, *, broken: bool = False) -> None:
         """End a lease. A broken connection is not used again, and closed once nobody is left on it."""
@@ -135,7 +135,7 @@ class Pool:
         with self._lock:
             while True:
                 if self._closed.is_set():
-                    raise Unreachable("connect_failed", "the connector is closed")
+                    raise Unreachable("connect_failed", "was not connected to: the connector is closed")
                 found = self._usable(key)
                 if found is not None:
                     found.leases += 1
@@ -144,7 +144,7 @@ class Pool:
                 if self._count < self._settings.max_connections or self._evict():
                     return self._added(key), True
                 if not self._lock.wait(deadline - time.monotonic()):
-                    raise Unreachable("too_many_connections", "every connection we may hold is in use")
+                    raise Unreachable("too_many_connections", "was not connected to: every connection we may hold is in use")
 
     def _usable(self, key: Key) -> Pooled | None:
         for pooled in list(self._pooled.get(key, ())):
@@ -217,7 +217,7 @@ class Pool:
             if time.monotonic() + wait > deadline:
                 raise Unreachable("too_many_connections", f"{refusal}, again and again")
             stopped.wait(wait)
-        raise Unreachable("connect_failed", "given up before a connection was open")
+        raise Unreachable("connect_failed", "was given up before a connection was open")
 
     def _reap(self) -> None:
         """Close what has been idle for too long or is worn out, now and then."""

@@ -40,7 +40,7 @@ class PrivateKeys:
         key = _parsed(login)
         if isinstance(key, str):
             # said here, where no local variable holds the key
-            raise Unreachable("authentication_failed", f"the private key of {login.fingerprint} {key}")
+            raise Unreachable("authentication_failed", f"cannot be logged in to: the private key {key}")
         with self._lock:
             self._keys[name] = key
             while len(self._keys) > self._most:

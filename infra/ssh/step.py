@@ -15,7 +15,7 @@ from typing import Literal
 from infra.ssh.command import Broken, Refused, RemoteCommand
 from infra.ssh.confirmation import Traces, Verdict, verdict
 from infra.ssh.greeting import Greeting
-from infra.ssh.opening import Opened, Opener
+from infra.ssh.opening import Opened, Opener, told_of
 from infra.ssh.payload import Payload, payload
 from infra.ssh.pool import Key, Lease, Pool, key_of
 from infra.ssh.remote import RUN_STEP
@@ -120,7 +120,10 @@ class StepRun:
         """The payload has left entirely, or nothing was started."""
         failure = Unreachable("connect_failed", f"{self.endpoint.target}: no connection lasted")
         for _ in range(_CONNECTIONS_TRIED):
-            lease = self.machinery.pool.lease(self._key, self._open, self.stopper.stopped)
+            lease = self._leased()
+            if isinstance(lease, Unreachable):
+                failure = told_of(self.endpoint, self.login, lease)
+                break
             try:
                 return lease, self._sent(lease, body)
             except _NotSent:
@@ -133,6 +136,13 @@ class StepRun:
                 self.machinery.pool.give_back(lease, broken=True)
                 failure = Unreachable("connect_failed", f"{self.endpoint.target}: {error}")
         raise failure
+
+    def _leased(self) -> Lease | Unreachable:
+        """A failure is given back: raised in its own handler it would bring along frames that hold the log-in."""
+        try:
+            return self.machinery.pool.lease(self._key, self._open, self.stopper.stopped)
+        except Unreachable as failed:
+            return failed
 
     def _sent(self, lease: Lease, body: Payload) -> RemoteCommand:
         command = RemoteCommand(lease.opened.transport, self.machinery.settings.answer_timeout_s)

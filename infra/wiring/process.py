@@ -1,6 +1,7 @@
 """How does one process start with its role, or with all of them, and with which status does it end?"""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from infra.wiring.console import Console
 from infra.wiring.garbage import look_seldom
 from infra.wiring.identity_provider import provider_rules
 from infra.wiring.misconfigured import MISCONFIGURED, WrongSetting
-from infra.wiring.settings import Settings, settings_given
+from infra.wiring.settings import Settings, settings_given, unknown_settings
 from infra.wiring.supervise import STOP_WITHIN_S, Role, RoleFailed, end_by_force, run_roles
 from infra.wiring.told import Told
 from schemas.log import LogError
@@ -86,6 +87,8 @@ def start(name: str) -> None:
     except (WrongSetting, ValueError, OSError) as wrong:
         _say(f"wrong setting: {wrong}")
         raise SystemExit(MISCONFIGURED) from None
+    if unknown := unknown_settings(os.environ):
+        _say(f"warning: no such setting, it is ignored: {', '.join(unknown)}")
     set_up_logs(settings.log_level, name)
     if name == "up" and not settings.is_embedded:
         _say("`up` runs everything in one process on the embedded log; with Kafka start one process a role")

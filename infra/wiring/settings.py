@@ -245,6 +245,24 @@ def settings_given(**chosen: Any) -> Settings:
     return settings
 
 
+_ELSEWHERE = frozenset({"OPSCONDUCTOR_URL", "OPSCONDUCTOR_TOKEN", "OPSCONDUCTOR_CA_FILE", "OPSCONDUCTOR_SERVICES_DIR"})
+"""Those of the command line, and where `cluster` keeps its services."""
+
+_OF_KUBERNETES = re.compile(r"OPSCONDUCTOR_(SERVICE_(HOST|PORT\w*)|PORT\w*)")
+"""What it sets in every pod beside a service of our name."""
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """The names in an environment that begin as settings do and are none: misspelt ones, that change nothing."""
+    known = _ELSEWHERE | {f"OPSCONDUCTOR_{name.upper()}" for name in Settings.model_fields}
+    ours = sorted(name for name in environment if name.upper().startswith("OPSCONDUCTOR_"))
+    return [name for name in ours if name.upper() not in known and not _is_of_kubernetes(name, environment)]
+
+
+def _is_of_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
+    return "OPSCONDUCTOR_SERVICE_HOST" in environment and _OF_KUBERNETES.fullmatch(name) is not None
+
+
 def _told(error: Any) -> str:
     where = f"OPSCONDUCTOR_{str(error['loc'][0]).upper()}: " if error["loc"] else ""
     reason = str(error["msg"]).removeprefix("Value error, ")

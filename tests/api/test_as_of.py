@@ -70,13 +70,14 @@ async def test_jobs_credentials_and_runs_have_a_past_too(server: Server):
     await made(server, "/jobs", job(run="echo one"))
     run = (await made(server, "/jobs/greet/runs", {}))["run_id"]
     await server.send("PUT", "/jobs/greet", job(run="echo two"))
-    await server.post(f"/runs/{run}/cancel", {})
+    await server.post(f"/runs/{run}/cancel", {"reason": "too late"})
     await server.get("/me", headers={"Ops-Min-Version": f"credential/deploy-key@2,job/greet@2,run/{run}@3"})
     assert (await server.get("/credentials/deploy-key?as_of=1")).json()["revision"] == 1
     was = (await server.get("/jobs/greet?as_of=1")).json()
     assert (was["revision"], was["steps"][0]["run"]) == (1, "echo one")
     assert (await server.get(f"/runs/{run}?as_of=1")).json()["state"] == "requested"
     now = (await server.get(f"/runs/{run}")).json()
+    assert (now["cancelled_by"], now["cancel_reason"]) == ("admin", "too late")
     assert now["state"] == "cancelled" and (await server.get(f"/runs/{run}?as_of={now['version']}")).json() == now
 
 

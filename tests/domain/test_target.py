@@ -23,6 +23,7 @@ from domain.target import (
     TargetRelabelled,
     TargetRetired,
     TargetRetitled,
+    why_no_host_key,
 )
 from tests.support.specification import given
 
@@ -114,6 +115,10 @@ def test_every_field_at_fault_is_named(more, fields):
 )
 def test_what_is_no_host_key_is_refused(key):
     given(WEB, []).when(register(connection=connected(host_key=key))).then_rejected("validation_failed", "connection.host_key")
+
+
+def test_of_a_host_key_with_its_comment_it_is_said_that_the_comment_is_too_much():
+    assert "without the comment" in (why_no_host_key(f"{ED25519} root@web-01") or "")
 
 
 # --- change ---------------------------------------------------------------------------------------------------------

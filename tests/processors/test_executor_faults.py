@@ -13,6 +13,7 @@ from domain.run.messages import (
     StepStarted,
 )
 from processors.executor.connector import Exited
+from processors.executor.inventory import InventoryUnavailable
 from schemas.log import LogUnavailable, ResultUnknown
 from tests.processors.fake_time import simulated
 from tests.processors.world import LEASE_S, World, working
@@ -280,5 +281,28 @@ def test_an_executor_says_when_it_cannot_look_for_runs():
             await asyncio.sleep(5)
             assert executor.runtime.trouble is None
             await executor.stop()
+
+    simulated(story())
+
+
+def test_a_step_waits_while_its_credential_cannot_be_looked_up_and_then_runs():
+    """That the read models are away says nothing of the target."""
+
+    async def story() -> None:
+        world = World()
+        async with working(world, executors=1):
+            await world.furnish(targets=2, steps=TWO_STEPS)
+            credential = world.read_model.credential
+
+            async def away(name: str) -> Any:
+                raise InventoryUnavailable("the test says so")
+
+            world.read_model.credential = away  # type: ignore[method-assign]
+            run = await world.request()
+            await world.until(run, StepStarted)
+            await asyncio.sleep(300)
+            world.read_model.credential = credential  # type: ignore[method-assign]
+            assert (await world.finished(run)).state == "succeeded"
+            await world.sound(run)
 
     simulated(story())

@@ -182,7 +182,7 @@ async def test_changed_code_is_rebuilt_by_itself_and_goes_on_from_there(history:
     writer.write(ordered[:third])
     await project(log, database)
     writer.write(ordered[third : 2 * third])
-    changed = tuple(replace(p, revision=2) if p.name == "job_results" else p for p in TABLE)
+    changed = tuple(replace(p, revision=p.revision + 1) if p.name == "job_results" else p for p in TABLE)
 
     async def rebuilt() -> bool:
         found = database.status(log)
@@ -215,7 +215,9 @@ async def test_a_rebuild_that_meets_a_poison_event_is_given_up_and_the_old_table
 ) -> None:
     await project(log, database)
     wanted = database.rows()
-    broken = tuple(replace(p, revision=2, shapes=(replace(p.shapes[0], fold=_fail),)) if p.name == "runs" else p for p in TABLE)
+    broken = tuple(
+        replace(p, revision=p.revision + 1, shapes=(replace(p.shapes[0], fold=_fail),)) if p.name == "runs" else p for p in TABLE
+    )
 
     async def given_up() -> bool:
         status = database.status(log)["runs"]

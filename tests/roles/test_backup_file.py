@@ -31,6 +31,7 @@ from infra.wiring.restore import restore
 from infra.wiring.settings import Settings
 from schemas.event_envelope import EventEnvelope, hash_of
 from schemas.partitioning import shard_of
+from tests.cli.full_device import FULL, onto_full
 from tests.contracts.records import command, event, outcome
 
 FLIPS, CUTS = 150, 40
@@ -320,3 +321,14 @@ def test_of_two_backups_at_once_under_one_name_the_one_that_ends_later_replaces_
         assert "master-key" in archive.getnames(), "the other one's"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert file.stat().st_mode & 0o777 == 0o600 and file.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("form", ["json", "table"])
+def test_a_backup_that_cannot_be_told_is_there_all_the_same(form: str, good: Path, tmp_path: Path) -> None:
+    home, file = tmp_path / "home", tmp_path / "backup"
+    said = onto_full(home, "restore", str(good), "-o", form)
+    assert said.endswith(f"{home} is restored, but {FULL}") and (home / "log").exists()
+    said = onto_full(home, "backup", str(file), "-o", form)
+    assert said.endswith(f"the backup {file} is made and whole, but {FULL}") and "no backup was made" not in said
+    restore(settings_of(tmp_path / "again"), file)
+    assert onto_full(home, "vault", "status", "-o", form) == FULL

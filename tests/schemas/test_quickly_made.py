@@ -109,9 +109,25 @@ def test_what_it_could_not_make_the_same_is_refused() -> None:
         def __post_init__(self) -> None:
             assert self.first
 
+    @dataclass(slots=True)
+    class NotFrozen:
+        first: int
+
+    @dataclass(frozen=True, slots=True)
+    class NeverSet:
+        first: int = field(init=False)
+
+    @dataclass(frozen=True, slots=True)
+    class Inheriting(MadeAnew):
+        second: int = 0
+
+    @dataclass(frozen=True, slots=True, weakref_slot=True)
+    class Referable:
+        first: int
+
     class NoDataclass:
         pass
 
-    for kind in (WithoutSlots, MadeAnew, Checked, NoDataclass):
+    for kind in (WithoutSlots, MadeAnew, Checked, NotFrozen, NeverSet, Inheriting, Referable, NoDataclass):
         with pytest.raises(TypeError):
             quickly_made(kind)

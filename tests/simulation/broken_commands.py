@@ -12,7 +12,8 @@ def told_what_became_of_another(evidence: Evidence) -> Evidence:
     """Who used an id again is told what became of its first command."""
     reused = next(told for told in evidence.told if told.result == REUSED)
     first = next(o.result for o in evidence.outcomes if o.command_id == reused.command.command_id)
-    return replace(evidence, told=[replace(told, result=first) if told is reused else told for told in evidence.told])
+    again = [told for told in evidence.told if told.command == reused.command]  # it may have been sent more than once
+    return replace(evidence, told=[replace(told, result=first) if told in again else told for told in evidence.told])
 
 
 def told_reused_by_nobody(evidence: Evidence) -> Evidence:

@@ -208,6 +208,7 @@ def _came_to(stream: _Stream) -> Row:
     return {
         "state": visible(folded(RUN, events)),
         "ending": _ending(stream),
+        **_cancel(stream),
         "epoch": last.claim.epoch,
         "executor": last.claim.executor,
         "total": len(last.order if isinstance(last, Active) else last.planned),
@@ -219,6 +220,15 @@ def _came_to(stream: _Stream) -> Row:
         "version": len(events),
         "offset": stream.recorded[-1].position.offset,
     }
+
+
+def _cancel(stream: _Stream) -> Row:
+    pairs = zip(stream.recorded, stream.events, strict=True)
+    asked = [(recorded.event, event) for recorded, event in pairs if isinstance(event, RunCancelRequested)]
+    if not asked:
+        return {"cancelled_by": None, "cancel_reason": None}
+    envelope, event = asked[-1]
+    return {"cancelled_by": _person(envelope), "cancel_reason": event.reason}
 
 
 def _ending(stream: _Stream) -> str | None:

@@ -89,6 +89,39 @@ async def test_whatever_answers_at_the_port_is_given_up_in_time(server, connect,
     listener.close()
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+async def test_a_server_of_another_kind_is_told_as_what_it_says(server, connect, hangs_up):
+    async def greet(reader, writer):
+        writer.write(b"220 mail.example ESMTP\r\n")
+        if not hangs_up:
+            await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(greet, "127.0.0.1", 0)
+    endpoint = server.endpoint(port=listener.sockets[0].getsockname()[1])
+    with pytest.raises(Unreachable) as refused:
+        await connect(connect_timeout_s=1.0).check(endpoint, server.login())
+    assert refused.value.code == "connect_failed"
+    assert "is no SSH server: it says '220 mail.example ESMTP'" in refused.value.message
+    listener.close()
+
+
+async def test_a_server_that_refuses_for_now_in_words_is_tried_again(server, connect):
+    came = []
+
+    async def refuse(_, writer):
+        came.append(1)
+        writer.write(b"Exceeded MaxStartups\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    endpoint = server.endpoint(port=listener.sockets[0].getsockname()[1])
+    with pytest.raises(Unreachable) as refused:
+        await connect(refusals_for_s=1.0).check(endpoint, server.login())
+    assert refused.value.code == "too_many_connections" and len(came) > 1
+    listener.close()
+
+
 async def test_output_without_end_is_drained_until_the_time_is_over_in_little_memory(server, connector):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken = 0

@@ -97,6 +97,23 @@ async def test_a_server_that_hangs_up_for_ever_is_too_many_connections(run, serv
     assert refused.value.code == "too_many_connections"
 
 
+async def test_of_targets_that_share_a_connection_each_is_told_its_own_failure(run, own_server):
+    server = own_server()
+    server.kill()
+
+    async def told(number):
+        with pytest.raises(Unreachable) as refused:
+            await run(
+                invocation("true"),
+                endpoint=server.endpoint(target=f"web-{number}"),
+                login=server.login(fingerprint=f"k{number}@1"),
+            )
+        return refused.value.message
+
+    messages = await asyncio.gather(*(told(number) for number in range(8)))
+    assert messages == [f"web-{n} (127.0.0.1:{server.port}) refuses connections [k{n}@1]" for n in range(8)]
+
+
 async def test_the_number_of_connections_is_bounded_and_the_oldest_idle_goes(run, own_server, connect):
     server, connector = own_server(), connect(max_connections=2)
     for n in (1, 2, 3, 3, 2, 1):

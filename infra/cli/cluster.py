@@ -1,19 +1,23 @@
 """How does the whole cluster run on one machine? Services natively, every role a process of its own, all ended together."""
 
+import getpass
 import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from shlex import quote
 from subprocess import Popen, TimeoutExpired
-from typing import IO
 
 import typer
 
 from infra.cli.misconfigured import wrong_settings_told
+from infra.cli.one_cluster import RunsAlready, alone_in, end_left_over, write_down
 from infra.cli.program import program
-from infra.deploy.services.native_process import open_log
+from infra.cli.restarts import Restarts, Supervised
+from infra.deploy.services.native_process import NativeService, ServiceFailed, open_log, tied_to_us
+from infra.deploy.services.port_holder import holder_of
 from infra.deploy.services.together import running
 from infra.kafka.topics import apply
 from infra.telemetry.serving import CannotListen, bound
@@ -23,7 +27,8 @@ from infra.wiring.misconfigured import WrongSetting
 from infra.wiring.settings import Settings, settings_given, unknown_settings
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
-RESTART_AFTER_S = 1.0
+ROLE_AGAIN_WITHIN_S, SERVICE_AGAIN_WITHIN_S = 5.0, 30.0
+"""So long waits at most who ends again and again."""
 STOP_WITHIN_S = 25.0
 
 
@@ -33,22 +38,39 @@ def cluster() -> None:
         own = settings_given()
         if own.listen_address[1] == 0:
             raise WrongSetting("OPSCONDUCTOR_LISTEN: a cluster's API needs a port that is known: it may be started again")
+    folder = own.home / "cluster"
+    try:
+        if not folder.exists():
+            _look_at_port(own)  # where nothing is to be started, nothing is made
+        os.umask(0o077)  # whatever the services and roles write is ours alone
+        make_closed(folder)
+        with alone_in(folder):
+            end_left_over(folder, STOP_WITHIN_S, _say)
+            _look_at_port(own)
+            if unknown := unknown_settings(os.environ):
+                _say(f"warning: no such setting, it is ignored: {', '.join(unknown)}")
+            _run(folder, own)
+    except (RunsAlready, CannotListen, ServiceFailed) as failed:
+        _say(str(failed))
+        raise typer.Exit(1) from None
+
+
+def _look_at_port(own: Settings) -> None:
+    """Raise `CannotListen` now: the API would be started again and again."""
     try:
         with bound(*own.listen_address):
-            pass  # said now: the API would be started again and again
+            pass
     except CannotListen as taken:
-        _say(str(taken))
-        raise typer.Exit(1) from None
-    if unknown := unknown_settings(os.environ):
-        _say(f"warning: no such setting, it is ignored: {', '.join(unknown)}")
-    folder = own.home / "cluster"
-    os.umask(0o077)  # whatever the services and roles write is ours alone
-    make_closed(folder)
+        holder = holder_of(own.listen_address[1])
+        raise CannotListen(f"{taken} ({holder})" if holder else str(taken)) from None
+
+
+def _run(folder: Path, own: Settings) -> None:
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, frame: stopping.append(received))
     _say(f"starting services in {folder}")
-    with running(folder) as services:
+    with running(folder, _say) as services:
         environment = {
             **os.environ,
             "OPSCONDUCTOR_LOG_URL": f"kafka://{services['kafka-1'].address}",
@@ -57,12 +79,11 @@ def cluster() -> None:
             "OPSCONDUCTOR_REDIS_URL": services["redis"].address,
             "OPSCONDUCTOR_HOME": str(own.home),
         }
-        for name in ("KAFKA-1", "POSTGRES", "REDIS", "SSHD"):
-            shown = services[name.lower()].address
-            _say(f"  {name.lower():10} {shown.split('@')[-1]}  pid {services[name.lower()].pid}")
+        for name, service in services.items():
+            _say(f"  {name:10} {service.address.split('@')[-1]}  pid {service.pid}")
         settings = settings_given(log_url=environment["OPSCONDUCTOR_LOG_URL"], log_replication=1)
         apply(kafka_settings(settings))
-        _supervise(folder, environment, own, stopping)
+        _supervise(folder, services, {role: RoleProcess(role, folder, environment) for role in ROLES}, own, stopping)
 
 
 def make_closed(folder: Path) -> None:
@@ -74,22 +95,48 @@ def make_closed(folder: Path) -> None:
     folder.chmod(0o711 if is_passed else 0o700)
 
 
-def _supervise(folder: Path, environment: Mapping[str, str], own: Settings, stopping: list[int]) -> None:
-    with Processes(folder, environment) as processes:
-        for role in ROLES:
-            _say(f"  {role:10} pid {processes.start(role)}")
+def _supervise(
+    folder: Path, services: Mapping[str, NativeService], roles: Mapping[str, "RoleProcess"], own: Settings, stopping: list[int]
+) -> None:
+    looks = Restarts(services, SERVICE_AGAIN_WITHIN_S, _say), Restarts(roles, ROLE_AGAIN_WITHIN_S, _say)
+    try:
+        for role, process in roles.items():
+            process.launch()
+            _say(f"  {role:10} pid {process.pid}")
+        _write_down(folder, services, roles)
         listens = False
         while not stopping:
             if not listens and (listens := _answers(own)):
-                _say(f"listening on http{'s' if own.tls else ''}://{own.listen}")
-                _say(f"how to sign in stands in {folder}/api.log; a generated first password, in {own.home / PASSWORD_FILE}")
-            for role in processes.ended():
-                _say(f"{role} ended; starting it again")
-                time.sleep(RESTART_AFTER_S)
-                if not stopping:
-                    processes.start(role)
+                _say_how_to_begin(folder, services["sshd"], own)
+            if [name for look in looks for name in look.look(time.monotonic())]:
+                _write_down(folder, services, roles)
             time.sleep(0.2)
         _say("stopping")
+    finally:
+        stop_all(roles.values())
+
+
+def _write_down(folder: Path, *groups: Mapping[str, Supervised]) -> None:
+    write_down(folder, {name: one.pid for group in groups for name, one in group.items()})
+
+
+def _say_how_to_begin(folder: Path, sshd: NativeService, own: Settings) -> None:
+    _say(f"listening on http{'s' if own.tls else ''}://{own.listen}")
+    _say(f"how to sign in stands in {folder}/api.log; a generated first password, in {own.home / PASSWORD_FILE}")
+    _say("its sshd as the first target (it keeps its port and keys):")
+    for command in how_to_register(sshd):
+        _say(f"  {command}")
+
+
+def how_to_register(sshd: NativeService) -> tuple[str, str]:
+    """The commands that make the cluster's own sshd a target, for who has signed in."""
+    key, host_key = quote(str(sshd.home / "user")), quote(str(sshd.home / "host.pub"))
+    login = f"--username {quote(getpass.getuser())} --key-file {key}"
+    address = f"--host 127.0.0.1 --port {sshd.port} --host-key-file {host_key}"
+    return (
+        f"opsconductor credential create cluster-key {login}",
+        f"opsconductor target add cluster-01 --credential cluster-key {address}",
+    )
 
 
 def _answers(own: Settings) -> bool:
@@ -101,42 +148,52 @@ def _answers(own: Settings) -> bool:
     return True
 
 
-class Processes:
-    """Role processes by name; all of them are stopped at the end, by force if need be."""
+class RoleProcess:
+    """One role in a process of its own, which logs to `<role>.log` in the folder. However we die, it is told to stop."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder, self._environment = folder, environment
-        self._running: dict[str, Popen[bytes]] = {}
-        self._logs: dict[str, IO[bytes]] = {}
+    def __init__(self, role: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self._command, self._log, self._environment = [program(), role], folder / f"{role}.log", environment
+        self._process: Popen[bytes] | None = None
 
-    def __enter__(self) -> "Processes":
-        return self
+    @property
+    def pid(self) -> int:
+        """Its number; 0 before it was started."""
+        return self._process.pid if self._process else 0
 
-    def __exit__(self, *exception: object) -> None:
-        for process in self._running.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_WITHIN_S
-        for process in self._running.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except TimeoutExpired:
-                process.kill()
-                process.wait()
-        for log in self._logs.values():
-            log.close()
+    def launch(self) -> None:
+        """Start it, for the first time or again."""
+        command, environment = tied_to_us(self._command, signal.SIGTERM), dict(self._environment)
+        with open_log(self._log) as log:
+            # A session of its own: Ctrl-C reaches this process first, which then stops the roles in order.
+            self._process = Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
-    def start(self, role: str) -> int:
-        """Start a role's process; its pid. It logs to `<role>.log` in the folder."""
-        log = self._logs[role] = self._logs.get(role) or open_log(self._folder / f"{role}.log")
-        command = [program(), role]
-        # A session of its own: Ctrl-C reaches this process first, which then stops the roles in order.
-        self._running[role] = Popen(command, env=dict(self._environment), stdout=log, stderr=log, start_new_session=True)
-        return self._running[role].pid
+    def has_ended(self) -> bool:
+        """Was it started, and does it run no more?"""
+        return self._process is not None and self._process.poll() is not None
 
-    def ended(self) -> list[str]:
-        """The roles whose process has ended."""
-        return [role for role, process in self._running.items() if process.poll() is not None]
+    def ask_to_stop(self) -> None:
+        """Nothing happens when it does not run."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def await_end(self, within_s: float) -> None:
+        """Wait so long, then end it by force."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(within_s)
+        except TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def stop_all(roles: Collection[RoleProcess]) -> None:
+    """In order, all at once; by force if need be."""
+    for role in roles:
+        role.ask_to_stop()
+    deadline = time.monotonic() + STOP_WITHIN_S
+    for role in roles:
+        role.await_end(max(0.1, deadline - time.monotonic()))
 
 
 def _say(message: str) -> None:

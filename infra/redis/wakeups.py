@@ -23,6 +23,7 @@ class RedisWakeups:
     def __init__(self, redis: Redis, prefix: str = "ops") -> None:
         self._redis, self._channel = redis, f"{prefix}:wakeups"
         self._here = MemoryWakeups()
+        self._are_heard = True
 
     async def wake(self, topics: Iterable[str]) -> None:
         """Hint to every process. Never raises."""
@@ -43,14 +44,26 @@ class RedisWakeups:
             try:
                 await self._hear()
             except Failed as error:
-                log.warning("hints are not heard: %s", type(error).__name__)
+                if self._are_heard:  # said when it begins and when it is over: Redis may be away for a night
+                    log.warning("hints are not heard: %s", type(error).__name__)
+                self._are_heard = False
             await asyncio.sleep(_PAUSE_S)
 
     async def _hear(self) -> None:
-        async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
+        async with self._redis.pubsub() as heard:
             await heard.subscribe(self._channel)
-            self._here.wake_all()
             while True:
                 message = await heard.get_message(timeout=_POLL_S)
-                if message is not None:
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":  # the answer: what was sent down a dead connection is none
+                    self._begin()
+                else:
                     await self._here.wake(str(message["data"]).split("\n"))
+
+    def _begin(self) -> None:
+        """From here on hints come; of those before, nobody knows."""
+        if not self._are_heard:
+            log.warning("hints are heard again")
+        self._are_heard = True
+        self._here.wake_all()

@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from infra.telemetry.seldom import Seldom
+
 
 def set_up_logs(level: str, role: str) -> None:
     """Send every logger's records through one JSON formatter. Raises `ValueError` for an unknown level."""
@@ -25,6 +27,7 @@ def set_up_logs(level: str, role: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(Seldom("aiokafka", handler.handle))  # at the handler: a logger's filter sees nothing of those below it
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

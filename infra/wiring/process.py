@@ -25,11 +25,12 @@ from infra.wiring.garbage import look_seldom
 from infra.wiring.identity_provider import provider_rules
 from infra.wiring.misconfigured import MISCONFIGURED, WrongSetting
 from infra.wiring.settings import Settings, settings_given, unknown_settings
-from infra.wiring.supervise import Role, RoleFailed, run_roles
+from infra.wiring.supervise import STOP_WITHIN_S, Role, RoleFailed, end_by_force, run_roles
 from infra.wiring.told import Told
 from schemas.log import LogError
 
 FAILED, WRONG_USAGE = 1, 2
+_ENDS_WITHIN_S = 4.0
 
 EVERY = ("api", "executor", "sweeper", "commands", "projections")
 """The roles of `up`."""
@@ -71,7 +72,9 @@ async def _run(name: str, settings: Settings) -> None:
         with ExitStack() as stack:
             # Before any role begins: where the address is taken, none did anything.
             sockets = stack.enter_context(bound(*settings.listen_address)) if "api" in _chosen(name) else ()
-            await run_roles(_roles_of(name, opened, told, sockets))
+            # The probe takes no time. What asyncio waits for after the roles is within these seconds, too.
+            within_s = STOP_WITHIN_S * len(_chosen(name)) + _ENDS_WITHIN_S
+            await run_roles(_roles_of(name, opened, told, sockets), stopping=partial(end_by_force, within_s, FAILED))
 
 
 def start(name: str) -> None:

@@ -7,7 +7,9 @@ state comes from the log.
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -24,14 +26,24 @@ class RoleFailed(Exception):
     """A role ended though nobody asked it to."""
 
 
-async def run_roles(roles: Mapping[str, Role], stop: asyncio.Event | None = None) -> None:
-    """Run roles until a signal (or `stop`) ends them all, or one fails; each within `STOP_WITHIN_S`. Raises `RoleFailed`."""
+def _nothing() -> None:
+    """Whoever runs roles need not know when they begin to stop."""
+
+
+async def run_roles(
+    roles: Mapping[str, Role], stop: asyncio.Event | None = None, stopping: Callable[[], None] = _nothing
+) -> None:
+    """Run roles until a signal (or `stop`) ends them all, or one fails; each within `STOP_WITHIN_S`. Raises `RoleFailed`.
+
+    `stopping` is called as soon as they are to end, for whatever reason.
+    """
     stop = stop or asyncio.Event()
     _stop_on_signals(stop)
     stops = {name: asyncio.Event() for name in roles}
     tasks = {name: asyncio.create_task(_named(name, role, stops[name]), name=name) for name, role in roles.items()}
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait({waiter, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+    stopping()
     early = None if stop.is_set() else next(name for name, task in tasks.items() if task.done())
     waiter.cancel()
     for name, task in tasks.items():
@@ -39,6 +51,21 @@ async def run_roles(roles: Mapping[str, Role], stop: asyncio.Event | None = None
     if early is not None:
         failure = tasks[early].exception()
         raise RoleFailed(f"{early} ended" + (f": {failure}" if failure else "")) from failure
+
+
+def end_by_force(after_s: float, status: int) -> None:
+    """End this process in so many seconds with this status, unless it has ended by then.
+
+    A role that is cancelled may wait for ever all the same, as for a thread of a library that died: nobody would start it again.
+    """
+
+    def end() -> None:
+        log.error("the process does not end, and is ended by force")
+        os._exit(status)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def _stop(name: str, task: asyncio.Task[None], stop: asyncio.Event) -> None:

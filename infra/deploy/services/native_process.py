@@ -98,10 +98,10 @@ def start_ticks(pid: int) -> int | None:
     return 0
 
 
-def tied_to_us(command: Sequence[str]) -> list[str]:
-    """The command so that it is killed when we die, however we die, where the system can do that."""
+def tied_to_us(command: Sequence[str], with_signal: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The command so that it is killed when we die, or ended by another signal, however we die, where the system can do that."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
+    return [setpriv, "--pdeathsig", with_signal.name.removeprefix("SIG"), "--", *command] if setpriv else list(command)
 
 
 def open_log(file: Path) -> BinaryIO:
@@ -178,6 +178,10 @@ class NativeService(ABC):
     def log(self) -> Path:
         """What the server wrote."""
         return self.home / f"{self.name}.log"
+
+    def has_ended(self) -> bool:
+        """Was it started, and does it run no more?"""
+        return self._process is not None and self._process.poll() is not None
 
     def start(self, within_s: float = 60.0) -> Self:
         """Start and wait until it answers. Raises `ServiceFailed` with the end of its log."""

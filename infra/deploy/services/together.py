@@ -10,12 +10,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from infra.deploy.services.kafka import KafkaNode
 from infra.deploy.services.kafka_jars import kafka_jars
+from infra.deploy.services.kept_ports import KeptPorts
 from infra.deploy.services.native_process import NativeService, start_ticks
 from infra.deploy.services.postgres import PostgresServer
 from infra.deploy.services.redis import RedisServer
@@ -41,22 +42,28 @@ def services_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or ".services").resolve()
 
 
-def _all(folder: Path, tied: bool) -> list[NativeService]:
+def _unsaid(message: str) -> None:
+    """Nobody is told."""
+
+
+def _all(folder: Path, tied: bool, say: Callable[[str], None] = _unsaid) -> list[NativeService]:
+    jars, port = kafka_jars(folder), KeptPorts(folder, say).of
     return [
-        KafkaNode(home=folder / "kafka", jars=kafka_jars(folder), tied=tied),
-        PostgresServer(home=folder / "postgres", tied=tied),
-        RedisServer(home=folder / "redis", tied=tied),
-        SshServer(home=folder / "sshd", tied=tied),
+        KafkaNode(home=folder / "kafka", jars=jars, tied=tied, port=port("kafka-1"), controller=port("kafka-1's controller")),
+        PostgresServer(home=folder / "postgres", tied=tied, port=port("postgres")),
+        RedisServer(home=folder / "redis", tied=tied, port=port("redis")),
+        SshServer(home=folder / "sshd", tied=tied, port=port("sshd")),
     ]
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[dict[str, NativeService]]:
+def running(folder: Path, say: Callable[[str], None] = _unsaid) -> Iterator[dict[str, NativeService]]:
     """All services by name (`kafka-1`, `postgres`, `redis`, `sshd`), started together, stopped when the block ends.
 
-    They die with this process, however it dies. Raises `ServiceFailed`; then none is left running.
+    They die with this process, however it dies, and are found on the same ports by the next one on this folder; `say` is told
+    where that could not be. Raises `ServiceFailed`; then none is left running.
     """
-    services = _all(folder, tied=True)
+    services = _all(folder, tied=True, say=say)
     with contextlib.ExitStack() as stack:
         _start(services, stack)
         yield {service.name: service for service in services}

@@ -121,6 +121,7 @@ def test_killed_services_are_started_again_where_they_were_and_a_killed_supervis
         eventually(cluster.reaches_its_sshd, within=180, every=1)
 
 
+@pytest.mark.faults  # the one before kills it in every run
 def test_a_cluster_whose_supervisor_was_killed_can_be_started_at_once(cluster: Cluster) -> None:
     with cluster.runs() as supervisor:
         started = cluster.pids()

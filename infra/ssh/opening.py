@@ -42,13 +42,17 @@ def told_of(endpoint: Endpoint, login: Login, failed: Unreachable) -> Unreachabl
 
 
 class Opener:
-    """Opens connections, from any thread. One fabric configuration serves all: built without files, environment or ssh_config."""
+    """Opens connections, from any thread. They share fabric's configuration, made without files, environment or ssh_config.
+
+    A Connection writes to the configuration it is made with, which is empty for a moment then: so each is made with one, under a
+    lock, and reads from another that nobody writes to.
+    """
 
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
         self._keys = PrivateKeys()
-        self._config = Config(lazy=True, ssh_config=SSHConfig(), overrides={"load_ssh_configs": False})
-        self._config_lock = threading.Lock()
+        self._written, self._read = (_configuration() for _ in range(2))
+        self._making = threading.Lock()
 
     def open(self, endpoint: Endpoint, login: Login) -> Opened:
         """Connect and log in, within a small multiple of `connect_timeout_s`.
@@ -96,18 +100,22 @@ class Opener:
         }
         if not endpoint.host or "@" in endpoint.host:
             raise Unreachable("connect_failed", "has no host name that can be looked up")
-        # a Connection writes to the configuration it is given while it is being made
-        with self._config_lock:
+        with self._making:
             connection = Connection(
                 endpoint.host,
                 user=login.username,
                 port=endpoint.port,
-                config=self._config,
+                config=self._written,
                 forward_agent=False,
                 connect_kwargs=ways,
             )
+        connection._set(_config=self._read)
         connection.client.set_missing_host_key_policy(OnlyPinned(pinned))
         return connection, built
+
+
+def _configuration() -> Config:
+    return Config(lazy=True, ssh_config=SSHConfig(), overrides={"load_ssh_configs": False})
 
 
 def _tune(sock: socket.socket) -> None:

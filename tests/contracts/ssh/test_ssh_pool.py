@@ -9,7 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from fabric import Config
 
+from infra.ssh.host_key import pinned_key
+from infra.ssh.opening import Opener
+from infra.ssh.settings import SshSettings
 from processors.executor.connector import Exited, Killed, Unreachable
 from tests.contracts.ssh.conftest import invocation
 from tests.contracts.ssh.server import alive
@@ -95,6 +99,16 @@ async def test_a_server_that_hangs_up_for_ever_is_too_many_connections(run, serv
         with pytest.raises(Unreachable) as refused:
             await run(invocation("true"), endpoint=endpoint, connector=connect(refusals_for_s=1.0))
     assert refused.value.code == "too_many_connections"
+
+
+def test_what_a_connection_reads_is_not_written_to_while_another_is_made(server, monkeypatch):
+    """For a moment there is nothing in what is written to: who logged in then failed in a way nobody foresaw."""
+    opener, written, merge = Opener(SshSettings()), [], Config.merge
+    monkeypatch.setattr(Config, "merge", lambda config: (written.append(config), merge(config))[1])
+    made = [opener._prepared(server.endpoint(), server.login(), pinned_key(server.endpoint()))[0] for _ in range(2)]
+    assert written, "else this shows nothing"
+    assert not any(connection.config is one for connection in made for one in written)
+    assert made[0].authentication.strategy_class is None and made[0].user == server.login().username
 
 
 async def test_of_targets_that_share_a_connection_each_is_told_its_own_failure(run, own_server):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -144,6 +145,10 @@ def test_but_not_one_of_another_sign_in() -> None:
     assert (followed(server).exit_code, server.traded) == (0, ["refresh-1"])
 
 
+_HEARS_CTRL_C = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+"""Starts a program that is not deaf to SIGINT: whoever started the tests may have had it ignored."""
+
+
 @pytest.mark.parametrize("words", [FOLLOW, ("run", "start", "greet", "--follow")])
 def test_who_stops_following_with_ctrl_c_is_told_that_the_run_goes_on(words: tuple[str, ...], tmp_path: Path) -> None:
     ended = Event()
@@ -157,9 +162,8 @@ def test_who_stops_following_with_ctrl_c_is_told_that_the_run_goes_on(words: tup
 
     with answering(answer) as url:
         environment = {**os.environ, "OPSCONDUCTOR_URL": url}
-        with subprocess.Popen(
-            [PROGRAM, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        command = [sys.executable, "-c", _HEARS_CTRL_C, PROGRAM, *words]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout and process.stderr and process.stdout.readline() == "a | one\n"
                 process.send_signal(signal.SIGINT)

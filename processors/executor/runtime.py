@@ -50,6 +50,7 @@ from processors.executor.materials import Materials, Unusable
 from processors.executor.output import OutputPublisher
 from processors.executor.step_runner import Crashed, HeldBack, Ways, run_step
 from processors.executor.target_check import check_target
+from processors.getting_on import GettingOn
 from processors.processor import Clock, now_by
 from schemas.event_envelope import EventEnvelope
 from schemas.heartbeat import Heartbeat
@@ -62,8 +63,6 @@ from schemas.vault import Vault
 T = TypeVar("T")
 
 SWEEP_EVERY_S = 2.0
-TROUBLE_AFTER_S = 15.0
-"""Readiness ends when no sweep has come through for so long."""
 KILL_WITHIN_S = 5.0
 SHORTEST_WAIT_S = 0.01
 AFTER_A_BUG_S = 1.0
@@ -116,7 +115,7 @@ class ExecutorRuntime:
         self._cancelled: dict[str, dict[str, asyncio.Event]] = {}
         self._stop = asyncio.Event()
         self._turned_at = ports.clock.monotonic()
-        self._looked_at: float | None = None
+        self._sweeping = GettingOn("unfinished runs have not been looked for", ports.clock.monotonic)
 
     async def offer(self, event: EventEnvelope) -> None:
         """Take in an event of a run or a target. After this it is taken over: known here, or brought again by the sweep."""
@@ -133,10 +132,7 @@ class ExecutorRuntime:
     @property
     def trouble(self) -> str | None:
         """Why it does not get on: what it has to bring in by looking through the read models it cannot look for; or None."""
-        if self._looked_at is None:
-            return "unfinished runs have not been looked for yet"
-        silent_s = self._ports.clock.monotonic() - self._looked_at
-        return None if silent_s < TROUBLE_AFTER_S else f"unfinished runs have not been looked for since {silent_s:.0f} s"
+        return self._sweeping.trouble
 
     @property
     def running(self) -> int:
@@ -294,7 +290,7 @@ class ExecutorRuntime:
             with suppress(InventoryUnavailable):
                 runs = await self._ports.inventory.unfinished_runs()
                 self._give(Swept(runs, await self._ports.inventory.open_checks()))
-                self._looked_at = self._ports.clock.monotonic()
+                self._sweeping.came_through()
             await self._ports.sleep(SWEEP_EVERY_S)
 
     async def _heartbeats(self) -> None:

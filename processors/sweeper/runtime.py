@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from domain.identity import RUN, stream_of
 from processors.delivery import Sleep
 from processors.executor.inventory import Inventory, InventoryUnavailable
+from processors.getting_on import GettingOn
 from processors.processor import Clock, now_by
 from processors.sweeper.core import Claim, LeaseWatch, expiry
 from schemas.heartbeat import Heartbeat
@@ -24,8 +25,6 @@ _LOG = logging.getLogger(__name__)
 BATCH = 1_000
 LOOK_EVERY_S = 1.0
 SEND_AGAIN_S = 10.0
-TROUBLE_AFTER_S = 15.0
-"""Readiness ends when nothing could be judged for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +46,12 @@ class SweeperRuntime:
         self._watch = LeaseWatch(lease_s, ports.clock.monotonic())
         self._look_every_s = min(LOOK_EVERY_S, lease_s / 4)
         self._ordered: dict[Claim, float] = {}
-        self._judged_at: float | None = None
+        self._judging = GettingOn("no claims have been judged", ports.clock.monotonic)
 
     @property
     def trouble(self) -> str | None:
         """Why it judges nobody: it could not hear for too long, or not look through the read models; or None."""
-        if self._judged_at is None:
-            return "no claims have been judged yet"
-        silent_s = self._ports.clock.monotonic() - self._judged_at
-        return None if silent_s < TROUBLE_AFTER_S else f"no claims have been judged since {silent_s:.0f} s"
+        return self._judging.trouble
 
     async def run(self) -> None:
         """Listen and judge, again and again."""
@@ -89,7 +85,7 @@ class SweeperRuntime:
                 self._watch.listened(asked_at, busy_s)
             began = monotonic()
             if await self._judge() and heard_all:
-                self._judged_at = monotonic()
+                self._judging.came_through()
             busy_s = monotonic() - began
 
     async def _hear(self, feed: Feed) -> None:

@@ -74,28 +74,30 @@ def test_time_in_which_it_waited_for_others_than_the_log_is_passed_over_up_to_ha
     assert watch.over([RUN_1]) == [], "this may have been a pause of everything"
 
 
+def slow(ask: Any, seconds: float) -> Any:
+    """The same question, whose answer is on its way for so long."""
+
+    async def asked(*given: Any) -> Any:
+        found = await ask(*given)
+        await asyncio.sleep(seconds)
+        return found
+
+    return asked
+
+
 @pytest.mark.parametrize(("lease_s", "query_s", "ends_s"), [(1.0, 0.3, 0), (5.0, 1.0, 0.6), (15.0, 6.0, 0.6), (15.0, 7.0, 0)])
 def test_a_dead_executor_is_expired_though_database_and_brokers_are_slow(lease_s: float, query_s: float, ends_s: float):
     async def story() -> None:
         world = World()
         unfinished, ends = world.read_model.unfinished_runs, world.log.reader.ends
 
-        async def unfinished_slowly() -> Any:
-            found = await unfinished()
-            await asyncio.sleep(query_s)
-            return found
-
-        async def ends_slowly(partitions: Any) -> Any:
-            await asyncio.sleep(ends_s)
-            return await ends(partitions)
-
         with pytest.MonkeyPatch.context() as patch:
             async with running(world.log, MemoryStateStores()), world.sweeping(lease_s):
                 await world.furnish()
                 run = await world.request()
                 await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
-                patch.setattr(world.read_model, "unfinished_runs", unfinished_slowly)
-                patch.setattr(world.log.reader, "ends", ends_slowly)
+                patch.setattr(world.read_model, "unfinished_runs", slow(unfinished, query_s))
+                patch.setattr(world.log.reader, "ends", slow(ends, ends_s))
                 await world.until(run, RunResumed)
 
     simulated(story())
@@ -106,13 +108,8 @@ def test_who_spoke_while_the_database_was_asked_is_not_taken_for_silent():
         world = World()
         unfinished = world.read_model.unfinished_runs
 
-        async def unfinished_slowly() -> Any:
-            found = await unfinished()
-            await asyncio.sleep(6.3)
-            return found
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(world.read_model, "unfinished_runs", unfinished_slowly)
+            patch.setattr(world.read_model, "unfinished_runs", slow(unfinished, 6.3))
             async with running(world.log, MemoryStateStores()), world.sweeping():
                 await world.furnish()
                 run = await world.request()

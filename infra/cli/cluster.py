@@ -117,7 +117,10 @@ def _supervise(
 
 
 def _write_down(folder: Path, *groups: Mapping[str, Supervised]) -> None:
-    write_down(folder, {name: one.pid for group in groups for name, one in group.items()})
+    try:
+        write_down(folder, {name: one.pid for group in groups for name, one in group.items()})
+    except OSError as failed:  # a full disk must not end those who still run
+        _say(f"who runs could not be written down: {failed}")
 
 
 def _say_how_to_begin(folder: Path, sshd: NativeService, own: Settings) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from infra.deploy.services.native_process import start_ticks
 
 _LOCK, _STARTED = "supervisor", "processes.json"
+_DIES_WITHIN_S = 10.0
+"""So long may it take until who was killed is gone, as where a disk hangs."""
 
 
 class RunsAlready(Exception):
@@ -43,7 +45,7 @@ def write_down(folder: Path, pids: Mapping[str, int]) -> None:
 
 def end_left_over(folder: Path, within_s: float, say: Callable[[str], None]) -> None:
     """Wait until whatever a killed supervisor started has ended, by force after `within_s` seconds: it has ports, data and names
-    that are needed again.
+    that are needed again. Raises `RunsAlready` when that does not end it either.
     """
     if not (left := _left(folder)):
         return
@@ -51,20 +53,24 @@ def end_left_over(folder: Path, within_s: float, say: Callable[[str], None]) -> 
     _signalled(left, signal.SIGTERM)
     deadline = time.monotonic() + within_s
     while left := _left(folder):
+        if time.monotonic() > deadline + _DIES_WITHIN_S:
+            raise RunsAlready(f"what the cluster before has left does not end: {left}")
         if time.monotonic() > deadline:
             _signalled(left, signal.SIGKILL)
         time.sleep(0.1)
 
 
 def _left(folder: Path) -> dict[str, int]:
-    """Who of those written down still runs; a process that merely got such a number is none of them."""
+    """Who of those written down still runs. A process that merely got such a number is none of them, nor is one of which the
+    system does not tell since when it runs.
+    """
     with contextlib.suppress(OSError, ValueError, TypeError):
         written = dict(json.loads((folder / _STARTED).read_text()))
-        return {name: pid for name, (pid, ticks) in written.items() if ticks is not None and start_ticks(pid) == ticks}
+        return {name: pid for name, (pid, ticks) in written.items() if ticks and start_ticks(pid) == ticks}
     return {}
 
 
 def _signalled(processes: Mapping[str, int], number: signal.Signals) -> None:
     for pid in processes.values():
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)

@@ -8,6 +8,8 @@ import asyncio
 import logging
 import time
 
+from confluent_kafka import KafkaException
+
 from infra.kafka.consuming import Offsets
 from infra.kafka.settings import KafkaLogSettings
 from schemas.log import LogUnavailable
@@ -42,7 +44,7 @@ class Undecided:
             try:
                 await asyncio.to_thread(self.look, time.monotonic())
                 self.trouble = None
-            except LogUnavailable as unavailable:
+            except (LogUnavailable, KafkaException) as unavailable:
                 self.trouble = f"the log cannot be read: {unavailable}"
             await asyncio.sleep(LOOK_EVERY_S)
 

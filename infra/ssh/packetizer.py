@@ -34,7 +34,7 @@ class GulpPacketizer(Packetizer):
         self._closing = False
         self._handshake_ends: float | None = None
         self.said_first = ""
-        """The first line of a peer that did not begin as SSH servers do (RFC 4253 §4.2 lets them say other things before)."""
+        """The first line of a peer that has not said yet that it is an SSH server; RFC 4253 §4.2 lets those say others before."""
 
     @property
     def closed(self) -> bool:
@@ -65,8 +65,7 @@ class GulpPacketizer(Packetizer):
     def readline(self, timeout: float) -> str:
         """A line of the time before the packets."""
         line: str = super().readline(timeout)
-        if not line.startswith("SSH-"):
-            self.said_first = self.said_first or line
+        self.said_first = "" if line.startswith("SSH-") else self.said_first or line
         return line
 
     def read_all(self, n: int, check_rekey: bool = False) -> bytes:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 Role = Callable[[asyncio.Event], Awaitable[None]]
 
 STOP_WITHIN_S = 20.0
+_SAID_WITHIN_S = 1.0
 
 
 class RoleFailed(Exception):
@@ -60,7 +61,9 @@ def end_by_force(after_s: float, status: int) -> None:
     """
 
     def end() -> None:
-        log.error("the process does not end, and is ended by force")
+        said = threading.Thread(target=log.error, args=("the process does not end, and is ended by force",), daemon=True)
+        said.start()
+        said.join(_SAID_WITHIN_S)  # whoever should read it may have stopped reading: that must not keep us
         os._exit(status)
 
     timer = threading.Timer(after_s, end)

@@ -24,10 +24,10 @@ from schemas.vault import SecretUnavailable, Vault, VaultError, bound_to_credent
 T = TypeVar("T")
 
 ASK_FOR_S = 30.0
-"""How long something that is not to be found (yet) is asked for again."""
+"""How long something that is not to be found (yet), or a vault that does not open, is asked again."""
 
 OUTAGE_S = 900.0
-"""How long a login is asked for that cannot be asked for, since read models or vault are away: its target is not at fault."""
+"""How long a credential is looked for while the read models are away: its target is not at fault."""
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
 
@@ -75,7 +75,7 @@ class Materials:
     async def login(self, credential: str) -> Login:
         """What opens targets with this credential now: one rotated or revoked before the call opens nothing after it.
 
-        Waits while read model or vault cannot be asked. All who ask before a look-up begins share it. Raises `Unusable` with
+        Waits while the read model cannot be asked. All who ask before a look-up begins share it. Raises `Unusable` with
         `credential_unavailable`.
         """
         task = self._to_look_up.get(credential)
@@ -148,7 +148,7 @@ class Materials:
             login = self._logins[name] = await self._login_of(entry)
             return login
         except (InventoryUnavailable, VaultError):
-            raise Unusable("credential_unavailable", f"credential {name} could not be looked up for {OUTAGE_S:.0f} s") from None
+            raise Unusable("credential_unavailable", f"credential {name} could not be looked up") from None
         except Unusable as error:
             raise Unusable("credential_unavailable", error.message) from None
 
@@ -158,7 +158,7 @@ class Materials:
         if known and known.fingerprint == fingerprint:
             return known
         bound_to = bound_to_credential(entry.name, entry.revision)
-        clear = await self._secret(entry.secret, bound_to, f"credential {entry.name}", OUTAGE_S)
+        clear = await self._secret(entry.secret, bound_to, f"credential {entry.name}", ASK_FOR_S)
         return _login(entry, fingerprint, clear)
 
 

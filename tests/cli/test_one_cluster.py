@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.cli import cluster, one_cluster
 from infra.cli.one_cluster import RunsAlready, alone_in, end_left_over, write_down
 from infra.deploy.services.native_process import start_ticks, tied_to_us
 from tests.support.eventually import eventually
@@ -75,6 +76,32 @@ def test_a_process_that_has_merely_got_the_number_is_left_alone(tmp_path: Path, 
     (tmp_path / "processes.json").write_text(json.dumps({"api": [pid, ticks - 1]}))
     end_left_over(tmp_path, 0, print)
     assert left["api"].poll() is None
+
+
+def test_where_the_system_does_not_tell_since_when_a_process_runs_none_is_taken_for_ours(
+    tmp_path: Path, left: dict[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_cluster, "start_ticks", lambda pid: 0)
+    write_down(tmp_path, {"api": left["api"].pid})
+    end_left_over(tmp_path, 0, pytest.fail)
+    assert left["api"].poll() is None
+
+
+def test_what_does_not_die_is_not_waited_for_without_end(
+    tmp_path: Path, left: dict[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a disk hangs: here nothing reaches it."""
+    monkeypatch.setattr(one_cluster, "_DIES_WITHIN_S", 0.2)
+    monkeypatch.setattr(one_cluster, "_signalled", lambda processes, number: None)
+    write_down(tmp_path, {"executor": left["executor"].pid})
+    with pytest.raises(RunsAlready, match="does not end"):
+        end_left_over(tmp_path, 0, print)
+
+
+def test_a_full_disk_does_not_end_who_still_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "processes.json.new").symlink_to("/dev/full")
+    cluster._write_down(tmp_path, {})
+    assert "who runs could not be written down" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("torn", [None, "", "[]", '{"api": 1}'])

@@ -106,6 +106,21 @@ async def test_a_server_of_another_kind_is_told_as_what_it_says(server, connect,
     listener.close()
 
 
+async def test_a_server_that_says_something_before_it_says_what_it_is_is_an_ssh_server(server, connect):
+    """As RFC 4253 §4.2 lets it; what fails afterwards is told as that."""
+
+    async def greet(_, writer):
+        writer.write(b"Welcome to the bastion\r\n" + HELLO)
+        writer.close()
+
+    listener = await asyncio.start_server(greet, "127.0.0.1", 0)
+    endpoint = server.endpoint(port=listener.sockets[0].getsockname()[1])
+    with pytest.raises(Unreachable) as refused:
+        await connect(refusals_for_s=1.0).check(endpoint, server.login())
+    assert "is no SSH server" not in refused.value.message
+    listener.close()
+
+
 async def test_a_server_that_refuses_for_now_in_words_is_tried_again(server, connect):
     came = []
 

@@ -102,7 +102,8 @@ class RemoteCommand:
             raise Broken(f"no end of input: {type(error).__name__}") from None
 
     def close(self) -> None:
-        """Close the channel. What runs on the target sees the end of its input."""
+        """Close the channel. What runs on the target sees the end of its input, which needs no message of its own."""
+        self._channel.eof_sent = True
         try:
             self._channel.close()
         except (SSHException, EOFError, OSError):

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import struct
 import time
 
 from paramiko.packet import NeedRekeyException, Packetizer
@@ -59,8 +60,17 @@ class GulpPacketizer(Packetizer):
         return self._handshake_ends is not None and time.monotonic() > self._handshake_ends
 
     def complete_handshake(self) -> None:
-        """Lift the handshake's bound."""
+        """Lift the handshake's bound. Called after every packet."""
         self._handshake_ends = float("inf")
+        if (timeout := self._sock.gettimeout()) is not None:
+            self._wait_in_the_kernel(timeout)
+
+    def _wait_in_the_kernel(self, timeout: float) -> None:
+        """Python asks the socket whether it is ready before each call; where the kernel bounds the call itself, that is saved."""
+        bound = struct.pack("ll", int(timeout), 0)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._sock.setsockopt(socket.SOL_SOCKET, option, bound)
+        self._sock.settimeout(None)
 
     def readline(self, timeout: float) -> str:
         """A line of the time before the packets."""

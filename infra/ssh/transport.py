@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from paramiko import Channel, Message, Transport
 from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_EXTENDED_DATA,
     MSG_CHANNEL_REQUEST,
@@ -21,15 +22,21 @@ MOST_UNREAD_BYTES = 8 * 2**20
 """Four windows. A peer that sends more unasked breaks the protocol, and its connection ends."""
 
 
+GATHERED_FOR_S = 0.02
+"""How long a piece of output waits for more to be taken together with it."""
+
+
 class Inbox:
     """What a command has written and nobody has taken yet, both streams in one order; wakes its one reader.
 
-    Stands in for a channel's event too (`set`, `clear`), so that the end of a stream and a closed channel wake the reader.
+    A reader that is woken for each piece costs more than what it does with the piece: so it is woken for the first, and takes
+    what comes within a moment together. Stands in for a channel's event too (`set`, `clear`), so that the end of a stream and a
+    closed channel wake the reader at once.
     """
 
     def __init__(self) -> None:
         self._chunks: deque[tuple[StreamName, bytes]] = deque()
-        self._woken = threading.Event()
+        self._woken, self._at_once = threading.Event(), threading.Event()
         self.put_bytes = 0
         self.taken_bytes = 0
 
@@ -39,17 +46,25 @@ class Inbox:
         self.put_bytes += len(data)
         self._woken.set()
 
+    def note(self) -> None:
+        """Wake the reader: something has happened that more belongs to."""
+        self._woken.set()
+
     def set(self) -> None:
-        """Wake the reader: something other than data has happened."""
+        """Wake the reader at once: something else has happened."""
+        self._at_once.set()
         self._woken.set()
 
     def clear(self) -> None:
         """Nothing: only the reader itself goes back to sleep."""
 
     def wait(self, seconds: float) -> None:
-        """Return once something has happened since the last call, or the time is over."""
-        self._woken.wait(max(0.0, seconds))
+        """Return once something has happened since the last call, and what belongs to it, or the time is over."""
+        left = max(0.0, seconds)
+        if self._woken.wait(left):
+            self._at_once.wait(min(left, GATHERED_FOR_S))
         self._woken.clear()
+        self._at_once.clear()
 
     def take(self) -> list[tuple[StreamName, bytes]]:
         """Everything that has come so far."""
@@ -93,7 +108,13 @@ def _request(channel: Channel, message: Message) -> None:
     else:
         message.packet.seek(start)
         channel._handle_request(message)
-    _inbox(channel).set()
+    _inbox(channel).note()
+
+
+def _close(channel: Channel, message: Message) -> None:
+    """As paramiko, without telling the peer of the end of an input that nobody reads any more (RFC 4254 §5.3 does not ask for it)."""
+    channel.eof_sent = True
+    channel._handle_close(message)
 
 
 class LeanTransport(Transport):
@@ -119,6 +140,7 @@ class LeanTransport(Transport):
         MSG_CHANNEL_DATA: _data,
         MSG_CHANNEL_EXTENDED_DATA: _extended_data,
         MSG_CHANNEL_REQUEST: _request,
+        MSG_CHANNEL_CLOSE: _close,
     }
 
     def __init__(self, sock: socket.socket, host_key_algorithms: Sequence[str]) -> None:

@@ -77,9 +77,11 @@ class Freshness:
         ends = await self._reader.ends(partitions)
         await self._until(lambda c: all(has_reached(c, name, ends) for name in names))
 
-    async def reached(self, projection: str, offsets: Mapping[Partition, int]) -> None:
-        """Wait until `projection` has read everything before these offsets. Raises `Problem`."""
-        await self._until(lambda connection: has_reached(connection, projection, offsets))
+    async def reached(self, wanted: Mapping[str, Mapping[Partition, int]]) -> None:
+        """Wait until each projection has read everything before its offsets. Raises `Problem`."""
+        asked = {name: offsets for name, offsets in wanted.items() if offsets}
+        if asked:
+            await self._until(lambda connection: all(has_reached(connection, name, at) for name, at in asked.items()))
 
     async def _until(self, condition: Callable[[Connection], bool], waiting: AbstractContextManager[None] = _UNCOUNTED) -> None:
         if await self._models.ask(condition):

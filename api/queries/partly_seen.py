@@ -15,11 +15,16 @@ Row = Mapping[str, Any]
 _READ, _AT_ONCE = "runs.read", 500
 
 
+def is_seen_in_part(caller: Caller) -> bool:
+    """Whether there may be runs of which the caller sees a part only."""
+    return limits_targets(caller, _READ)
+
+
 def as_seen(connection: Connection, caller: Caller, rows: Sequence[Row]) -> Sequence[Row]:
     """The rows of runs that are seen, as the caller sees them. Of one that is planned on targets beyond the limit, too, `total`
     counts the others, and `counts` is None: it tells how all of them ended. Why it was cancelled may name another run.
     """
-    if not limits_targets(caller, _READ):
+    if not is_seen_in_part(caller):
         return rows
     number = _targets_seen(connection, caller, {row["id"] for row in rows if row["total"]})
     known = _runs_seen(connection, caller, {run for row in rows for run in row["waits_for"]})

@@ -14,7 +14,7 @@ from api.live import follow_run
 from api.permit import require, require_seen
 from api.problem_details import wrong
 from api.queries import run_output, runs
-from api.queries.partly_seen import as_seen
+from api.queries.partly_seen import as_seen, is_seen_in_part
 from api.queries.seen import list_of_runs_seen, output_seen, steps_seen
 from api.queries.targets import objects_touched
 from api.references import found
@@ -52,9 +52,7 @@ async def listed(call: Call) -> Response:
 
 async def show(call: Call) -> Response:
     """One run; a final one is shown once its steps and output are complete."""
-    await must_see(call, RUN, run_of(call))
-    row = await (row_then(call, RUN, run_of(call)) if PARAMETER in call.query else _row(call))
-    [shown] = await _shown(call, [row])
+    [shown] = await _shown(call, [await (_row_then(call) if PARAMETER in call.query else _row(call))])
     return versioned(shown)
 
 
@@ -118,13 +116,18 @@ async def _row(call: Call) -> Mapping[str, Any]:
     return row
 
 
+async def _row_then(call: Call) -> Mapping[str, Any]:
+    await must_see(call, RUN, run_of(call))
+    return await row_then(call, RUN, run_of(call))
+
+
 async def _shown(call: Call, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What the caller sees of these runs, once the final ones are complete in every read model that shows parts of them."""
     steps_at, output_at = runs.completeness(rows, call.given.reader.shards)
-    await call.services.freshness.reached("run_steps", steps_at)
-    await call.services.freshness.reached("run_output", output_at)
-    seen = await call.models.ask(lambda connection: as_seen(connection, call.signed_in, rows))
-    return [runs.shown(row) for row in seen]
+    await call.services.freshness.reached({"run_steps": steps_at, "run_output": output_at})
+    if is_seen_in_part(call.signed_in):
+        rows = await call.models.ask(lambda connection: as_seen(connection, call.signed_in, rows))
+    return [runs.shown(row) for row in rows]
 
 
 ROUTES = (

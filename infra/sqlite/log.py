@@ -17,8 +17,9 @@ from uuid import UUID
 from infra.sqlite.checkpoints import Checkpoints
 from infra.sqlite.connections import LOG_FILE, check_shards, create, layout_of, open_reader, open_writer
 from infra.sqlite.feed import LiveTail, PolledTail, SqliteReader
-from infra.sqlite.layout import Layout
+from infra.sqlite.layout import Layout, Row
 from infra.sqlite.lock import FolderLock, FolderUnsuitable, refuse_network_file_system
+from infra.sqlite.newest import Newest
 from infra.sqlite.owned import LogParts, Members, SqliteOwnedShards
 from infra.sqlite.pruning import Pruning
 from infra.sqlite.reading import ReadPool, find_outcome
@@ -52,12 +53,13 @@ class SqliteLog:
         self._waiting = Waiting()
         self._pool = ReadPool(folder)
         self.writer = Writer(connection, layout, clock, self._on_commit, chores)
+        self._newest = Newest(layout)
         self._committed = {p: i - layout.first_id(p) for p, i in self.writer.standing.next_id.items()}
         self._members = Members()
         self.outcomes = SqliteOutcomes(self._pool, layout)
         self.sender = SqliteSender(self.writer, layout, self.outcomes)
         self.records = SqliteRecords(self.writer)
-        self.reader = SqliteReader(self._pool, layout, LiveTail(self.writer, self._committed, self._waiting))
+        self.reader = SqliteReader(self._pool, layout, LiveTail(self.writer, self._committed, self._waiting, self._newest))
 
     @staticmethod
     async def open(folder: Path, shards: int, clock: Callable[[], float] = time.time) -> "SqliteLog":
@@ -80,7 +82,7 @@ class SqliteLog:
 
     def owned_shards(self, instance: str) -> SqliteOwnedShards:
         """A new member that owns every shard at once; members before it own nothing until it closes."""
-        parts = LogParts(self.layout, self.writer, self._pool, self._committed, self._waiting)
+        parts = LogParts(self.layout, self.writer, self._pool, self._committed, self._waiting, self._newest)
         return SqliteOwnedShards(parts, self._members)
 
     async def close(self) -> None:
@@ -89,7 +91,10 @@ class SqliteLog:
         await self.writer.close()
         self._lock.release()
 
-    def _on_commit(self, next_ids: Mapping[Partition, int], outcomes: Sequence[Outcome]) -> None:
+    def _on_commit(
+        self, next_ids: Mapping[Partition, int], outcomes: Sequence[Outcome], rows: Sequence[tuple[Partition, Row]]
+    ) -> None:
+        self._newest.committed(next_ids, rows)
         for partition, row in next_ids.items():
             self._committed[partition] = row - self.layout.first_id(partition)
         self._waiting.wake(next_ids)

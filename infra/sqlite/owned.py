@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from infra.sqlite.layout import Layout
+from infra.sqlite.newest import Newest
 from infra.sqlite.reading import ReadPool, Stretch, read_on
 from infra.sqlite.records import encoded
 from infra.sqlite.transaction import Consumed, Decision
@@ -45,6 +46,7 @@ class LogParts:
     pool: ReadPool
     committed: Mapping[Partition, int]
     waiting: Waiting
+    newest: Newest
 
 
 class Members:
@@ -148,8 +150,11 @@ class SqliteOwnedShards:
         behind = self._behind()
         if not behind:
             return ()
-        read = partial(read_on, layout=self._log.layout, stretches=behind, limit=limit)
-        found = await self._log.pool.run(read)
+        found = self._log.newest.read_on(behind, limit)
+        if found is None:
+            found = await self._log.pool.run(partial(read_on, layout=self._log.layout, stretches=behind, limit=limit))
+        else:
+            await asyncio.sleep(0)
         return [TakenCommand(record.position, record.body) for record in found]  # type: ignore[arg-type]  # lanes hold commands
 
     def _behind(self) -> list[Stretch]:

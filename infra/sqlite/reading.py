@@ -90,7 +90,7 @@ def _decode(topic: str, shard: int, shards: int, key: bytes, value: bytes, heade
     return decode(topic, shard, shards, record_of(key, value, headers))
 
 
-_decoded = lru_cache(maxsize=MOST_KEPT)(_decode)
+decoded = lru_cache(maxsize=MOST_KEPT)(_decode)
 """Several follow the log at the same time: what the same bytes say is found out for the first of them."""
 
 
@@ -105,7 +105,7 @@ def read_stretch(connection: sqlite3.Connection, layout: Layout, stretch: Stretc
     found: list[Recorded] = []
     size = 0
     for row, key, value, headers in rows:
-        read = _decoded if len(value) <= MOST_KEPT_BYTES else _decode
+        read = decoded if len(value) <= MOST_KEPT_BYTES else _decode
         body = read(*partition, layout.shards, key, value, headers)
         found.append(Recorded(Position(*partition, row - first), body))
         size += len(value)

@@ -7,7 +7,7 @@ appends: once it has appended it cannot fail alone, only with the whole group.
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from infra.sqlite.layout import Layout, Row
 from infra.sqlite.records import Stored
@@ -16,6 +16,9 @@ from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
+
+ROWS_AT_ONCE = 50
+"""Rows inserted with one statement: as many different statements are kept ready by their connection."""
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class Transaction:
     layout: Layout
     standing: Standing
     now_ms: int
-    rows: list[Row] = field(default_factory=list)
+    rows: list[tuple[Partition, Row]] = field(default_factory=list)
     outcome_ids: list[tuple[bytes, int]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     next_id: dict[Partition, int] = field(default_factory=dict)
@@ -74,9 +77,8 @@ class Transaction:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Bring everything into the open SQL transaction."""
-        connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", self.rows)
-        if self.outcome_ids:
-            connection.executemany("INSERT OR IGNORE INTO outcome_ids VALUES (?, ?)", self.outcome_ids)
+        _insert(connection, "INSERT INTO records VALUES", [row for _, row in self.rows])
+        _insert(connection, "INSERT OR IGNORE INTO outcome_ids VALUES", self.outcome_ids)
         if self.consumed:
             moved = [(self.layout.first_id(lane), to) for lane, to in self.consumed.items()]
             connection.executemany("INSERT OR REPLACE INTO consumed VALUES (?, ?)", moved)
@@ -91,10 +93,18 @@ class Transaction:
 
     def _append(self, partition: Partition, record: Stored) -> int:
         row = self._next(partition)
-        self.rows.append((row, record.key, record.value, record.headers, self.now_ms))
+        self.rows.append((partition, (row, record.key, record.value, record.headers, self.now_ms)))
         self.next_id[partition] = row + 1
         self.size += record.size
         return row
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Many rows with one statement: Python's SQLite gives up the interpreter several times for each."""
+    for at in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[at : at + ROWS_AT_ONCE]
+        places = f"({', '.join('?' * len(some[0]))})"
+        connection.execute(f"{into} {', '.join([places] * len(some))}", [value for row in some for value in row])
 
 
 class Request(Protocol):

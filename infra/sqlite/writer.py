@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from infra.sqlite.checkpoints import Checkpoints
-from infra.sqlite.layout import Layout
+from infra.sqlite.layout import Layout, Row
 from infra.sqlite.pruning import Pruning
 from infra.sqlite.transaction import Barrier, Consumed, Request, Transaction, standing_in
 from schemas.log import LogError, LogUnavailable, ResultUnknown
@@ -34,6 +34,8 @@ MAX_GROUP_BYTES = 8 * 1024 * 1024
 
 WITHIN_S = 30.0
 """How long a request may take before its caller is told that the log is unavailable or the result unknown."""
+
+Committed = Callable[[Mapping[Partition, int], Sequence[Outcome], Sequence[tuple[Partition, Row]]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class _Queue:
 class Writer:
     """The thread with the writing connection; `transactions` counts what it has committed.
 
-    `committed` is told on the event loop, before the callers are answered, of partitions' next ids and of new outcomes.
+    `committed` is told on the event loop, before the callers are answered, of partitions' next ids, new outcomes and new rows.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Writer:
         connection: sqlite3.Connection,
         layout: Layout,
         clock: Callable[[], float],
-        committed: Callable[[Mapping[Partition, int], Sequence[Outcome]], None],
+        committed: Committed,
         chores: tuple[Checkpoints, Pruning],
     ) -> None:
         self.transactions = 0
@@ -160,13 +162,13 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - the callers must be answered whatever went wrong
             self._on_loop(partial(_answer, group, _as_log_error(error)))
             return
-        self._on_loop(partial(self._committed, transaction.next_id, transaction.outcomes))
+        self._on_loop(partial(self._committed, transaction.next_id, transaction.outcomes, transaction.rows))
         self._on_loop(partial(_answer, group, None))
 
     def _resolve_doubt(self) -> None:
         if self._in_doubt:
             self.standing = standing_in(self._connection, self._layout)
-            self._on_loop(partial(self._committed, dict(self.standing.next_id), ()))
+            self._on_loop(partial(self._committed, dict(self.standing.next_id), (), ()))
             self._in_doubt = False
 
     def _write(self, transaction: Transaction) -> None:

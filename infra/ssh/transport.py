@@ -112,7 +112,7 @@ def _request(channel: Channel, message: Message) -> None:
 
 
 def _close(channel: Channel, message: Message) -> None:
-    """As paramiko, without telling the peer of the end of an input that nobody reads any more (RFC 4254 §5.3 does not ask for it)."""
+    """As paramiko, without telling of the end of an input that nobody reads any more (RFC 4254 §5.3 does not ask for it)."""
     channel.eof_sent = True
     channel._handle_close(message)
 

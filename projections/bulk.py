@@ -9,6 +9,8 @@ from sqlalchemy import Column, Connection, CursorResult, Delete, Select, Table, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
+from projections.bulk_sqlite import insert_many, select_packed, unpacked
+
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -23,8 +25,9 @@ def _insert(table: Table, dialect: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _select(table: Table) -> Select[Any]:
-    return select(table).where(_first(table).in_(bindparam("keys", expanding=True)))
+def _select(table: Table, dialect: str) -> Select[Any]:
+    whole = select(table) if dialect == "postgresql" else select_packed(table)
+    return whole.where(_first(table).in_(bindparam("keys", expanding=True)))
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +44,7 @@ def _select_each_sqlite(table: Table, length: int) -> Select[Any]:
     columns = list(table.primary_key.columns)[:length]
     asked = func.json_each(bindparam("keys")).table_valued("value", name="asked")
     same = [column == func.json_extract(asked.c.value, f"$[{at}]") for at, column in enumerate(columns)]
-    return select(table).select_from(asked.join(table, and_(*same)))
+    return select_packed(table, of=asked.join(table, and_(*same)))
 
 
 def _found_each(connection: Connection, table: Table, prefixes: Collection[Key], length: int) -> CursorResult[Any]:
@@ -92,10 +95,12 @@ def rows_below(connection: Connection, table: Table, prefixes: Collection[Key]) 
         return []
     length = len(next(iter(prefixes)))
     if length == 1:
-        found = connection.execute(_select(table), {"keys": [key[0] for key in prefixes]})
+        found = connection.execute(_select(table, connection.dialect.name), {"keys": [key[0] for key in prefixes]})
     else:
         found = _found_each(connection, table, prefixes, length)
-    return [dict(row) for row in found.mappings()]
+    if connection.dialect.name == "postgresql":
+        return [dict(row) for row in found.mappings()]
+    return unpacked(connection, table, found.scalars())
 
 
 def delete_of(connection: Connection, table: Table, owners: Collection[str]) -> None:
@@ -107,16 +112,23 @@ def delete_of(connection: Connection, table: Table, owners: Collection[str]) -> 
 def put_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert whole rows, replacing those of the same key."""
     if rows:
-        connection.execute(_replacing(table, connection.dialect.name), rows)
+        _executed(connection, _replacing(table, connection.dialect.name), table, rows)
 
 
 def add_to_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add the numbers in `rows` to the rows of the same key, which begin at zero."""
     if rows:
-        connection.execute(_adding(table, connection.dialect.name), rows)
+        _executed(connection, _adding(table, connection.dialect.name), table, rows)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keep_first: bool) -> None:
     """Insert new rows; one whose key is there already is refused by the database, or passed over with `keep_first`."""
     if rows:
-        connection.execute(_inserting(table, connection.dialect.name, keep_first), rows)
+        _executed(connection, _inserting(table, connection.dialect.name, keep_first), table, rows)
+
+
+def _executed(connection: Connection, statement: Insert, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(statement, rows)
+    else:
+        insert_many(connection, statement, table, rows)

@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from commands.state_store import REMEMBERED, Changes, Found, Kept, Mark, Needs, StateStoreFailed, StateStoreInUse
+from infra.sqlite.many_rows import insert_rows
 from infra.sqlite.one_thread import OneThread
 from schemas.position import Partition
 
@@ -145,14 +146,11 @@ class SqliteStateStore:
         connection = self._open_connection
         mark = {"positions": [[*p, offset] for p, offset in changes.mark.positions.items()], "heads": dict(changes.mark.heads)}
         with _Transaction(connection):
-            connection.executemany(
-                "INSERT OR REPLACE INTO streams VALUES (?, ?, ?)", [(s, k.version, k.state) for s, k in changes.streams.items()]
-            )
-            connection.executemany("INSERT OR REPLACE INTO rosters VALUES (?, ?)", list(changes.rosters.items()))
-            connection.executemany(
-                "INSERT OR IGNORE INTO outcomes (command, body) VALUES (?, ?)",
-                [(i.bytes, b) for i, b in changes.outcomes.items()],
-            )
+            streams = [(stream, kept.version, kept.state) for stream, kept in changes.streams.items()]
+            insert_rows(connection, "INSERT OR REPLACE INTO streams VALUES", streams)
+            insert_rows(connection, "INSERT OR REPLACE INTO rosters VALUES", list(changes.rosters.items()))
+            outcomes = [(ident.bytes, body) for ident, body in changes.outcomes.items()]
+            insert_rows(connection, "INSERT OR IGNORE INTO outcomes (command, body) VALUES", outcomes)
             connection.execute("DELETE FROM outcomes WHERE number <= (SELECT max(number) FROM outcomes) - ?", (self._window,))
             connection.execute("DELETE FROM mark")
             connection.execute("INSERT INTO mark VALUES (?)", (orjson.dumps(mark).decode(),))

@@ -7,18 +7,16 @@ appends: once it has appended it cannot fail alone, only with the whole group.
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from infra.sqlite.layout import Layout, Row
+from infra.sqlite.many_rows import insert_rows
 from infra.sqlite.records import Stored
 from schemas.log import OwnershipLost
 from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
-
-ROWS_AT_ONCE = 50
-"""Rows inserted with one statement: as many different statements are kept ready by their connection."""
 
 
 @dataclass(slots=True)
@@ -77,8 +75,8 @@ class Transaction:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Bring everything into the open SQL transaction."""
-        _insert(connection, "INSERT INTO records VALUES", [row for _, row in self.rows])
-        _insert(connection, "INSERT OR IGNORE INTO outcome_ids VALUES", self.outcome_ids)
+        insert_rows(connection, "INSERT INTO records VALUES", [row for _, row in self.rows])
+        insert_rows(connection, "INSERT OR IGNORE INTO outcome_ids VALUES", self.outcome_ids)
         if self.consumed:
             moved = [(self.layout.first_id(lane), to) for lane, to in self.consumed.items()]
             connection.executemany("INSERT OR REPLACE INTO consumed VALUES (?, ?)", moved)
@@ -97,14 +95,6 @@ class Transaction:
         self.next_id[partition] = row + 1
         self.size += record.size
         return row
-
-
-def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Many rows with one statement: Python's SQLite gives up the interpreter several times for each."""
-    for at in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[at : at + ROWS_AT_ONCE]
-        places = f"({', '.join('?' * len(some[0]))})"
-        connection.execute(f"{into} {', '.join([places] * len(some))}", [value for row in some for value in row])
 
 
 class Request(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from api.queries.runs import completeness
+from api.read_models import ReadModels
 from api.routes.all import TABLE
 from domain.run.messages import PlannedTarget, StepEnd, StepStart
 from domain.target import SshConnection
@@ -192,3 +193,18 @@ def test_a_final_run_is_complete_once_its_last_event_and_its_last_output_are_pas
     further = {**row, "offset": 50, "output_end": 3}
     assert completeness([row, further], 3) == ({Partition("runs", shard): 51}, {Partition("run-output", shard): 7})
     assert completeness([{**row, "state": "running"}], 3) == ({}, {})
+
+
+async def test_a_run_that_goes_on_is_read_with_one_question_beside_who_asks(server, monkeypatch):
+    run = await running_run(server)
+    await server.get(f"/runs/{run}", headers={"Ops-Min-Version": f"run/{run}@4"})
+    asked = []
+    ask = ReadModels.ask
+
+    def counted(models, question):
+        asked.append(question)
+        return ask(models, question)
+
+    monkeypatch.setattr(ReadModels, "ask", counted)
+    assert (await server.get(f"/runs/{run}")).json()["state"] == "running"
+    assert len(asked) == 2

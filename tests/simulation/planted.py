@@ -1,6 +1,6 @@
 """Bugs to be found: each is put into the real code for a while, as somebody might write it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,7 +33,7 @@ from projections.own_rows import OwnRows
 from projections.place import Place
 from schemas.actor import system
 from schemas.heartbeat import Heartbeat
-from schemas.log import LogUnavailable, ResultUnknown, Taken
+from schemas.log import NO_SHARDS, LogUnavailable, ResultUnknown, Taken
 from schemas.outcome import Outcome, Rejected
 from schemas.position import Partition
 from schemas.run_output import OutputChunk
@@ -71,8 +71,8 @@ def owner_swallows_commands(patch: MonkeyPatch) -> None:
     """Of what people want it decides the last of each batch; the others are taken, and nobody hears of them again."""
     take = Owned.take
 
-    async def taken(owned: Owned, limit: int, within_s: float) -> Taken:
-        found = await take(owned, limit, within_s)
+    async def taken(owned: Owned, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
+        found = await take(owned, limit, within_s, without)
         last = {command.position.partition: command for command in found.commands}
         kept = [c for c in found.commands if c.position.topic == COMMANDS_SYSTEM or last[c.position.partition] is c]
         return Taken(found.shards, kept)

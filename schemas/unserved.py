@@ -25,3 +25,11 @@ class UnservedShard:
     shard: int
     reason: UnservedReason
     stopped_at: Position | None
+
+    def shown(self) -> dict[str, int | str | None]:
+        """As health shows it."""
+        return {
+            "shard": self.shard,
+            "stopped_at": None if self.stopped_at is None else str(self.stopped_at),
+            "reason": self.reason,
+        }

@@ -2,7 +2,7 @@
 from the environment.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,7 @@ from api.sessions import SessionStore
 from api.sign_in_limit import SignInLimit
 from api.tokens import Tokens
 from schemas.log import CommandSender, EventReader, Outcomes
+from schemas.unserved import UnservedShard
 from schemas.vault import Vault
 from schemas.wakeups import Wakeups
 
@@ -93,7 +94,8 @@ class Drain:
 class ApiDependencies:
     """Everything `create_app` works with. `threads` runs what blocks: SQL and password hashing; it must be bounded.
 
-    `engine` needs to read only. `rebuild` asks for a projection to be built anew; False when it has not begun yet.
+    `engine` needs to read only. `rebuild` asks for a projection to be built anew; False when it has not begun yet. `unserved` are
+    the shards that an owner in this process cannot serve.
     """
 
     sender: CommandSender
@@ -112,5 +114,6 @@ class ApiDependencies:
     threads: Executor
     rebuild: Callable[[str], Awaitable[bool]]
     provider: IdentityProvider | None = None
+    unserved: Callable[[], Sequence[UnservedShard]] = tuple
     drain: Drain = field(default_factory=Drain)
     settings: ApiSettings = field(default_factory=ApiSettings)

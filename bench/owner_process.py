@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from infra.kafka.settings import KafkaLogSettings
 from infra.sqlite.state_store import SqliteStateStores
 from infra.wiring.garbage import look_seldom
 from schemas.event_envelope import EventEnvelope
-from schemas.log import OwnedShards, Taken
+from schemas.log import NO_SHARDS, OwnedShards, Taken
 from schemas.outcome import Outcome
 from schemas.position import Position
 
@@ -79,8 +79,8 @@ class Counted:
     def __init__(self, inner: OwnedShards, tally: Tally, readiness: Readiness) -> None:
         self._inner, self._tally, self._readiness = inner, tally, readiness
 
-    async def take(self, limit: int, within_s: float) -> Taken:
-        taken = await self._inner.take(limit, within_s)
+    async def take(self, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
+        taken = await self._inner.take(limit, within_s, without)
         self._readiness.owns(len(taken.shards))
         return taken
 

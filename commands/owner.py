@@ -2,15 +2,15 @@
 
 One turn of the loop is one batch:
 
-1. take a batch and learn which shards are owned, under which tenure
-2. forget shards that went, recover shards that came: nothing is decided before
+1. take a batch, of shards that are served only, and learn which shards are owned, under which tenure
+2. forget shards that went, begin to recover shards that came: nothing of them is decided before that is done (`taking_over`)
 3. load what the batch needs, settle as many of its commands in order as one transaction takes, staging what they cause
 4. commit events, outcomes and consumed positions, all or nothing; then publish what was staged; meanwhile the next commands are
    settled behind them, and nothing of these is sent before that transaction is in the log
 5. save snapshots now and then, only of what is committed
 
 Errors have three names (see `schemas.log`): abort and replay, unknown or fenced → forget everything and start over, try again.
-What cannot be helped by any of them (a broken log, a shard that cannot be recovered in time) leaves `run` as an exception.
+A shard that cannot be recovered stays unserved, and the others are served. What no turn can help leaves `run` as an exception.
 """
 
 import logging
@@ -21,18 +21,21 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from commands.counters import Counters
-from commands.recovery import Recovery, recover
 from commands.settle import Settled, settle
-from commands.shard_state import ShardState
-from commands.state_store import Needs, StateStore, StateStoreFailed, StateStoreLost, StateStores
+from commands.state_store import Needs, StateStoreFailed, StateStores
+from commands.taking_over import Owned, Pace, TakingOver
 from commands.transaction import Transaction, fill
 from schemas.log import CommitAborted, EventReader, LogUnavailable, OwnedShards, OwnershipLost, Taken, TakenCommand, Undecodable
 from schemas.position import Partition, Position
 from schemas.topics import OUTCOMES
+from schemas.unserved import UnservedShard
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_TAKE_BESIDE_S = 0.05
+"""How long a take may wait while shards are being recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +54,8 @@ class Bounds:
     """How much at a time: a batch's commands, a transaction's commands and bytes, streams kept in memory a shard; how long, in
     seconds.
 
-    `recovery_s` must stay below the time after which the log takes a silent owner for dead. `recoveries` is how many may fail
-    in a row for want of a store.
+    `recovery_s` is for one shard, which is tried again `recovery_again_s` after it failed; `recoveries` is how many may fail in a
+    row for want of a store, `recoveries_at_once` how many there are beside each other, each with a reader of its own.
     """
 
     batch: int = 500
@@ -60,7 +63,9 @@ class Bounds:
     transaction_bytes: int = 8_388_608
     take_s: float = 0.5
     recovery_s: float = 100
+    recovery_again_s: float = 30
     recoveries: int = 10
+    recoveries_at_once: int = 8
     save_every_commands: int = 5_000
     save_every_s: float = 2
     cached_streams: int = 5_000
@@ -68,29 +73,34 @@ class Bounds:
     most_pause_s: float = 2
 
 
-@dataclass(slots=True)
-class _Owned:
-    tenure: int
-    store: StateStore
-    state: ShardState
-
-
 class Owner:
     """The only appender of events for the shards it owns. `counters` says how it is doing."""
 
     def __init__(self, ports: Ports, bounds: Bounds) -> None:
         self._ports, self._bounds = ports, bounds
-        self._shards: dict[int, _Owned] = {}
+        self._shards: dict[int, Owned] = {}
         self._pause_s = 0.0
-        self._without_store = 0
         self._unsaved = 0
         self._saved_at = ports.monotonic()
         self.counters = Counters()
+        pace = Pace(
+            within_s=bounds.recovery_s,
+            again_s=bounds.recovery_again_s,
+            at_once=bounds.recoveries_at_once,
+            without_store=bounds.recoveries,
+            cached_streams=bounds.cached_streams,
+        )
+        self._taking_over = TakingOver(ports.reader, ports.stores, ports.monotonic, pace, self.counters)
 
     @property
     def tenures(self) -> Mapping[int, int]:
         """The shards it is ready to decide for, and the tenure of each."""
         return {shard: owned.tenure for shard, owned in self._shards.items()}
+
+    @property
+    def unserved(self) -> Sequence[UnservedShard]:
+        """The shards it owns and cannot serve."""
+        return self._taking_over.unserved
 
     @property
     def entries(self) -> int:
@@ -100,22 +110,21 @@ class Owner:
     async def run(self, stop: Event) -> None:
         """Serve until `stop` is set, then save, leave the log in order and close the stores.
 
-        Raises `RecoveryFailed` or `LogTruncated` when a shard cannot be served, `StateStoreInUse` when it is not the only one
-        under its name, `StateStoreLost` when it has no place to keep a shard's state: another owner may.
+        Raises `StateStoreInUse` when it is not the only one under its name, `StateStoreLost` when it has no place for a shard's
+        state: another owner may.
         """
         try:
             while not stop.is_set():
-                await self._turn(stop)
+                await self._turn()
             await self._leave_in_order()
         finally:
             await self._forget_all()
             await self._ports.log.close()
 
-    async def _turn(self, stop: Event) -> None:
+    async def _turn(self) -> None:
         try:
             await self._save_if_due()  # here, so that it also comes after a turn that failed when it had committed something
-            taken = await self._ports.log.take(self._bounds.batch, self._bounds.take_s)
-            await self._work(taken, stop)
+            await self._work(await self._take())
             self._pause_s = 0
         except OwnershipLost as lost:
             _log.warning("ownership lost: %s", lost)
@@ -136,14 +145,24 @@ class Owner:
             await self._discard_all()
             await self._pause()
 
+    async def _take(self) -> Taken:
+        """What waits in the shards that are served. While others are being recovered not for long: they are to be served then."""
+        within_s = self._bounds.take_s
+        if self._taking_over.is_at_work:
+            await self._taking_over.wait(0 if self._shards else within_s)
+            self._shards.update(self._taking_over.arrived())
+            within_s = min(within_s, _TAKE_BESIDE_S)
+        return await self._ports.log.take(self._bounds.batch, within_s, without=self._taking_over.shards)
+
     async def _pause(self) -> None:
         self._pause_s = min(self._bounds.most_pause_s, max(self._bounds.least_pause_s, self._pause_s * 2))
         await self._ports.sleep(self._pause_s)
 
-    async def _work(self, taken: Taken, stop: Event) -> None:
+    async def _work(self, taken: Taken) -> None:
         """One batch, or its abandonment: whatever goes wrong, nothing stays staged and the batch is given back."""
         try:
-            if await self._follow(taken.shards, stop):
+            await self._follow(taken.shards)
+            if all(command.position.shard in self._shards for command in taken.commands):
                 await self._serve(taken)
             else:
                 await self._ports.log.abandon(taken)
@@ -155,49 +174,17 @@ class Owner:
 
     # --- tenures ------------------------------------------------------------------------------------------------------
 
-    async def _follow(self, shards: Mapping[int, int], stop: Event) -> bool:
-        """Forget what went, recover what came; False when told to stop before all was recovered."""
+    async def _follow(self, shards: Mapping[int, int]) -> None:
+        """Forget what went, begin to recover what came."""
         for shard in [shard for shard, owned in self._shards.items() if shards.get(shard) != owned.tenure]:
             await self._forget(shard)
-        deadline = self._ports.monotonic() + self._bounds.recovery_s
-        for shard, tenure in shards.items():
-            if shard not in self._shards and not await self._recover(shard, tenure, deadline, stop):
-                return False
-        self._without_store = 0
-        return True
-
-    async def _recover(self, shard: int, tenure: int, deadline: float, stop: Event) -> bool:
-        try:
-            return await self._recovered(shard, tenure, deadline, stop)
-        except StateStoreFailed as failed:
-            self._without_store += 1
-            if self._without_store < self._bounds.recoveries:
-                raise
-            raise StateStoreLost(f"shard {shard} was not recovered {self._without_store} times in a row: {failed}") from failed
-
-    async def _recovered(self, shard: int, tenure: int, deadline: float, stop: Event) -> bool:
-        ports = self._ports
-        store = await ports.stores.open(shard)
-        try:
-            work = Recovery(ports.reader, self.counters, ports.monotonic, deadline, stop, self._bounds.cached_streams)
-            state = await recover(shard, store, work)
-        except StateStoreFailed:
-            await store.discard()
-            await store.close()
-            raise
-        except BaseException:
-            await store.close()
-            raise
-        if state is None:
-            await store.close()
-            return False
-        self._shards[shard] = _Owned(tenure, store, state)
-        return True
+        await self._taking_over.follow({shard: tenure for shard, tenure in shards.items() if shard not in self._shards})
 
     async def _forget(self, shard: int) -> None:
         await self._shards.pop(shard).store.close()
 
     async def _forget_all(self) -> None:
+        await self._taking_over.forget_all()
         for shard in list(self._shards):
             await self._forget(shard)
 
@@ -238,7 +225,7 @@ class Owner:
         by_shard: dict[int, list[TakenCommand]] = {}
         for command in commands:
             by_shard.setdefault(command.position.shard, []).append(command)
-        asked: list[tuple[_Owned, Needs]] = []
+        asked: list[tuple[Owned, Needs]] = []
         for shard, mine in by_shard.items():
             owned = self._shards[shard]
             bodies = [command.body for command in mine if not isinstance(command.body, Undecodable)]

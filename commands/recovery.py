@@ -20,8 +20,9 @@ from schemas.event_envelope import EventEnvelope, hash_of
 from schemas.event_types import UnknownEvent, event_of
 from schemas.log import EventReader, Feed, LogTruncated, Recorded, Undecodable
 from schemas.outcome import Outcome
-from schemas.position import Partition
+from schemas.position import Partition, Position
 from schemas.topics import EVENT_TOPICS, OUTCOMES
+from schemas.unserved import UnservedReason
 
 READ = 500
 SAVE_EVERY = 10_000
@@ -31,7 +32,11 @@ _MARKERS = 2
 
 
 class RecoveryFailed(Exception):
-    """The shard cannot be served; the message names the position at fault."""
+    """The shard cannot be served for this `reason`, told to people by the message; `at` is the position at fault."""
+
+    def __init__(self, reason: UnservedReason, message: str, at: Position | None) -> None:
+        super().__init__(message)
+        self.reason, self.at = reason, at
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,15 @@ class Recovery:
 async def recover(shard: int, store: StateStore, work: Recovery) -> ShardState | None:
     """What the shard knows; None when it was told to stop before it knew all.
 
-    Raises `RecoveryFailed`, `LogTruncated`, `StateStoreFailed` or `LogUnavailable`.
+    Raises `RecoveryFailed`, `StateStoreFailed` or `LogUnavailable`.
     """
+    try:
+        return await _recovered(shard, store, work)
+    except LogTruncated as truncated:
+        raise RecoveryFailed("log_truncated", str(truncated), truncated.at) from truncated
+
+
+async def _recovered(shard: int, store: StateStore, work: Recovery) -> ShardState | None:
     partitions = [Partition(topic, shard) for topic in (*EVENT_TOPICS, OUTCOMES)]
     mark = await store.mark()
     ends = await work.reader.ends(partitions)
@@ -71,7 +83,8 @@ def _start(mark: Mark, ends: Mapping[Partition, int]) -> dict[Partition, int]:
     for partition, offset in start.items():
         if offset > ends[partition]:
             where = f"{partition.topic}/{partition.shard}"
-            raise LogTruncated(f"{where} ends at {ends[partition]}; it was read up to {offset} before")
+            message = f"{where} ends at {ends[partition]}; it was read up to {offset} before"
+            raise LogTruncated(message, Position(*partition, ends[partition]))
         if partition.topic == OUTCOMES:
             start[partition] = max(offset, ends[partition] - _MARKERS * REMEMBERED)
     return start
@@ -83,7 +96,7 @@ async def _catch_up(state: ShardState, store: StateStore, feed: Feed, ends: Mapp
         if work.stop.is_set():
             return False
         if work.monotonic() > work.deadline:
-            raise RecoveryFailed(_too_slow(behind[0], feed, ends))
+            raise _too_slow(behind[0], feed, ends)
         records = await feed.read(READ, _WAIT_S)
         await _take_in(records, state, store, work.counters)
         state.replayed(feed.positions)
@@ -96,10 +109,11 @@ async def _catch_up(state: ShardState, store: StateStore, feed: Feed, ends: Mapp
     return True
 
 
-def _too_slow(partition: Partition, feed: Feed, ends: Mapping[Partition, int]) -> str:
+def _too_slow(partition: Partition, feed: Feed, ends: Mapping[Partition, int]) -> RecoveryFailed:
     at, end = feed.positions[partition], ends[partition]
     where = f"{partition.topic}/{partition.shard}"
-    return f"{where} was read up to {at} of {end} in the time allowed; is a transaction undecided there?"
+    message = f"{where} was read up to {at} of {end} in the time allowed; is a transaction undecided there?"
+    return RecoveryFailed("not_read_in_time", message, Position(*partition, at))
 
 
 async def _take_in(records: Sequence[Recorded], state: ShardState, store: StateStore, counters: Counters) -> None:
@@ -115,23 +129,25 @@ async def _take_in(records: Sequence[Recorded], state: ShardState, store: StateS
                 state.replay_outcome(outcome)
                 counters.replayed_outcomes += 1
             case Undecodable(reason=reason) if record.position.topic != OUTCOMES:
-                raise RecoveryFailed(f"the record at {record.position} is no event: {reason}")
+                message = f"the record at {record.position} is no event: {reason}"
+                raise RecoveryFailed("not_an_event", message, record.position)
             case _:
                 continue  # a damaged outcome is one that is not remembered
 
 
 def _replay(record: Recorded, event: EventEnvelope, state: ShardState) -> None:
-    before, topic = state.stream(event.stream), record.position.topic
+    at, stream = record.position, event.stream
+    before = state.stream(stream)
     if event.version != before.version + 1:
-        raise RecoveryFailed(
-            f"the event at {record.position} has version {event.version} of {event.stream}, which was at {before.version}"
-        )
-    if event.previous_hash != state.head(topic) or hash_of(event) != event.hash:
-        raise RecoveryFailed(f"the event at {record.position} breaks the hash chain of {topic}/{record.position.shard}")
+        message = f"the event at {at} has version {event.version} of {stream}, which was at {before.version}"
+        raise RecoveryFailed("version_gap", message, at)
+    if event.previous_hash != state.head(at.topic) or hash_of(event) != event.hash:
+        raise RecoveryFailed("hash_chain_broken", f"the event at {at} breaks the hash chain of {at.topic}/{at.shard}", at)
     try:
-        after = TABLE[kind_of(event.stream)].decider.fold(before.state, [event_of(event)])
+        after = TABLE[kind_of(stream)].decider.fold(before.state, [event_of(event)])
     except UnknownEvent as unknown:
-        raise RecoveryFailed(f"the event at {record.position} cannot be read: {unknown}") from unknown
+        raise RecoveryFailed("unknown_event", f"the event at {at} cannot be read: {unknown}", at) from unknown
     except Exception as bug:  # whatever it is, the shard is not served and the position is named
-        raise RecoveryFailed(f"the event at {record.position} does not fit {event.stream}: {type(bug).__name__}") from bug
-    state.replay_event(event.stream, StreamState(event.version, after), event.hash)
+        message = f"the event at {at} does not fit {stream}: {type(bug).__name__}"
+        raise RecoveryFailed("event_does_not_fit", message, at) from bug
+    state.replay_event(stream, StreamState(event.version, after), event.hash)

@@ -18,7 +18,7 @@ checks. Everything is a coroutine, so that a simulation can crash at every await
     └── RecordTooLarge     the record exceeds the topic's limit; nothing was written
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -30,6 +30,9 @@ from schemas.outcome import Outcome
 from schemas.position import Partition, Position
 from schemas.quickly_made import quickly_made
 from schemas.run_output import OutputChunk
+
+NO_SHARDS: Set[int] = frozenset()
+"""None at all."""
 
 
 class LogError(Exception):
@@ -53,7 +56,11 @@ class OwnershipLost(LogError):
 
 
 class LogTruncated(LogError):
-    """A position lies outside what the log holds: stop, never skip."""
+    """A position lies outside what the log holds: stop, never skip. `at` is that position, where it is known."""
+
+    def __init__(self, message: str, at: Position | None = None) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class RecordTooLarge(LogError):
@@ -130,8 +137,12 @@ class OwnedShards(Protocol):
     parts.
     """
 
-    async def take(self, limit: int, within_s: float) -> Taken:
-        """Up to `limit` commands not yet committed, people's lane first; an empty batch after `within_s` seconds."""
+    async def take(self, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
+        """Up to `limit` commands not yet committed, people's lane first; an empty batch after `within_s` seconds.
+
+        Commands of the shards `without` stay where they are, however many: they hold up no others, fill nothing, and end no
+        wait. A take without them in it hands them out in their order, from the committed position on.
+        """
         ...
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:

@@ -29,7 +29,8 @@ async def live(call: Call) -> Response:
 async def ready(call: Call) -> Response:
     """Whether requests can be answered: 503 when the log or the database cannot be reached or the server is stopping.
 
-    A stopped projection makes the answer `degraded`, with where it stopped: everything else goes on.
+    A stopped projection, or a shard that its owner cannot serve, makes the answer `degraded`, with where it stopped: everything
+    else goes on. Of shards a server tells whose owner is in the same process; in a cluster the probe of each owner does.
     """
     body = await _health(call)
     return json_answer(body, 503 if body["status"] in ("unavailable", "stopping") else 200)
@@ -55,13 +56,15 @@ async def _health(call: Call) -> dict[str, Any]:
     if statuses == [] and checks["read_models"] == "ok":
         checks["read_models"] = "unavailable"  # no projection has begun yet
     stopped = [{"projection": s.name, "stopped_at": s.stopped_at} for s in statuses if s.state == "stopped"]
-    said = "degraded" if stopped else "ok"
+    unserved = [one.shown() for one in call.given.unserved()]
+    said = "degraded" if stopped or unserved else "ok"
     if "unavailable" in checks.values():
         said = "unavailable"
     return {
         "status": "stopping" if call.given.drain.stopping else said,
         "checks": checks,
         "stopped_projections": stopped,
+        "unserved_shards": unserved,
         "warnings": list(call.given.settings.warnings),
     }
 

@@ -179,7 +179,8 @@ class AssignedConsumer:
             elif low <= offset <= end:
                 inside[partition] = offset
             else:
-                raise LogTruncated(f"{partition.topic}/{partition.shard} holds {low} to {end}, wanted {offset}")
+                where = f"{partition.topic}/{partition.shard}"
+                raise LogTruncated(f"{where} holds {low} to {end}, wanted {offset}", Position(*partition, offset))
         return inside
 
     def _assignment(self, partition: Partition, offset: int) -> TopicPartition:

@@ -10,14 +10,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.consuming import Offsets
 from infra.kafka.settings import KafkaLogSettings, lane_consumer
-from schemas.log import LogError, LogTruncated, LogUnavailable, OwnershipLost
-from schemas.position import Partition
+from schemas.log import NO_SHARDS, LogError, LogTruncated, LogUnavailable, OwnershipLost
+from schemas.position import Partition, Position
 from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM
 
 _LOG = logging.getLogger(__name__)
@@ -40,23 +40,47 @@ class LanesApart(Exception):
 
 
 class Lane:
-    """What was fetched of one lane and not yet taken, bounded by pausing its partitions."""
+    """What was fetched of one lane and not yet taken, bounded by pausing its partitions.
 
-    def __init__(self) -> None:
+    Messages of the shards `without` are kept aside: they are neither taken nor counted. Their partitions are paused, too, so that
+    these are no more than were here when that began.
+    """
+
+    def __init__(self, without: Set[int] = NO_SHARDS) -> None:
         self.waiting: deque[Message] = deque()
         self.held_bytes = 0
         self.paused = False
+        self._without = without
+        self._aside: dict[int, deque[Message]] = {}
 
     def put(self, message: Message) -> None:
         """Append a fetched message."""
-        self.waiting.append(message)
-        self.held_bytes += len(message)
+        if message.partition() in self._without:
+            self._aside_of(message).append(message)
+        else:
+            self.waiting.append(message)
+            self.held_bytes += len(message)
 
-    def put_back(self, messages: Iterable[Message]) -> None:
-        """What was taken last comes first again, in its order."""
-        for message in messages:
+    def put_back(self, message: Message) -> None:
+        """What was taken last comes first again."""
+        if message.partition() in self._without:
+            self._aside_of(message).appendleft(message)
+        else:
             self.waiting.appendleft(message)
             self.held_bytes += len(message)
+
+    def leave(self, without: Set[int]) -> None:
+        """Other shards are left out from now on; what was kept aside of those that no longer are comes first, in its order."""
+        self._without = without
+        waiting, self.waiting, self.held_bytes = self.waiting, deque(), 0
+        for shard in [shard for shard in self._aside if shard not in without]:
+            for message in self._aside.pop(shard):
+                self.put(message)
+        for message in waiting:
+            self.put(message)
+
+    def _aside_of(self, message: Message) -> deque[Message]:
+        return self._aside.setdefault(message.partition(), deque())
 
     def pop(self) -> Message:
         """The next message."""
@@ -81,6 +105,7 @@ class Lanes:
         self._astray: set[Partition] = set()
         self._joined = False
         self._membership = b""
+        self._without: Set[int] = NO_SHARDS
         self._looked_at, self._answers = time.monotonic(), 0
         self._lanes = {name: Lane() for name in _LANES}
         self._consumer = Consumer({**lane_consumer(settings), "error_cb": self._on_error})
@@ -127,6 +152,21 @@ class Lanes:
         if self._answers >= _ANSWERS_BEFORE_LOST:
             raise ClientLost("the owner's client has lost all brokers, though they answer: start it anew")
 
+    def leave(self, without: Set[int]) -> None:
+        """Leave the commands of these shards, and of no others, where they are: their partitions are fetched no further.
+
+        The client goes on from where it was when they are fetched again; that it does `_is_further` sees to.
+        """
+        if without == self._without:
+            return
+        again, self._without = self._without - without, frozenset(without)
+        for name, lane in self._lanes.items():
+            lane.leave(self._without)
+            assigned = self._assigned(name)
+            self._consumer.pause([tp for tp in assigned if tp.partition in self._without])
+            if self._placed and not lane.paused:
+                self._consumer.resume([tp for tp in assigned if tp.partition in again])
+
     def pick(self, limit: int, size: int) -> list[Message]:
         """Up to `limit` messages of about `size` bytes together, at least one if any waits; people's first."""
         picked: list[Message] = []
@@ -142,7 +182,7 @@ class Lanes:
     def give_back(self, messages: Sequence[Message]) -> None:
         """What was picked last will be picked next."""
         for message in reversed(messages):
-            self._lanes[self._settings.name(message.topic())].put_back([message])
+            self._lanes[self._settings.name(message.topic())].put_back(message)
 
     def positions_after(self, messages: Sequence[Message], shards: Iterable[int]) -> list[TopicPartition]:
         """What to commit as consumed: the offsets after these messages; for shards without any, where they stand.
@@ -234,12 +274,15 @@ class Lanes:
                 self._consumer.pause(self._assigned(name))
                 lane.paused = True
             elif lane.paused and lane.held_bytes < _HELD_BYTES // 2:
-                self._consumer.resume(self._assigned(name))
+                self._consumer.resume(self._served(self._assigned(name)))
                 lane.paused = False
 
     def _assigned(self, name: str) -> list[TopicPartition]:
         topic = self._settings.topic(name)
         return [tp for tp in self._consumer.assignment() if tp.topic == topic]
+
+    def _served(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        return [tp for tp in partitions if tp.partition not in self._without]
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Assigned at an offset that is a number: to learn where "the beginning" is, the client would ask a broker, and an answer
@@ -262,7 +305,7 @@ class Lanes:
         self._tenures = {}
         self._position, self._fetched, self._astray = {}, {}, set()
         self._membership = b""
-        self._lanes = {name: Lane() for name in _LANES}
+        self._lanes = {name: Lane(self._without) for name in _LANES}
 
     def _place(self) -> None:
         """Begin every held partition at its committed position, or at the low end of what the lane still holds.
@@ -276,7 +319,7 @@ class Lanes:
             shards = self._shards_of_both_lanes(start)
             for p, at in start.items():
                 self._consumer.seek(TopicPartition(self._settings.topic(p.topic), p.shard, at))
-            self._consumer.resume(self._held)
+            self._consumer.resume(self._served(self._held))
         except (KafkaException, LogUnavailable) as error:
             self._tell_that_unplaced(error)
             return
@@ -310,7 +353,8 @@ class Lanes:
 
 def _first(partition: Partition, committed: int, low: int, end: int) -> int:
     if committed > end:
-        raise LogTruncated(f"{partition.topic}/{partition.shard} ends at {end}, {committed} was consumed")
+        where = f"{partition.topic}/{partition.shard}"
+        raise LogTruncated(f"{where} ends at {end}, {committed} was consumed", Position(*partition, committed))
     if 0 <= committed < low:
         _LOG.error("commands %s to %s of %s/%s expired before they were decided", committed, low, *partition)
     return max(committed, low)

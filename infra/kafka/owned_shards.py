@@ -8,7 +8,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from infra.kafka.settings import KafkaLogSettings
 from infra.kafka.transaction import Transactions
 from infra.kafka.watchdog import Watchdog
 from schemas.event_envelope import EventEnvelope
-from schemas.log import CommitAborted, OwnershipLost, RecordTooLarge, Taken, TakenCommand
+from schemas.log import NO_SHARDS, CommitAborted, OwnershipLost, RecordTooLarge, Taken, TakenCommand
 from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
@@ -78,9 +78,9 @@ class KafkaOwnedShards:
         self._thread = threading.Thread(target=self._run, name="kafka-owner", daemon=True)
         self._thread.start()
 
-    async def take(self, limit: int, within_s: float) -> Taken:
+    async def take(self, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
         """Up to `limit` commands, people's lane first; an empty batch after `within_s` seconds."""
-        return await self._do(lambda: self._take(limit, within_s))
+        return await self._do(lambda: self._take(limit, within_s, without))
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
         """Events, outcomes and consumed offsets in one transaction; the events' positions. See `transaction.py`."""
@@ -121,12 +121,13 @@ class KafkaOwnedShards:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(_tell, job.answer, answer, failure)
 
-    def _take(self, limit: int, within_s: float) -> Taken:
+    def _take(self, limit: int, within_s: float, without: Set[int]) -> Taken:
         deadline = time.monotonic() + within_s
         if self._orphaned:
             self._orphaned = False
             self._forget()
         self._give_back()
+        self._lanes.leave(without)
         while True:
             left = max(0.0, deadline - time.monotonic())
             messages = self._picked(limit, min(left, _SLICE_S))

@@ -61,4 +61,6 @@ class MemoryFeed:
         if start < low and BY_NAME[partition.topic].retention_ms != FOR_EVER:
             self._next[partition] = low
         elif not low <= start <= end:
-            raise LogTruncated(f"{partition.topic}/{partition.shard} holds {low} to {end}, wanted {start}")
+            raise LogTruncated(
+                f"{partition.topic}/{partition.shard} holds {low} to {end}, wanted {start}", Position(*partition, start)
+            )

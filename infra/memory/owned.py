@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING
 
 from infra.memory.records import encoded
 from infra.memory.storage import Fate, Transaction
 from infra.memory.waiting import MEMBERS
 from schemas.event_envelope import EventEnvelope
-from schemas.log import CommitAborted, OwnershipLost, RecordTooLarge, Taken, TakenCommand
+from schemas.log import NO_SHARDS, CommitAborted, OwnershipLost, RecordTooLarge, Taken, TakenCommand
 from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
@@ -30,17 +30,17 @@ class MemoryOwnedShards:
         self.member = member
         self._undecided: Transaction | None = None
         self._rotation = 0
-        lanes = [Partition(lane, shard) for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM) for shard in range(log.shards)]
-        self._woken_by = (MEMBERS, *lanes)
+        self._lanes = [Partition(lane, shard) for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM) for shard in range(log.shards)]
         log.enter(instance, member)
 
-    async def take(self, limit: int, within_s: float) -> Taken:
+    async def take(self, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
         """Up to `limit` commands after the committed positions, people's lane first; empty after `within_s` seconds."""
         deadline = asyncio.get_running_loop().time() + within_s
         await asyncio.sleep(0)
         self._rejoin()
-        while not (commands := list(self._ready(limit))):
-            if not await self._log.waiting.wait(self._woken_by, deadline):
+        woken_by = (MEMBERS, *(lane for lane in self._lanes if lane.shard not in without))
+        while not (commands := list(self._ready(limit, without))):
+            if not await self._log.waiting.wait(woken_by, deadline):
                 break
             self._rejoin()
         return Taken(self._log.membership.owned_by(self.member), commands)
@@ -78,8 +78,8 @@ class MemoryOwnedShards:
             self._log.leave(self.member)
             self._log.enter(self._instance, self.member)
 
-    def _ready(self, limit: int) -> Iterator[TakenCommand]:
-        shards = list(self._log.membership.owned_by(self.member))
+    def _ready(self, limit: int, without: Set[int]) -> Iterator[TakenCommand]:
+        shards = [shard for shard in self._log.membership.owned_by(self.member) if shard not in without]
         self._rotation += 1
         turn = self._rotation % len(shards) if shards else 0
         for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM):

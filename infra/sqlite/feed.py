@@ -12,7 +12,7 @@ from infra.sqlite.transaction import Barrier
 from infra.sqlite.waiting import Waiting
 from infra.sqlite.writer import Writer
 from schemas.log import LogTruncated, Recorded
-from schemas.position import Partition
+from schemas.position import Partition, Position
 from schemas.topics import BY_NAME, FOR_EVER
 
 POLL_S = 0.1
@@ -145,14 +145,16 @@ class SqliteFeed:
 
 def _stretch(partition: Partition, start: int, end: int) -> Stretch:
     if start > end:
-        raise LogTruncated(f"{partition.topic}/{partition.shard} ends at {end}, wanted {start}")
+        where = f"{partition.topic}/{partition.shard}"
+        raise LogTruncated(f"{where} ends at {end}, wanted {start}", Position(*partition, start))
     return Stretch(partition, start, end)
 
 
 def _check_nothing_lacks(partition: Partition, wanted: int, found: int) -> None:
     # Offsets are dense in this adapter, so a gap is retention's work or damage.
     if found != wanted and BY_NAME[partition.topic].retention_ms == FOR_EVER:
-        raise LogTruncated(f"{partition.topic}/{partition.shard} lacks the records from {wanted} to {found}")
+        where = f"{partition.topic}/{partition.shard}"
+        raise LogTruncated(f"{where} lacks the records from {wanted} to {found}", Position(*partition, wanted))
 
 
 class SqliteReader:

@@ -6,7 +6,7 @@ and each decision says from where it moves a lane, so that nothing is consumed t
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from infra.sqlite.waiting import Waiting
 from infra.sqlite.writer import Writer
 from schemas.event_envelope import EventEnvelope
 from schemas.log import (
+    NO_SHARDS,
     CommitAborted,
     LogUnavailable,
     OwnershipLost,
@@ -89,12 +90,13 @@ class SqliteOwnedShards:
         members.join(self)
         log.waiting.wake([_MEMBERS])
 
-    async def take(self, limit: int, within_s: float) -> Taken:
+    async def take(self, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
         """Up to `limit` commands after the committed positions, people's lane first; empty after `within_s` seconds."""
         deadline = asyncio.get_running_loop().time() + within_s
         while True:
-            taken = await self._take(limit)
-            if taken.commands or not await self._log.waiting.wait([_MEMBERS, *self._consumed], deadline):
+            taken = await self._take(limit, without)
+            lanes = (lane for lane in self._consumed if lane.shard not in without)
+            if taken.commands or not await self._log.waiting.wait([_MEMBERS, *lanes], deadline):
                 return taken
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
@@ -130,13 +132,13 @@ class SqliteOwnedShards:
         self._tenure = None
         return OwnershipLost(why)
 
-    async def _take(self, limit: int) -> Taken:
+    async def _take(self, limit: int, without: Set[int]) -> Taken:
         if not self._members.is_owner(self):
             return Taken({}, ())
         tenure = self._tenure
         if tenure is None:
             tenure = await self._assume()
-        found = await self._commands(limit)
+        found = await self._commands(limit, without)
         return Taken(dict.fromkeys(range(self._log.layout.shards), tenure), found)
 
     async def _assume(self) -> int:
@@ -146,8 +148,8 @@ class SqliteOwnedShards:
             self._tenure = tenure
         return tenure
 
-    async def _commands(self, limit: int) -> Sequence[TakenCommand]:
-        behind = self._behind()
+    async def _commands(self, limit: int, without: Set[int]) -> Sequence[TakenCommand]:
+        behind = self._behind(without)
         if not behind:
             return ()
         found = self._log.newest.read_on(behind, limit)
@@ -157,10 +159,11 @@ class SqliteOwnedShards:
             await asyncio.sleep(0)
         return [TakenCommand(record.position, record.body) for record in found]  # type: ignore[arg-type]  # lanes hold commands
 
-    def _behind(self) -> list[Stretch]:
-        layout, shards = self._log.layout, range(self._log.layout.shards)
+    def _behind(self, without: Set[int]) -> list[Stretch]:
+        layout = self._log.layout
+        shards = [shard for shard in range(layout.shards) if shard not in without]
         self._turn += 1
-        turn = self._turn % len(shards)
+        turn = self._turn % len(shards) if shards else 0
         behind = []
         for lane in (COMMANDS_PEOPLE, COMMANDS_SYSTEM):
             for shard in (*shards[turn:], *shards[:turn]):

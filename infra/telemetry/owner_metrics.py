@@ -41,4 +41,10 @@ class OwnerMetrics(Collector):
             rejected.add_metric([code], count)
         yield rejected
         yield GaugeMetricFamily("opsconductor_owner_shards", "Shards it decides for", value=len(owner.tenures))
+        unserved = GaugeMetricFamily(
+            "opsconductor_owner_unserved", "Shards it owns and cannot serve", labels=["shard", "reason", "stopped_at"]
+        )
+        for one in owner.unserved:
+            unserved.add_metric([str(one.shard), one.reason, str(one.stopped_at or "")], 1)
+        yield unserved
         yield GaugeMetricFamily("opsconductor_owner_entries", "Streams and outcomes it keeps in memory", value=owner.entries)

@@ -1,7 +1,7 @@
 """Is this process well? `/health/live`, `/health/ready` and `/metrics` for the roles that serve no API of their own."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,20 +11,32 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from infra.telemetry.serving import serve_until
+from schemas.unserved import UnservedShard
 
 Unready = Callable[[], str | None]
 """Why the process is not ready, or None when it is."""
 
 
-def probe_app(unready: Unready, registry: CollectorRegistry) -> Starlette:
-    """The probe's three routes; they tell no names and no secrets."""
+Unserved = Callable[[], Sequence[UnservedShard]]
+"""The shards that the process owns and cannot serve."""
+
+
+def probe_app(unready: Unready, unserved: Unserved, registry: CollectorRegistry) -> Starlette:
+    """The probe's three routes; they tell no names and no secrets.
+
+    A process that serves some of its shards and not others is `degraded`, and ready.
+    """
 
     async def live(request: Request) -> Response:
         return JSONResponse({"status": "live"})
 
     async def ready(request: Request) -> Response:
-        reason = unready()
-        body = {"status": "ready"} if reason is None else {"status": "not_ready", "reason": reason}
+        reason, stopped = unready(), [one.shown() for one in unserved()]
+        body: dict[str, object] = {"status": "degraded" if stopped else "ready"}
+        if reason is not None:
+            body = {"status": "not_ready", "reason": reason}
+        if stopped:
+            body["unserved_shards"] = stopped
         return JSONResponse(body, status_code=200 if reason is None else 503)
 
     async def metrics(request: Request) -> Response:
@@ -33,8 +45,10 @@ def probe_app(unready: Unready, registry: CollectorRegistry) -> Starlette:
     return Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)])
 
 
-async def serve_probe(listen: tuple[str, int], unready: Unready, registry: CollectorRegistry, stop: asyncio.Event) -> None:
+async def serve_probe(
+    listen: tuple[str, int], unready: Unready, unserved: Unserved, registry: CollectorRegistry, stop: asyncio.Event
+) -> None:
     """Serve the probe until `stop` is set."""
     host, port = listen
-    app = probe_app(unready, registry)
+    app = probe_app(unready, unserved, registry)
     await serve_until(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False), stop)

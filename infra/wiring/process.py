@@ -47,7 +47,7 @@ def _module(name: str) -> ModuleType:
 
 def _role(name: str, opened: House, told: Told, sockets: Sequence[socket.socket]) -> Role:
     role: Callable[..., Awaitable[None]] = getattr(_module(name), f"{name}_role")
-    return partial(role, opened, _CONSOLE, sockets) if name == "api" else partial(role, opened, told)
+    return partial(role, opened, told, _CONSOLE, sockets) if name == "api" else partial(role, opened, told)
 
 
 def _chosen(name: str) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def _roles_of(name: str, opened: House, told: Told, sockets: Sequence[socket.soc
     listen = address(opened.settings.metrics_listen)
 
     async def probe(stop: asyncio.Event) -> None:
-        await serve_probe(listen, told.unready, told.registry, stop)
+        await serve_probe(listen, told.unready, told.unserved, told.registry, stop)
 
     return {**chosen, "probe": probe}
 

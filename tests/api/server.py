@@ -26,6 +26,7 @@ from api.rate_limit import Buckets, Kind
 from api.sign_in_limit import SignInLimit
 from api.signing_keys import load_signing_keys
 from api.tokens import Tokens
+from commands.owner import Owner
 from domain.run.messages import ClaimRun, PlanRun, ReportRun
 from infra.memory.log import MemoryLog
 from infra.memory.sessions import MemorySessions
@@ -181,6 +182,7 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
     vault.create_tables()
     keys = await load_keys(vault, ids, None)
     threads = ThreadPoolExecutor(4)
+    owners: list[Owner] = []
     given = ApiDependencies(
         sender=log.sender,
         outcomes=log.outcomes,
@@ -197,13 +199,18 @@ async def serving(folder: Path, url: str = "", rates: dict[Kind, int] | None = N
         tokens=Tokens(*await load_signing_keys(vault, ids)),
         threads=threads,
         rebuild=lambda name: store.transact(partial(ask_for_rebuild, name=name)),
+        unserved=lambda: [one for owner in owners for one in owner.unserved],
         settings=ApiSettings(**{"outcome_wait_s": 60.0, "freshness_wait_s": 60.0, "poll_s": 0.05, **settings}),
     )
     follower = asyncio.create_task(Follower(log.reader, store, wakeups).run())
     app = create_app(given)
     transport = httpx2.ASGITransport(app=app)
     try:
-        async with running(log, MemoryStateStores()), httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
+        async with (
+            running(log, MemoryStateStores()) as owner,
+            httpx2.AsyncClient(transport=transport, base_url="http://test") as http,
+        ):
+            owners.append(owner)
             with mock.patch("api.first_start.hashed", cheaply_hashed):
                 assert await make_first_administrator(first_start(given), "admin", PASSWORD)
             server = Server(app, given, log, clock, http, database, follower)

@@ -20,11 +20,12 @@ from processors.processor import Cause, system_command
 from projections.tables import projection_status
 from schemas.log import LogUnavailable, ResultUnknown
 from schemas.outcome import Accepted
+from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.vault import SecretUnavailable, VaultError
 from schemas.wire import WireRecord
 from tests.api.conftest import credential, job, made, target
-from tests.api.server import Server, first_start, serving
+from tests.api.server import SHARDS, Server, first_start, serving
 from tests.commands.owning import running
 
 
@@ -72,6 +73,31 @@ async def test_a_foreign_record_in_one_topic_holds_up_neither_sign_ins_nor_reads
         await made(server, "/jobs", job("other"))
         for version in ("job/greet@1", "job/other@1"):
             assert (await server.get("/jobs", headers={"Ops-Min-Version": version})).status_code == 200, version
+
+
+async def test_writes_to_a_shard_that_cannot_be_served_are_answered_202_others_go_on_and_health_names_it(tmp_path: Path):
+    async with serving(tmp_path, outcome_wait_s=0.5) as server:
+        names = {shard_of(f"job/job-{number}", SHARDS): f"job-{number}" for number in range(40)}
+        bad = (shard_of("user/admin", SHARDS) + 1) % SHARDS
+        at = server.log.put(Partition("jobs", bad), WireRecord(b"job/very-secret-name", b"garbage"))
+        server.log.fence("one")
+        unserved = [{"shard": bad, "stopped_at": f"jobs/{bad}/{at}", "reason": "not_an_event"}]
+        async with asyncio.timeout(60):
+            while (said := await server.get("/health/ready")).json()["unserved_shards"] != unserved:
+                await asyncio.sleep(0.02)
+        assert (said.status_code, said.json()["status"]) == (200, "degraded") and "very-secret-name" not in said.text
+        assert (await server.get("/health")).json()["unserved_shards"] == unserved
+        await made(server, "/jobs", job(names[(bad + 1) % SHARDS]))
+        answer = await server.post("/jobs", job(names[bad]))
+        assert answer.status_code == 202, answer.text
+        where = answer.headers["location"].removeprefix("/api/v1")
+        assert (await server.get(where)).json()["state"] == "unknown"
+        server.log.storage._entries[Partition("jobs", bad)][at].record = None  # a broker is put back as it was
+        server.log.fence("one")
+        async with asyncio.timeout(60):
+            while (await server.get(where)).json()["state"] != "accepted":
+                await asyncio.sleep(0.02)
+        assert (await server.get("/health")).json()["unserved_shards"] == []
 
 
 async def test_health_tells_what_the_log_would_not_survive(tmp_path: Path):

@@ -224,12 +224,12 @@ async def test_an_unavailable_log_is_asked_again_with_growing_pauses(log, stores
     owner = owner_of(log, stores)
     real, pauses, left = owner._ports.log.take, [], 5
 
-    async def take(limit, within_s):
+    async def take(limit, within_s, without):
         nonlocal left
         left -= 1
         if left >= 0:
             raise LogUnavailable("down")
-        return await real(limit, within_s)
+        return await real(limit, within_s, without)
 
     async def sleep(seconds):
         pauses.append(seconds)

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from commands.recovery import RecoveryFailed
 from infra.memory.log import MemoryLog
 from infra.memory.state_store import MemoryStateStores
 from infra.memory.storage import Fate
 from schemas.event_envelope import EventEnvelope, hash_of
 from schemas.log import LogTruncated
-from schemas.position import Partition
+from schemas.position import Partition, Position
 from schemas.topics import OUTCOMES
+from schemas.unserved import UnservedShard
 from schemas.wire import WireRecord, encode_event
 from tests.commands.owning import BOUNDS, Running, codes, everything, owner_of, running, sound_events, told
 from tests.support.builders import register_target, retitle_target
@@ -40,12 +40,16 @@ def next_event(before: EventEnvelope, **change) -> EventEnvelope:
     return after if "hash" in change else replace(after, hash=hash_of(after))
 
 
-async def failure_of(log, stores=None) -> BaseException:
-    """What ends an owner that tries to take over."""
-    run = Running(owner_of(log, stores or MemoryStateStores(), bounds=replace(BOUNDS, recovery_s=5)))
-    await asyncio.wait([run.task], timeout=60)
-    assert run.task.done(), "it goes on as if nothing were wrong"
-    return run.task.exception()
+async def why_unserved(log, stores=None, recovery_s=5) -> UnservedShard:
+    """What an owner tells that tries to take the shard over, and does not."""
+    async with running(log, stores or MemoryStateStores(), bounds=replace(BOUNDS, recovery_s=recovery_s)) as owner:
+        async with asyncio.timeout(60):
+            while not owner.unserved:
+                assert owner.tenures == {}, "it goes on as if nothing were wrong"
+                await asyncio.sleep(0.01)
+        (told_of,) = owner.unserved
+        assert owner.tenures == {}
+    return told_of
 
 
 @pytest.mark.parametrize("fate", [Fate.COMMITTED, Fate.ABORTED])
@@ -65,12 +69,11 @@ async def test_nothing_is_decided_before_a_predecessors_undecided_transaction_is
     assert versions == ([1, 2, 3] if fate is Fate.COMMITTED else [1, 2])
 
 
-async def test_a_transaction_that_is_never_decided_ends_the_owner_in_the_time_allowed(log):
+async def test_behind_a_transaction_that_is_never_decided_nothing_is_served_and_that_is_told_in_the_time_allowed(log, caplog):
     before = await one_target(log)
     log.storage.append(TARGETS, encode_event(next_event(before)), log.storage.begin("a zombie"))
-    run = Running(owner_of(log, MemoryStateStores(), bounds=replace(BOUNDS, recovery_s=0.3)))
-    with pytest.raises(RecoveryFailed, match="targets/0 was read up to 2 of 3 in the time allowed"):
-        await asyncio.wait_for(run.task, 60)
+    assert await why_unserved(log, recovery_s=0.3) == UnservedShard(0, "not_read_in_time", Position("targets", 0, 2))
+    assert "targets/0 was read up to 2 of 3 in the time allowed" in caplog.text
 
 
 async def test_a_stop_during_recovery_is_obeyed(log):
@@ -84,34 +87,33 @@ async def test_a_stop_during_recovery_is_obeyed(log):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "reason", "says"),
     [
-        ({"version": 3}, "has version 3 of target/web-01, which was at 1"),
-        ({"version": 1}, "has version 1 of target/web-01, which was at 1"),
-        ({"previous_hash": "0" * 64}, "breaks the hash chain of targets/0"),
-        ({"hash": "f" * 64}, "breaks the hash chain of targets/0"),
-        ({"type": "TargetPainted"}, "cannot be read: TargetPainted in schema version 1"),
-        ({"schema_version": 9}, "cannot be read: TargetRetitled in schema version 9"),
-        ({"payload": b'{"titel":"new"}'}, "cannot be read"),
+        ({"version": 3}, "version_gap", "has version 3 of target/web-01, which was at 1"),
+        ({"version": 1}, "version_gap", "has version 1 of target/web-01, which was at 1"),
+        ({"previous_hash": "0" * 64}, "hash_chain_broken", "breaks the hash chain of targets/0"),
+        ({"hash": "f" * 64}, "hash_chain_broken", "breaks the hash chain of targets/0"),
+        ({"type": "TargetPainted"}, "unknown_event", "cannot be read: TargetPainted in schema version 1"),
+        ({"schema_version": 9}, "unknown_event", "cannot be read: TargetRetitled in schema version 9"),
+        ({"payload": b'{"titel":"new"}'}, "unknown_event", "cannot be read"),
     ],
 )
 @pytest.mark.parametrize("from_snapshot", [True, False])
-async def test_a_log_that_is_not_sound_is_not_served_and_the_position_is_named(log, change, says, from_snapshot):
+async def test_a_log_that_is_not_sound_is_not_served_and_the_position_is_named(log, change, reason, says, from_snapshot, caplog):
     stores = MemoryStateStores()
     before = await one_target(log, stores)
     at = log.put(TARGETS, encode_event(next_event(before, **change)))
-    failure = await failure_of(log, stores if from_snapshot else None)
-    assert isinstance(failure, RecoveryFailed)
-    assert f"targets/0/{at}" in str(failure)
-    assert says in str(failure)
+    told_of = await why_unserved(log, stores if from_snapshot else None)
+    assert told_of == UnservedShard(0, reason, Position("targets", 0, at))
+    assert f"targets/0/{at}" in caplog.text
+    assert says in caplog.text
 
 
-async def test_a_record_that_is_no_event_stops_it_too(log):
+async def test_a_record_that_is_no_event_stops_it_too(log, caplog):
     await one_target(log)
     at = log.put(TARGETS, WireRecord(b"target/web-01", b"\xff"))
-    failure = await failure_of(log)
-    assert isinstance(failure, RecoveryFailed)
-    assert f"the record at targets/0/{at} is no event" in str(failure)
+    assert await why_unserved(log) == UnservedShard(0, "not_an_event", Position("targets", 0, at))
+    assert f"the record at targets/0/{at} is no event" in caplog.text
 
 
 async def test_a_sound_log_with_the_same_event_is_served(log):
@@ -125,14 +127,14 @@ async def test_a_sound_log_with_the_same_event_is_served(log):
 async def test_a_log_that_ends_before_the_snapshot_is_not_served(log):
     stores = MemoryStateStores()
     await one_target(log, stores)
-    assert isinstance(await failure_of(MemoryLog(1), stores), LogTruncated)
+    assert (await why_unserved(MemoryLog(1), stores)).reason == "log_truncated"
 
 
 async def test_events_missing_at_the_beginning_are_not_passed_over(log):
     async with running(log, MemoryStateStores()):
         await told(log, *[register_target(f"t-{n}") for n in range(5)])
     log.delete_before(TARGETS, 2)
-    assert isinstance(await failure_of(log), LogTruncated)
+    assert await why_unserved(log) == UnservedShard(0, "log_truncated", Position("targets", 0, 0))
 
 
 async def test_outcomes_missing_at_the_beginning_are_only_forgotten(log):
@@ -169,7 +171,7 @@ async def test_a_long_recovery_saves_what_it_has_so_that_the_next_begins_there(l
             yield offset, record
 
     log.storage.committed = broken_off
-    assert isinstance(await failure_of(log, stores), LogTruncated)
+    assert await why_unserved(log, stores) == UnservedShard(0, "log_truncated", None)
     log.storage.committed = real
     async with running(log, stores) as owner:
         assert codes(await told(log, retitle_target("t-0", expected_version=1))) == ["accepted"]

@@ -25,8 +25,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-import commands.owner
 import commands.recovery
+import commands.taking_over
 import infra.kafka.consuming
 import infra.kafka.lanes
 import infra.kafka.transaction
@@ -206,7 +206,7 @@ def _arm_owner(rig: Rig) -> None:
     owner._save = _around(owner._save, at("after publish, before save"))
     store: Any = SqliteStateStore
     store.save = _around(store.save, after=at("after save, before it is known"))
-    owning: Any = commands.owner
+    owning: Any = commands.taking_over
     owning.recover = _around(owning.recover, after=at("after recovery"))
     recovering: Any = commands.recovery
     recovering._catch_up = _around(recovering._catch_up, at("in recovery, before replay"))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -25,7 +25,7 @@ from schemas.actor import PEOPLE_KINDS
 from schemas.command_envelope import CommandEnvelope
 from schemas.event_envelope import EventEnvelope
 from schemas.heartbeat import Heartbeat
-from schemas.log import CommitAborted, Feed, LogUnavailable, OwnershipLost, Recorded, ResultUnknown, Taken
+from schemas.log import NO_SHARDS, CommitAborted, Feed, LogUnavailable, OwnershipLost, Recorded, ResultUnknown, Taken
 from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
@@ -273,11 +273,11 @@ class Owned:
         self.instance = instance
         self.inner: MemoryOwnedShards = network.log.owned_shards(instance)
 
-    async def take(self, limit: int, within_s: float) -> Taken:
+    async def take(self, limit: int, within_s: float, without: Set[int] = NO_SHARDS) -> Taken:
         await self._network.leg()
         if self._process.is_cut:
             raise LogUnavailable("cut off")
-        return await self.inner.take(limit, within_s)
+        return await self.inner.take(limit, within_s, without)
 
     async def commit(self, taken: Taken, events: Sequence[EventEnvelope], outcomes: Sequence[Outcome]) -> Sequence[Position]:
         await self._network.leg()

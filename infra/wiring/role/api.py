@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from infra.wiring.console import Console
 from infra.wiring.first_administrator import ensure_first_administrator, url_of
 from infra.wiring.identity_provider import identity_provider
 from infra.wiring.settings import Settings
+from infra.wiring.told import Told
 from projections.rebuild import ask_for_rebuild
 from schemas.vault import VaultError
 
@@ -45,7 +47,7 @@ _IN_THE_CLEAR = (
 log = logging.getLogger(__name__)
 
 
-async def api_role(house: House, console: Console, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
+async def api_role(house: House, told: Told, console: Console, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
     """Serve the REST contract on these sockets; make the first administrator of a new installation.
 
     The console is told what people should read. Raises `CannotListen` and what opening the vault raises.
@@ -53,7 +55,7 @@ async def api_role(house: House, console: Console, sockets: Sequence[socket.sock
     drain = Drain()
     threads = ThreadPoolExecutor(API_THREADS, thread_name_prefix="api")
     provider = identity_provider(house.settings)
-    given = await _api_dependencies(house, threads, drain, provider, stop)
+    given = replace(await _api_dependencies(house, threads, drain, provider, stop), unserved=told.unserved)
     certificate = Certificate(*house.settings.tls) if house.settings.tls else None
     host, port = house.settings.listen_address
     config = uvicorn.Config(

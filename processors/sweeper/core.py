@@ -38,12 +38,9 @@ class LeaseWatch:
         self._heard: dict[str, float] = {}
         self._left: set[str] = set()
 
-    def listened(self, now: float, busy_s: float = 0.0) -> None:
-        """Every heartbeat that anybody had published by `now` has been told: a silence until then is one.
-
-        Of the time since the last call `busy_s` went by in waiting for others than the log; half a lease of it is passed over.
-        """
-        if now - self._listened_at - min(busy_s, self._lease_s / 2) > self._lease_s / 2:
+    def listened(self, now: float) -> None:
+        """Every heartbeat that anybody had published by `now` has been told: a silence until then is one."""
+        if now - self._listened_at > self._lease_s / 2:
             self._listening_since = now
         self._listened_at = now
 
@@ -57,6 +54,10 @@ class LeaseWatch:
         """The claims among these runs whose executor is lost, by what had been listened to when `listened` was called last."""
         self._forget_silent(runs)
         return [Claim(r.run, r.executor, r.epoch) for r in runs if r.executor is not None and self._is_lost(r.executor)]
+
+    def is_over(self, claim: Claim) -> bool:
+        """Whether the executor of this claim is lost still."""
+        return self._is_lost(claim.executor)
 
     def _is_lost(self, executor: str) -> bool:
         since = max(self._heard.get(executor, self._listening_since), self._listening_since)

@@ -1,12 +1,14 @@
-"""How does the sweeper listen and judge? One loop: take every heartbeat there is, then look at the claims.
+"""How does the sweeper listen and judge? One loop takes every heartbeat there is, another looks at the claims.
 
 It reads the topic from what is left of it on: an old `leaving` still counts, an old sign of life counts as one of now. That
 nothing came proves nothing by itself, since a feed stays silent while the brokers are away: only once the log has said where the
-heartbeats end, and all before that was read, is a silence one.
+heartbeats end, and all before that was read, is a silence one. Read models that answer slowly hold up no listening.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from domain.identity import RUN, stream_of
@@ -46,15 +48,30 @@ class SweeperRuntime:
         self._watch = LeaseWatch(lease_s, ports.clock.monotonic())
         self._look_every_s = min(LOOK_EVERY_S, lease_s / 4)
         self._ordered: dict[Claim, float] = {}
+        self._listening = GettingOn("the heartbeats have not been heard", ports.clock.monotonic)
         self._judging = GettingOn("no claims have been judged", ports.clock.monotonic)
 
     @property
     def trouble(self) -> str | None:
         """Why it judges nobody: it could not hear for too long, or not look through the read models; or None."""
-        return self._judging.trouble
+        return self._listening.trouble or self._judging.trouble
 
     async def run(self) -> None:
         """Listen and judge, again and again."""
+        service = [asyncio.create_task(each) for each in (self._listens(), self._judges())]
+        try:
+            await asyncio.wait(service, return_when=asyncio.FIRST_COMPLETED)
+            for task in service:
+                if task.done():
+                    task.result()
+        finally:
+            for task in service:
+                task.cancel()
+            await asyncio.gather(*service, return_exceptions=True)
+
+    # --- listening --------------------------------------------------------------------------------------------------
+
+    async def _listens(self) -> None:
         partitions = [Partition(EXECUTORS, shard) for shard in range(self._ports.reader.shards)]
         start = dict.fromkeys(partitions, 0)
         while True:
@@ -76,17 +93,13 @@ class SweeperRuntime:
                 await feed.close()
 
     async def _listen(self, feed: Feed) -> None:
-        monotonic, busy_s = self._ports.clock.monotonic, 0.0
         while True:
-            asked_at = monotonic()
+            asked_at = self._ports.clock.monotonic()
             ends = await self._ports.reader.ends(list(feed.positions))
             await self._hear(feed)
-            if heard_all := all(feed.positions[partition] >= end for partition, end in ends.items()):
-                self._watch.listened(asked_at, busy_s)
-            began = monotonic()
-            if await self._judge() and heard_all:
-                self._judging.came_through()
-            busy_s = monotonic() - began
+            if all(feed.positions[partition] >= end for partition, end in ends.items()):
+                self._watch.listened(asked_at)
+                self._listening.came_through()
 
     async def _hear(self, feed: Feed) -> None:
         """Wait for the time of one look, and take all there is."""
@@ -98,14 +111,15 @@ class SweeperRuntime:
                 await self._ports.sleep(left_s)
             within_s = 0.0
 
-    async def _judge(self) -> bool:
-        """Whether it could."""
-        try:
-            runs = await self._ports.inventory.unfinished_runs()
-            await self._order(self._watch.over(runs))
-        except (InventoryUnavailable, LogError):
-            return False  # it is looked at again a second later
-        return True
+    # --- judging ----------------------------------------------------------------------------------------------------
+
+    async def _judges(self) -> None:
+        while True:
+            with suppress(InventoryUnavailable, LogError):  # it is looked at again a second later
+                runs = await self._ports.inventory.unfinished_runs()
+                await self._order(self._watch.over(runs))
+                self._judging.came_through()
+            await self._ports.sleep(self._look_every_s)
 
     async def _order(self, claims: Sequence[Claim]) -> None:
         now = now_by(self._ports.clock)
@@ -115,6 +129,6 @@ class SweeperRuntime:
                 continue
             history = await self._ports.inventory.history(stream_of(RUN, claim.run))
             command = expiry(claim, [recorded.event for recorded in history], now)
-            if command is not None:
+            if command is not None and self._watch.is_over(claim):  # it may have been heard of meanwhile
                 await self._ports.sender.send(command)
                 self._ordered[claim] = now.monotonic

@@ -63,17 +63,6 @@ def test_time_in_which_the_sweeper_could_not_hear_does_not_count():
     assert len(watch.over([RUN_1])) == 1
 
 
-def test_time_in_which_it_waited_for_others_than_the_log_is_passed_over_up_to_half_a_lease():
-    for busy_s, is_over in ((0.0, False), (7.0, True), (60.0, True)):
-        watch = LeaseWatch(15.0, 0.0)
-        for now in (10.0, 20.0):
-            watch.listened(now, busy_s)
-        assert [claim.run for claim in watch.over([RUN_1])] == ([RUN_1.run] if is_over else [])
-    watch = LeaseWatch(15.0, 0.0)
-    watch.listened(20.0, 20.0)
-    assert watch.over([RUN_1]) == [], "this may have been a pause of everything"
-
-
 def slow(ask: Any, seconds: float) -> Any:
     """The same question, whose answer is on its way for so long."""
 
@@ -85,7 +74,10 @@ def slow(ask: Any, seconds: float) -> Any:
     return asked
 
 
-@pytest.mark.parametrize(("lease_s", "query_s", "ends_s"), [(1.0, 0.3, 0), (5.0, 1.0, 0.6), (15.0, 6.0, 0.6), (15.0, 7.0, 0)])
+SLOW = [(1.0, 0.3, 0), (5.0, 1.0, 0.6), (15.0, 6.0, 0.6), (15.0, 20.0, 0)]
+
+
+@pytest.mark.parametrize(("lease_s", "query_s", "ends_s"), SLOW)
 def test_a_dead_executor_is_expired_though_database_and_brokers_are_slow(lease_s: float, query_s: float, ends_s: float):
     async def story() -> None:
         world = World()
@@ -103,13 +95,14 @@ def test_a_dead_executor_is_expired_though_database_and_brokers_are_slow(lease_s
     simulated(story())
 
 
-def test_who_spoke_while_the_database_was_asked_is_not_taken_for_silent():
+@pytest.mark.parametrize("query_s", [6.3, 20.0])
+def test_who_spoke_while_the_database_was_asked_is_not_taken_for_silent(query_s: float):
     async def story() -> None:
         world = World()
         unfinished = world.read_model.unfinished_runs
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(world.read_model, "unfinished_runs", slow(unfinished, 6.3))
+            patch.setattr(world.read_model, "unfinished_runs", slow(unfinished, query_s))
             async with running(world.log, MemoryStateStores()), world.sweeping():
                 await world.furnish()
                 run = await world.request()
@@ -119,6 +112,28 @@ def test_who_spoke_while_the_database_was_asked_is_not_taken_for_silent():
                     await asyncio.sleep(11)
                 history = [recorded.event.type for recorded in await world.read_model.history(stream_of(RUN, run))]
                 assert history == ["RunRequested", "RunClaimed"]
+
+    simulated(story())
+
+
+def test_who_speaks_while_the_history_of_its_run_is_looked_up_keeps_it():
+    async def story() -> None:
+        world = World()
+        history = world.read_model.history
+
+        async def heard_meanwhile(stream: str) -> Any:
+            await world.log.records.publish(Partition(EXECUTORS, 0), [beat()])
+            await asyncio.sleep(3)
+            return await history(stream)
+
+        with pytest.MonkeyPatch.context() as patch:
+            async with running(world.log, MemoryStateStores()), world.sweeping():
+                await world.furnish()
+                run = await world.request()
+                await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
+                patch.setattr(world.read_model, "history", heard_meanwhile)
+                await asyncio.sleep(4 * LEASE_S)
+                assert (await history(stream_of(RUN, run)))[-1].event.type == "RunClaimed"
 
     simulated(story())
 
@@ -215,12 +230,15 @@ def test_the_shortest_lease_ends_as_well():
     simulated(story())
 
 
-@pytest.mark.parametrize("what", ["the log", "the read models"])
-def test_it_says_when_it_cannot_judge(what: str):
+@pytest.mark.parametrize(
+    ("what", "unable"),
+    [("the log", "the heartbeats have not been heard"), ("the read models", "no claims have been judged")],
+)
+def test_it_says_when_it_cannot_judge(what: str, unable: str):
     async def story() -> None:
         world = World()
         async with running(world.log, MemoryStateStores()), world.sweeping() as sweeper:
-            assert sweeper.trouble == "no claims have been judged yet"
+            assert sweeper.trouble == "the heartbeats have not been heard yet"
             await asyncio.sleep(5)
             assert sweeper.trouble is None
             with pytest.MonkeyPatch.context() as patch:
@@ -230,7 +248,7 @@ def test_it_says_when_it_cannot_judge(what: str):
                 await asyncio.sleep(10)
                 assert sweeper.trouble is None, "it may be away for a moment"
                 await asyncio.sleep(10)
-                assert sweeper.trouble is not None and "no claims have been judged since" in sweeper.trouble
+                assert sweeper.trouble is not None and f"{unable} since" in sweeper.trouble
             await asyncio.sleep(5)
             assert sweeper.trouble is None
 

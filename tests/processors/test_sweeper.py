@@ -1,27 +1,31 @@
 """Which claims does the sweeper take for over, and how often does it say so?"""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from domain.identity import RUN, stream_of
-from domain.run.messages import ClaimRun, RunClaimed, RunResumed
+from domain.run.messages import ClaimRun, RunClaimed, RunResumed, StepStarted
 from infra.memory.state_store import MemoryStateStores
 from processors.executor.inventory import UnfinishedRun
 from processors.processor import now_by
 from processors.sweeper.core import LeaseWatch, expiry
 from schemas.heartbeat import Heartbeat
 from schemas.log import LogUnavailable
+from schemas.partitioning import shard_of
 from schemas.position import Partition
 from schemas.topics import EXECUTORS
 from tests.commands.owning import running
 from tests.processors.fake_time import START, FakeClock, simulated
-from tests.processors.world import LEASE_S, World
+from tests.processors.world import LEASE_S, World, working
 from tests.support.builders import run_of
 
 RUN_1 = UnfinishedRun(run_of(number=1), 2, "executor-1", 1)
 FREE = UnfinishedRun(run_of(number=2), 1, None, 0)
+SHARDS = 2
+SHARD_1 = shard_of("executor-1", SHARDS)
 
 
 def beat(executor: str = "executor-1", leaving: bool = False) -> Heartbeat:
@@ -41,16 +45,19 @@ def beat(executor: str = "executor-1", leaving: bool = False) -> Heartbeat:
     ],
 )
 def test_a_claim_is_over_a_lease_after_its_executor_was_last_heard(heard: list[Any], looked_at: float, is_over: bool):
-    watch = LeaseWatch(15.0, 0.0)
+    watch = LeaseWatch(15.0, SHARDS, 0.0)
     for now in range(int(looked_at) + 1):
         watch.heard([heartbeat for at, heartbeat in heard if at == now], now)
         watch.listened(now)
+        watch.written(SHARD_1, now, now)
     watch.listened(looked_at)
     assert [claim.run for claim in watch.over([RUN_1, FREE])] == ([RUN_1.run] if is_over else [])
 
 
 def test_time_in_which_the_sweeper_could_not_hear_does_not_count():
-    watch = LeaseWatch(15.0, 0.0)
+    watch = LeaseWatch(15.0, SHARDS, 0.0)
+    for now in range(116):
+        watch.written(SHARD_1, now, now)
     watch.heard([beat()], 1.0)
     watch.listened(1.0)
     assert watch.over([RUN_1]) == [], "whatever time it is now, it has listened to the first second only"
@@ -61,6 +68,56 @@ def test_time_in_which_the_sweeper_could_not_hear_does_not_count():
     assert watch.over([RUN_1]) == []
     watch.listened(115.5)
     assert len(watch.over([RUN_1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "looked_at", "is_over"),
+    [
+        ([], 100, False),  # nothing shows that it could have spoken
+        ([(7, 7), (14.4, 14.5)], 16, False),
+        ([(7, 7), (14.5, 14.5)], 16, True),
+        ([(7, 7), (10, None), (10.1, 10.1), (14, 14), (17.5, 17.5)], 18, False),  # refused in between
+        ([(7, 7), (10, None), (10.1, 10.1), (14, 14), (17.7, 17.7)], 18, True),
+        ([(7, 14.9), (15, 15)], 16, False),  # it was taken at the end of that time, as far as anybody knows
+        ([(7, 14), (15, 20), (21, 21.1), (22, 22)], 22, True),  # a slow disk
+        ([(7, 7), (8, 15), (16, 16)], 17, False),  # the second was not taken for too long
+    ],
+)
+def test_a_silence_is_one_once_the_log_was_shown_to_take_heartbeats_for_half_a_lease(
+    written: list[Any], looked_at: float, is_over: bool
+):
+    watch = LeaseWatch(15.0, SHARDS, 0.0)
+    for now in range(int(looked_at) + 1):
+        watch.listened(now)
+    for asked_at, answered_at in written:
+        if answered_at is None:
+            watch.refused(SHARD_1)
+        else:
+            watch.written(1 - SHARD_1, asked_at, answered_at)
+            watch.written(SHARD_1, asked_at, answered_at)
+    assert [claim.run for claim in watch.over([RUN_1])] == ([RUN_1.run] if is_over else [])
+
+
+def test_writes_before_an_executor_was_heard_show_nothing_about_its_silence_after_it():
+    watch = LeaseWatch(15.0, SHARDS, 0.0)
+    for now in range(41):
+        watch.listened(now)
+        watch.heard([beat()] if now == 20 else [], now)
+        if now < 28:
+            watch.written(SHARD_1, now, now)
+    assert watch.over([RUN_1]) == []
+
+
+def test_only_where_a_holder_is_silent_the_sweeper_writes():
+    watch = LeaseWatch(15.0, SHARDS, 0.0)
+    watch.listened(6)
+    assert watch.to_write_to([RUN_1, FREE]) == []
+    watch.listened(6.1)
+    assert watch.to_write_to([RUN_1, FREE]) == [SHARD_1]
+    assert watch.to_write_to([FREE]) == []
+    watch.heard([beat(leaving=True)], 7)
+    watch.listened(14)
+    assert watch.to_write_to([RUN_1]) == [], "it said that it leaves"
 
 
 def slow(ask: Any, seconds: float) -> Any:
@@ -216,6 +273,80 @@ def test_a_silence_in_which_the_log_was_away_does_not_count():
     simulated(story())
 
 
+def refusing(world: World, patch: pytest.MonkeyPatch, refused: Callable[[Partition], bool], after_s: float = 0) -> None:
+    """The log goes on being read and does not take what is `refused`; it says so after so many seconds."""
+    publish = world.log.records.publish
+
+    async def published(partition: Partition, records: Any) -> int:
+        if refused(partition):
+            await asyncio.sleep(after_s)
+            raise LogUnavailable("too few replicas in sync")
+        return await publish(partition, records)
+
+    patch.setattr(world.log.records, "publish", published)
+
+
+@pytest.mark.parametrize("refused_s", [2 * LEASE_S + tenths / 10 for tenths in range(0, 10, 3)])
+@pytest.mark.parametrize("commands_too", [True, False])
+def test_executors_whose_heartbeats_the_log_refuses_keep_their_runs(refused_s: float, commands_too: bool):
+    async def story() -> None:
+        world = World()
+        refuses, send = False, world.log.sender.send
+
+        async def sent(command: Any) -> None:
+            if refuses and commands_too:
+                raise LogUnavailable("too few replicas in sync")
+            await send(command)
+
+        with pytest.MonkeyPatch.context() as patch:
+            refusing(world, patch, lambda partition: refuses)
+            patch.setattr(world.log.sender, "send", sent)
+            world.fleet.seconds = 100.0
+            async with working(world, 2), world.sweeping():
+                await world.furnish(targets=2)
+                run = await world.request()
+                await world.until(run, StepStarted, 2)
+                refuses = True
+                await asyncio.sleep(refused_s)
+                refuses = False
+                assert (await world.finished(run)).state == "succeeded"
+                await world.sound(run)
+
+    simulated(story())
+
+
+@pytest.mark.parametrize("after_s", [0, 10])
+def test_a_dead_executor_is_expired_when_the_log_takes_writes_again_and_at_once_where_it_takes_them(after_s: float):
+    """Nobody else writes, and no other executor lives."""
+
+    async def story() -> None:
+        world = World()
+        here, there = "executor-1", next(f"executor-{n}" for n in range(2, 99) if shard_of(f"executor-{n}", SHARDS) != SHARD_1)
+        refuses = True
+
+        with pytest.MonkeyPatch.context() as patch:
+            refusing(world, patch, lambda partition: refuses and partition.shard == SHARD_1, after_s)
+            async with running(world.log, MemoryStateStores()), world.sweeping() as sweeper:
+                await world.furnish()
+                runs = {executor: await world.request(number) for number, executor in enumerate((here, there), 1)}
+                for executor, run in runs.items():
+                    await world.tell(ClaimRun(executor, 1), stream_of(RUN, run))
+                await world.until(runs[there], RunResumed)
+                assert LEASE_S < world.clock.monotonic() < LEASE_S + 5
+                assert sweeper.trouble is None
+                await asyncio.sleep(2 * LEASE_S)
+                assert not any(isinstance(event, RunResumed) for event in await world.of(runs[here]))
+                trouble = sweeper.trouble or ""
+                assert "s keeps its runs, since executors/" in trouble and trouble.endswith("too few replicas in sync"), trouble
+                since, refuses = world.clock.monotonic(), False
+                await world.until(runs[here], RunResumed)
+                assert world.clock.monotonic() - since < LEASE_S + 5
+                await asyncio.sleep(5)
+                assert sweeper.trouble is None
+
+    simulated(story())
+
+
 def test_the_shortest_lease_ends_as_well():
     """Half of it is shorter than the time between two looks usually is."""
 
@@ -285,7 +416,7 @@ def test_an_expiry_is_the_same_command_whoever_sends_it():
             await world.tell(ClaimRun("executor-1", 1), stream_of(RUN, run))
             await world.until(run, RunClaimed)
             history = [recorded.event for recorded in await world.read_model.history(stream_of(RUN, run))]
-            watch = LeaseWatch(15.0, 0.0)
+            watch = LeaseWatch(15.0, SHARDS, 0.0)
             watch.heard([beat(leaving=True)], 1.0)
             watch.listened(1.0)
             (claim,) = watch.over([UnfinishedRun(run, 2, "executor-1", 1)])

@@ -115,7 +115,7 @@ def whoever_uses_an_id_again_is_told_of_the_first_command(patch: MonkeyPatch) ->
 def run_begins_a_lost_step_again(patch: MonkeyPatch) -> None:
     """Though it is not idempotent and no retry is left."""
     may_repeat = step_failure._may_repeat
-    patch.setattr(step_failure, "_may_repeat", lambda rule, attempt, ended: ended == "lost" or may_repeat(rule, attempt, ended))
+    patch.setattr(step_failure, "_may_repeat", lambda *given: given[2] == "lost" or may_repeat(*given))
 
 
 def run_obeys_whoever_held_it_once(patch: MonkeyPatch) -> None:

@@ -54,8 +54,10 @@ class SweeperRuntime:
         self._writing: dict[int, asyncio.Task[None]] = {}
         self._refusals: dict[int, str] = {}
         self._ordered: dict[Claim, float] = {}
-        self._listening = GettingOn("the heartbeats have not been heard", ports.clock.monotonic)
-        self._judging = GettingOn("no claims have been judged", ports.clock.monotonic)
+        monotonic, half_s = ports.clock.monotonic, lease_s / 2
+        unheard = f"the heartbeats have not been heard within half a lease ({half_s:g} s)"
+        self._listening = GettingOn(unheard, "the log", monotonic, half_s)  # every silence begins anew after more
+        self._judging = GettingOn("no claims have been judged in time", "the read models", monotonic)
 
     @property
     def trouble(self) -> str | None:
@@ -114,7 +116,7 @@ class SweeperRuntime:
             await self._hear(feed)
             if all(feed.positions[partition] >= end for partition, end in ends.items()):
                 self._watch.listened(asked_at)
-                self._listening.came_through()
+                self._listening.came_through(self._ports.clock.monotonic() - asked_at)
             self._write_where_silent()
 
     async def _hear(self, feed: Feed) -> None:
@@ -152,10 +154,12 @@ class SweeperRuntime:
 
     async def _judges(self) -> None:
         while True:
+            began = self._ports.clock.monotonic()
             with suppress(InventoryUnavailable, LogError):  # it is looked at again a second later
                 self._runs = await self._ports.inventory.unfinished_runs()
+                took_s = self._ports.clock.monotonic() - began
                 await self._order(self._watch.over(self._runs))
-                self._judging.came_through()
+                self._judging.came_through(took_s)
             await self._ports.sleep(self._look_every_s)
 
     async def _order(self, claims: Sequence[Claim]) -> None:

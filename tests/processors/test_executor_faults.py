@@ -304,14 +304,14 @@ def test_an_executor_says_when_it_cannot_look_for_runs():
         async with working(world, executors=0):
             await world.furnish()
             executor = world.executor()
-            assert executor.runtime.trouble == "unfinished runs have not been looked for yet"
+            assert executor.runtime.trouble == "unfinished runs have not been looked for in time yet"
             await asyncio.sleep(5)
             assert executor.runtime.trouble is None
             world.read_model.available = False
             await asyncio.sleep(10)
             assert executor.runtime.trouble is None, "they may be away for a moment"
             await asyncio.sleep(10)
-            assert "have not been looked for since" in (executor.runtime.trouble or "")
+            assert "have not been looked for in time since" in (executor.runtime.trouble or "")
             world.read_model.available = True
             await asyncio.sleep(5)
             assert executor.runtime.trouble is None

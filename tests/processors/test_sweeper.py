@@ -1,6 +1,7 @@
 """Which claims does the sweeper take for over, and how often does it say so?"""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -363,13 +364,16 @@ def test_the_shortest_lease_ends_as_well():
 
 @pytest.mark.parametrize(
     ("what", "unable"),
-    [("the log", "the heartbeats have not been heard"), ("the read models", "no claims have been judged")],
+    [
+        ("the log", "the heartbeats have not been heard within half a lease (7.5 s)"),
+        ("the read models", "no claims have been judged in time"),
+    ],
 )
 def test_it_says_when_it_cannot_judge(what: str, unable: str):
     async def story() -> None:
         world = World()
         async with running(world.log, MemoryStateStores()), world.sweeping() as sweeper:
-            assert sweeper.trouble == "the heartbeats have not been heard yet"
+            assert sweeper.trouble == "the heartbeats have not been heard within half a lease (7.5 s) yet"
             await asyncio.sleep(5)
             assert sweeper.trouble is None
             with pytest.MonkeyPatch.context() as patch:
@@ -382,6 +386,42 @@ def test_it_says_when_it_cannot_judge(what: str, unable: str):
                 assert sweeper.trouble is not None and f"{unable} since" in sweeper.trouble
             await asyncio.sleep(5)
             assert sweeper.trouble is None
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(
+    ("what", "query_s", "ends_s", "said"),
+    [
+        ("the read models", 20.0, 0, "no claims have been judged in time since {} s: the read models took 20.0 s to answer"),
+        (
+            "the log",
+            0,
+            8.0,
+            "the heartbeats have not been heard within half a lease (7.5 s) since {} s: the log took 9.0 s to answer",
+        ),
+    ],
+)
+def test_while_what_it_asks_is_slow_it_says_so_all_the_time(what: str, query_s: float, ends_s: float, said: str):
+    async def story() -> None:
+        world = World()
+        unfinished, ends = world.read_model.unfinished_runs, world.log.reader.ends
+        with pytest.MonkeyPatch.context() as patch:
+            async with running(world.log, MemoryStateStores()), world.sweeping() as sweeper:
+                await asyncio.sleep(5)
+                patch.setattr(world.read_model, "unfinished_runs", slow(unfinished, query_s))
+                patch.setattr(world.log.reader, "ends", slow(ends, ends_s))
+                began = world.clock.monotonic()
+                await asyncio.sleep(40)
+                for _ in range(60):
+                    await asyncio.sleep(1)
+                    trouble = sweeper.trouble or "none"
+                    since = re.search(r"since (\d+) s", trouble)
+                    assert since and trouble == said.format(since[1]), trouble
+                    assert abs(world.clock.monotonic() - began - int(since[1])) < 3, f"{what} is slow since then"
+                patch.undo()
+                await asyncio.sleep(25)
+                assert sweeper.trouble is None
 
     simulated(story())
 

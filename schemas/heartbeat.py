@@ -8,6 +8,7 @@ from datetime import datetime
 class Heartbeat:
     """One sign of life of one executor process; `leaving` is its last one, sent on an orderly stop.
 
+    The sweeper writes some in its own name, which nobody waits for: to see whether a partition takes them.
     `time` is the executor's and only for people: leases are judged by the sweeper's own monotonic clock.
     """
 

@@ -42,7 +42,7 @@ TABLE: tuple[Topic, ...] = (
     Topic("jobs", "events", "commands"),
     Topic("runs", "events", "commands"),
     Topic(RUN_OUTPUT, "output", "executor", 90 * _DAY_MS, log_append_time=True),
-    Topic(EXECUTORS, "heartbeats", "executor", _DAY_MS, cleanup_policy="compact,delete", log_append_time=True),
+    Topic(EXECUTORS, "heartbeats", "processors", _DAY_MS, cleanup_policy="compact,delete", log_append_time=True),
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TABLE}

@@ -231,7 +231,7 @@ def _end(entry: StepEnd, state: Active) -> StepFinished:
     index = position_of(state.rules, entry.step)
     if not progress or (index, entry.attempt, True) != (progress.step, progress.attempt, progress.running):
         raise Conflict("step_not_running", f"attempt {entry.attempt} of step {entry.step} is not running on {entry.target}")
-    follows = consequence(state.rules, progress, entry.state, bool(state.ending))
+    follows = consequence(state.rules, progress, entry.state, bool(state.ending), entry.error)
     return StepFinished(
         step=entry.step,
         target=entry.target,

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
-from domain.run.messages import RunRules, StepEndState, StepRule, TargetState
+from domain.run.messages import Failure, RunRules, StepEndState, StepRule, TargetState
 from domain.run.state import Progress
 
 MAX_LOST_ATTEMPTS = 3
-"""How often a step that may be repeated is started again after an executor was lost, beyond its retries."""
+"""How often a step that may be repeated is started again after an executor was lost or stopped, beyond its retries."""
+
+NEVER_SENT = Failure("never_sent", "the executor stopped, or lost the run, before anything of the step was sent to its target")
+"""Why a step is `unreachable` that was to start and did not: any step may be repeated then, since nothing of it has run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +20,15 @@ class Consequence:
     retry: bool = False
 
 
-def consequence(rules: RunRules, progress: Progress, ended: StepEndState, ending: bool) -> Consequence:
-    """What follows from a step's end; `ending` says that the run starts nothing any more."""
+def consequence(
+    rules: RunRules, progress: Progress, ended: StepEndState, ending: bool, error: Failure | None = None
+) -> Consequence:
+    """What follows from a step's end, and why it came; `ending` says that the run starts nothing any more."""
     rule = rules.steps[progress.step]
     if ended == "cancelled":
         return Consequence("cancelled")
     if ended != "succeeded":
-        if not ending and _may_repeat(rule, progress.attempt, ended):
+        if not ending and _may_repeat(rule, progress.attempt, ended, error):
             return Consequence(retry=True)
         if rule.on_failure == "stop" or ended in ("unreachable", "lost"):
             return Consequence(ended)
@@ -34,7 +39,8 @@ def consequence(rules: RunRules, progress: Progress, ended: StepEndState, ending
     return Consequence(ended)
 
 
-def _may_repeat(rule: StepRule, attempt: int, ended: StepEndState) -> bool:
+def _may_repeat(rule: StepRule, attempt: int, ended: StepEndState, error: Failure | None) -> bool:
     if attempt <= rule.max_retries:
         return True
-    return ended == "lost" and rule.idempotent and attempt <= rule.max_retries + MAX_LOST_ATTEMPTS
+    never_sent = ended == "unreachable" and error is not None and error.code == NEVER_SENT.code
+    return (never_sent or (ended == "lost" and rule.idempotent)) and attempt <= rule.max_retries + MAX_LOST_ATTEMPTS

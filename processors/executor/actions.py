@@ -75,7 +75,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class StepHeldBack:
-    """A step was not started: the confirmation that we hold its run had become older than a lease by then."""
+    """A step was not started: it was to be ended before, or the confirmation that we hold its run was over a lease old."""
 
     run: str
     epoch: int

@@ -39,6 +39,7 @@ from domain.run.messages import (
 )
 from domain.run.progress import conclusion, startable
 from domain.run.state import Active, Final, Folding, Requested, RunState, Unknown, fold, position_of
+from domain.run.step_failure import NEVER_SENT
 from processors.executor.actions import Action, FindTargets, KillSteps, ReadHistory, Send, StartStep
 from processors.executor.plan_parts import parts_of
 from processors.processor import Cause, Now, caused_by, system_command
@@ -121,7 +122,7 @@ class HeldRun:
         self._deadline: float | None = None
         self._assumed_ending = False
         self._over_time = False
-        self._grace_over = False
+        self._stopping = self._grace_over = False
         self._killing = False
         self._superseded = False
         self._commands = 0
@@ -155,7 +156,7 @@ class HeldRun:
     def has_something_to_tell(self) -> bool:
         """Whether a step runs here, or what became of one is not told yet."""
         telling = self._pending is not None and isinstance(self._pending.command, ReportRun | RecordLateReport)
-        return bool(self.running or self.ended or telling)
+        return bool(self.running or self.ended or self._unconfirmed or telling)
 
     @property
     def is_reading_due(self) -> bool:
@@ -284,11 +285,13 @@ class HeldRun:
             self.ended.append(end)
 
     def step_held_back(self, epoch: int, start: StepStart) -> None:
-        """A step could not be started in time; it may be after a fresh report is accepted."""
+        """A step was not started: too late, or since it was to be ended before. It may be after a fresh report is accepted."""
         if self.running.get(start.target) == (epoch, start):
             del self.running[start.target]
             if epoch == self.epoch:
                 self._unconfirmed.append(start)
+            elif epoch == self.late:
+                self.ended.append(_never_sent(start))
 
     def kill_for_stop(self) -> list[Action]:
         """End what still runs: the executor stops."""
@@ -344,7 +347,7 @@ class HeldRun:
         if pending.command.epoch != self.epoch:
             return []
         valid_until = pending.asked_at + self._terms.lease_s
-        if now.monotonic >= valid_until or self._is_ending():
+        if now.monotonic >= valid_until or self._is_ending() or self._stopping:
             self._unconfirmed = starts
             return []
         return [self._start(start, valid_until) for start in starts]
@@ -384,6 +387,7 @@ class HeldRun:
         """The run is not ours any more: nothing starts, what runs is killed, what it came to is told as a late report."""
         if self.epoch is not None:
             self.late, self.epoch = self.epoch, None
+            self.ended += [_never_sent(start) for start in self._unconfirmed]
         self._parts, self._unconfirmed, self._deadline = None, [], None
         return self._kill()
 
@@ -400,6 +404,7 @@ class HeldRun:
 
     def moves(self, now: Now, room: int, stopping: bool) -> list[Action]:
         """What to do next; `room` more steps may be started here, none and no claim when `stopping`."""
+        self._stopping = stopping
         actions = self._noticed()
         self._ready_at = {name: at for name, at in self._ready_at.items() if at > now.monotonic}
         if self._pending or self._reading:
@@ -442,7 +447,7 @@ class HeldRun:
     def _letting_go_moves(self, now: Now) -> list[Action]:
         if self.running:
             return []
-        self.ended = []
+        self.ended, self._unconfirmed = [], []
         assert self.epoch is not None
         return self._send(ExpireClaim(self._terms.executor, self.epoch), (), now)
 
@@ -528,6 +533,9 @@ class HeldRun:
             unbegun: StepEndState = "timed_out" if self._over_time else "cancelled"
             self.ended += [StepEnd(s.step, s.target, s.attempt, unbegun) for s in self._unconfirmed]
             self._unconfirmed = []
+        elif self._stopping:
+            self.ended += [_never_sent(start) for start in self._unconfirmed]
+            self._unconfirmed = []
         known = {*self.running, *(e.target for e in self.ended), *(s.target for s in self._unconfirmed)}
         for name in running.keys() - known:
             at = running[name]
@@ -572,3 +580,7 @@ class HeldRun:
         envelope = system_command(ROLE, self.stream, command, command_id, self._cause, now.wall)
         self._pending = _Pending(command_id, command, self.version, events, now.monotonic)
         return [Send(envelope, self.run)]
+
+
+def _never_sent(start: StepStart) -> StepEnd:
+    return StepEnd(start.step, start.target, start.attempt, "unreachable", error=NEVER_SENT)

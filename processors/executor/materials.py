@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -30,6 +30,8 @@ OUTAGE_S = 900.0
 """How long a credential is looked for while the read models are away: its target is not at fault."""
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 1.0
+FORGOTTEN_AFTER_S = 60.0
+"""So long after a failure nobody waits any more."""
 
 
 class Unusable(Exception):
@@ -49,8 +51,19 @@ class Opened:
     secrets: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """When something that was asked for was not answered last, and for how long nobody asks for it again."""
+
+    at: float
+    pause_s: float
+
+
 class Materials:
-    """Looks up and opens, each thing once; asks again, bounded, while a read model or the vault does not answer."""
+    """Looks up and opens, each thing once; asks again, bounded, while a read model or the vault does not answer.
+
+    All who wait for the same thing then ask together, as one: it may be a thousand steps.
+    """
 
     def __init__(self, inventory: Inventory, vault: Vault, clock: Clock, sleep: Sleep) -> None:
         self._inventory = inventory
@@ -61,6 +74,8 @@ class Materials:
         self._logins: dict[str, Login] = {}
         self._to_look_up: dict[str, asyncio.Task[Login]] = {}
         self._forms: dict[tuple[str, str], Forms] = {}
+        self._to_ask: dict[tuple[str, ...], asyncio.Task[Any]] = {}
+        self._failures: dict[tuple[str, ...], _Failure] = {}
 
     async def opened(self, run: str, request: RunRequested) -> Opened:
         """The job's revision and the run's parameters; waits while read model or vault cannot be asked.
@@ -113,7 +128,8 @@ class Materials:
         """The revision as soon as it is there: the read model may lag behind the log."""
         give_up_at = self._clock.monotonic() + ASK_FOR_S
         while True:
-            job = await self._asked(lambda: self._inventory.job(request.job, request.job_revision), inf)
+            about = ("job", request.job, str(request.job_revision))
+            job = await self._asked(about, lambda: self._inventory.job(request.job, request.job_revision), inf)
             if job is not None:
                 return job
             if self._clock.monotonic() >= give_up_at:
@@ -122,26 +138,45 @@ class Materials:
 
     async def _secret(self, secret_id: str, bound_to: str, what: str, within_s: float) -> str:
         try:
-            return (await self._asked(lambda: self._vault.open(secret_id, bound_to), within_s)).decode()
+            opened = await self._asked(("secret", secret_id, bound_to), lambda: self._vault.open(secret_id, bound_to), within_s)
+            return opened.decode()
         except (SecretUnavailable, UnicodeDecodeError):
             raise Unusable("secret_unavailable", f"the secret of {what} cannot be opened") from None
 
-    async def _asked(self, ask: Callable[[], Awaitable[T]], within_s: float) -> T:
+    async def _asked(self, about: tuple[str, ...], ask: Callable[[], Awaitable[T]], within_s: float) -> T:
+        """What `ask` brings, which all ask who want to know the same; asked again for so long while nobody answers."""
         give_up_at = self._clock.monotonic() + within_s
-        pause = FIRST_PAUSE_S
         while True:
+            task: asyncio.Task[T] | None = self._to_ask.get(about)
+            if task is None:
+                task = self._to_ask[about] = asyncio.create_task(self._ask_once(about, ask))
             try:
-                return await ask()
+                return await asyncio.shield(task)
             except (InventoryUnavailable, VaultError):
                 if self._clock.monotonic() >= give_up_at:
                     raise
-            await self._sleep(pause)
-            pause = min(2 * pause, LAST_PAUSE_S)
+
+    async def _ask_once(self, about: tuple[str, ...], ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask, after the pause that a failure has left behind. Whoever comes before it is asked shares the answer."""
+        failure = self._failures.get(about)
+        if failure is not None:
+            await self._sleep(max(0.0, failure.at + failure.pause_s - self._clock.monotonic()))
+        del self._to_ask[about]
+        try:
+            answer = await ask()
+        except (InventoryUnavailable, VaultError):
+            now = self._clock.monotonic()
+            pause_s = min(2 * failure.pause_s, LAST_PAUSE_S) if failure else FIRST_PAUSE_S
+            recent = {key: each for key, each in self._failures.items() if now - each.at < FORGOTTEN_AFTER_S}
+            self._failures = {**recent, about: _Failure(now, pause_s)}
+            raise
+        self._failures.pop(about, None)
+        return answer
 
     async def _log_in(self, name: str) -> Login:
         del self._to_look_up[name]
         try:
-            entry = await self._asked(lambda: self._inventory.credential(name), OUTAGE_S)
+            entry = await self._asked(("credential", name), lambda: self._inventory.credential(name), OUTAGE_S)
             if entry is None:
                 self._logins.pop(name, None)
                 raise Unusable("credential_unavailable", f"credential {name} does not exist, or is revoked or shredded")

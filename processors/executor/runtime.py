@@ -115,7 +115,7 @@ class ExecutorRuntime:
         self._cancelled: dict[str, dict[str, asyncio.Event]] = {}
         self._stop = asyncio.Event()
         self._turned_at = ports.clock.monotonic()
-        self._sweeping = GettingOn("unfinished runs have not been looked for", ports.clock.monotonic)
+        self._sweeping = GettingOn("unfinished runs have not been looked for in time", "the read models", ports.clock.monotonic)
 
     async def offer(self, event: EventEnvelope) -> None:
         """Take in an event of a run or a target. After this it is taken over: known here, or brought again by the sweep."""
@@ -287,10 +287,11 @@ class ExecutorRuntime:
 
     async def _sweeps(self) -> None:
         while True:
+            began = self._ports.clock.monotonic()
             with suppress(InventoryUnavailable):
                 runs = await self._ports.inventory.unfinished_runs()
                 self._give(Swept(runs, await self._ports.inventory.open_checks()))
-                self._sweeping.came_through()
+                self._sweeping.came_through(self._ports.clock.monotonic() - began)
             await self._ports.sleep(SWEEP_EVERY_S)
 
     async def _heartbeats(self) -> None:

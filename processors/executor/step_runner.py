@@ -23,7 +23,7 @@ Crashed = Callable[[str, Exception], None]
 
 
 class HeldBack(Exception):
-    """The step was not started: the confirmation that we hold its run is too old by now."""
+    """The step was not started: the confirmation that we hold its run is too old by now, or it was to be ended before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,6 @@ async def run_step(order: StartStep, cancelled: asyncio.Event, ways: Ways) -> St
         return _ended(order, state, error=Failure(error.code, error.message))
     except LabelMissing as error:
         return _ended(order, "failed", error=Failure("label_missing", str(error)))
-    except _Cancelled:
-        return _ended(order, "cancelled")
     if ways.monotonic() > order.valid_until:
         raise HeldBack
     invocation = Invocation(ready.shell, ready.script, ready.environment, step.timeout_s, _mark(order))
@@ -58,22 +56,18 @@ async def run_step(order: StartStep, cancelled: asyncio.Event, ways: Ways) -> St
     return await _published(_without_secrets(end, opened, login), output)
 
 
-class _Cancelled(Exception):
-    """The step is to be ended before it was started."""
-
-
 async def _materials(order: StartStep, ways: Ways) -> tuple[Opened, Login]:
     opened = await ways.materials.opened(order.run, order.request)
     return opened, await ways.materials.login(order.target.connection.credential)
 
 
 async def _unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` brings; raises `_Cancelled` as soon as the step is cancelled meanwhile."""
+    """What `work` brings. Raises `HeldBack` as soon as the step is to be ended meanwhile."""
     doing, waiting = asyncio.create_task(work), asyncio.create_task(cancelled.wait())
     try:
         await asyncio.wait([doing, waiting], return_when=asyncio.FIRST_COMPLETED)
         if cancelled.is_set():
-            raise _Cancelled
+            raise HeldBack
         return await doing
     finally:
         doing.cancel()

@@ -6,6 +6,7 @@ from domain.run.executor_loss import LOST
 from domain.run.messages import (
     CancelRun,
     ExpireClaim,
+    Failure,
     LateReportReceived,
     RecordLateReport,
     RunCancelRequested,
@@ -189,6 +190,44 @@ def test_an_idempotent_step_is_not_lost_for_ever():
     given(RUN, history).when(ExpireClaim("e1", last)).then(
         [lost("a:one", "lost", last, last), RunResumed("e1", last), finished("failed", lost=1)]
     )
+
+
+NEVER_BEGAN = Failure("never_sent", "the executor stopped, or lost the run, before anything of the step was sent to its target")
+
+
+def never_sent(attempt=1, done=None):
+    return ended("a:one", "unreachable", done, attempt, error=NEVER_BEGAN, retry=done is None)
+
+
+def told(attempt=1, error=NEVER_BEGAN):
+    return end("a:one", "unreachable", attempt, error=error)
+
+
+def test_a_step_of_which_nothing_was_sent_is_started_again_whatever_it_is():
+    history = [*ready("a"), STARTED, started("a:one")]
+    given(RUN, history).when(report(told())).then([never_sent()])
+    given(RUN, [*history, never_sent()]).when(report(start("a:one", 2))).then([started("a:one", 2)])
+
+
+def test_a_target_that_cannot_be_reached_is_not_tried_again():
+    refused = Failure("connection_refused", "it does not answer")
+    after = [ended("a:one", "unreachable", "unreachable", error=refused), finished("failed", unreachable=1)]
+    given(RUN, [*ready("a"), STARTED, started("a:one")]).when(report(told(error=refused))).then(after)
+
+
+def test_a_step_of_which_nothing_was_ever_sent_is_given_up_after_some_attempts():
+    history = [*ready("a"), STARTED]
+    for attempt in range(1, 1 + MAX_LOST_ATTEMPTS):
+        history += [started("a:one", attempt), never_sent(attempt)]
+    last = 1 + MAX_LOST_ATTEMPTS
+    after = [never_sent(last, "unreachable"), finished("failed", unreachable=1)]
+    given(RUN, [*history, started("a:one", last)]).when(report(told(last))).then(after)
+
+
+def test_in_a_run_that_is_being_cancelled_a_step_of_which_nothing_was_sent_is_not_started_again():
+    history = [*ready("a"), STARTED, started("a:one"), ASKED]
+    after = [never_sent(done="unreachable"), finished("cancelled", unreachable=1)]
+    given(RUN, history).when(report(told())).then(after)
 
 
 def test_a_step_with_retries_left_is_started_again_after_a_loss():

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from domain.job.definition import CommandStep, Strategy
+import pytest
+
+from domain.job.definition import CommandStep, Retries, Strategy
 from domain.run.messages import (
     LateReportReceived,
     RunClaimed,
@@ -15,6 +17,7 @@ from domain.run.messages import (
 from processors.executor.connector import Exited
 from processors.executor.inventory import InventoryUnavailable
 from schemas.log import LogUnavailable, ResultUnknown
+from schemas.vault import VaultError
 from tests.processors.fake_time import simulated
 from tests.processors.world import LEASE_S, World, working
 
@@ -186,6 +189,38 @@ def test_an_orderly_stop_kills_long_steps_after_its_grace_and_says_lost():
     simulated(story())
 
 
+class ShutVault:
+    """Opens nothing for a long time."""
+
+    async def open(self, secret_id: str, bound_to: str) -> bytes:
+        raise VaultError("no answer")
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_step_that_waits_for_its_credential_when_its_executor_stops_begins_elsewhere(retries: int):
+    async def story() -> None:
+        world = World()
+        async with working(world, executors=0), world.sweeping():
+            step = CommandStep(name="say", run="echo ok", retries=Retries(max=retries))
+            await world.furnish(steps=(step,))
+            first = world.executor("executor-1", vault=ShutVault())
+            run = await world.request()
+            await world.until(run, StepStarted, 1)
+            second = world.executor("executor-2")
+            began = world.clock.monotonic()
+            await first.stop()
+            assert world.clock.monotonic() - began < 11
+            assert (await world.finished(run)).targets == {"succeeded": 1}
+            never_sent, succeeded = of(StepFinished, await world.of(run))
+            assert (never_sent.state, never_sent.error.code, never_sent.retry) == ("unreachable", "never_sent", True)
+            assert (succeeded.state, succeeded.attempt) == ("succeeded", 2)
+            assert sum(world.fleet.starts.values()) == 1
+            await world.sound(run)
+            await second.kill()
+
+    simulated(story())
+
+
 class Recording:
     """Remembers what was sent."""
 
@@ -269,14 +304,14 @@ def test_an_executor_says_when_it_cannot_look_for_runs():
         async with working(world, executors=0):
             await world.furnish()
             executor = world.executor()
-            assert executor.runtime.trouble == "unfinished runs have not been looked for yet"
+            assert executor.runtime.trouble == "unfinished runs have not been looked for in time yet"
             await asyncio.sleep(5)
             assert executor.runtime.trouble is None
             world.read_model.available = False
             await asyncio.sleep(10)
             assert executor.runtime.trouble is None, "they may be away for a moment"
             await asyncio.sleep(10)
-            assert "have not been looked for since" in (executor.runtime.trouble or "")
+            assert "have not been looked for in time since" in (executor.runtime.trouble or "")
             world.read_model.available = True
             await asyncio.sleep(5)
             assert executor.runtime.trouble is None

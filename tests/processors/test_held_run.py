@@ -28,11 +28,13 @@ from domain.run.messages import (
     StepStart,
     StepStarted,
 )
+from domain.run.step_failure import NEVER_SENT
 from domain.target import SshConnection
 from processors.executor.actions import (
     Answered,
     FindTargets,
     ForgetRun,
+    GraceOver,
     HistoryRead,
     KillSteps,
     ReadHistory,
@@ -41,6 +43,7 @@ from processors.executor.actions import (
     StartStep,
     StepDone,
     StepHeldBack,
+    Stopping,
     Swept,
     TargetsFound,
     Woke,
@@ -221,6 +224,41 @@ def test_a_step_that_was_held_back_starts_after_the_next_report():
     assert story.tell(StepHeldBack(RUN_ID, 1, starts("web-0")[0])) == [ReportRun(ME, 1, ())]
     (began,) = story.accepted(0)
     assert (began.start.target, began.valid_until) == ("web-0", 35.0)
+
+
+def never_sent(name: str) -> StepEnd:
+    return StepEnd("say", name, 1, "unreachable", error=NEVER_SENT)
+
+
+def test_an_executor_that_stops_tells_of_what_it_held_back_that_nothing_was_sent():
+    story = Story().running()
+    story.tell(Stopping())
+    assert story.tell(GraceOver()) == [KillSteps(RUN_ID)]
+    assert story.tell(StepHeldBack(RUN_ID, 1, starts("web-0")[0])) == [ReportRun(ME, 1, (never_sent("web-0"),))]
+    assert not story.core.is_idle
+
+
+def test_an_intent_that_is_accepted_after_an_executor_was_told_to_stop_is_not_acted_upon():
+    story = Story().planned()
+    assert story.tell(Stopping()) == []
+    assert story.accepted(3) == [ReportRun(ME, 1, (never_sent("web-0"), never_sent("web-1")))]
+    story.accepted(2)
+    assert story.core.is_idle
+
+
+def test_of_what_was_held_back_when_the_run_was_lost_it_is_told_late_that_nothing_was_sent():
+    story = Story().running()
+    assert story.tell(StepHeldBack(RUN_ID, 1, starts("web-0")[0])) == [ReportRun(ME, 1, ())]
+    assert story.rejected("stale_epoch") == [KillSteps(RUN_ID)]
+    late = RecordLateReport(ME, 1, (never_sent("web-0"), never_sent("web-1")))
+    assert story.tell(StepHeldBack(RUN_ID, 1, starts("web-1")[0])) == [late]
+
+
+def test_a_step_that_was_held_back_in_a_run_that_is_cancelled_is_cancelled():
+    story = Story(targets=1).running()
+    assert story.seen(RunCancelRequested("")) == [KillSteps(RUN_ID)]
+    (report,) = story.tell(StepHeldBack(RUN_ID, 1, starts("web-0")[0]))
+    assert report == ReportRun(ME, 1, (StepEnd("say", "web-0", 1, "cancelled"),))
 
 
 def test_a_refused_epoch_kills_what_runs_and_tells_what_it_came_to_as_a_late_report():

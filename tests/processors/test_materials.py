@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from processors.executor.inventory import CredentialEntry
-from processors.executor.materials import Materials, Unusable
-from schemas.vault import bound_to_credential
+from processors.executor.connector import Login
+from processors.executor.inventory import CredentialEntry, InventoryUnavailable
+from processors.executor.materials import ASK_FOR_S, Materials, Unusable
+from schemas.vault import VaultError, bound_to_credential
 from tests.processors.fake_time import FakeClock, simulated
 
 
@@ -81,5 +82,65 @@ def test_steps_that_start_together_share_one_look_up_and_the_secret_is_opened_on
         await asyncio.gather(*(asked.login("key") for _ in range(50)))
         await asyncio.gather(*(asked.login("key") for _ in range(50)))
         assert (shelf.looks, shelf.openings) == (2, ["s1"])
+
+    simulated(story())
+
+
+@pytest.mark.parametrize("away", ["vault", "read models"])
+def test_all_who_wait_for_the_same_thing_ask_for_it_as_one(away: str):
+    """Each began at another time, and each waits for as long as it would have alone."""
+
+    class Away(Shelf):
+        asked, until_s = 0, 20.0
+
+        def answer(self, who: str) -> None:
+            if who == away:
+                self.asked += 1
+                if asyncio.get_running_loop().time() < self.until_s:
+                    raise VaultError("no answer") if who == "vault" else InventoryUnavailable("no answer")
+
+        async def credential(self, name: str) -> CredentialEntry | None:
+            self.answer("read models")
+            return await super().credential(name)
+
+        async def open(self, secret_id: str, bound_to: str) -> bytes:
+            self.answer("vault")
+            return await super().open(secret_id, bound_to)
+
+    async def story() -> None:
+        shelf = Away()
+        asked = materials(shelf)
+
+        async def asks(number: int) -> Login:
+            await asyncio.sleep(number * 0.37)
+            return await asked.login("key")
+
+        logins = await asyncio.gather(*(asks(number) for number in range(50)))
+        assert {login.password for login in logins} == {"password s1"}
+        assert shelf.asked < 40, "50 would have asked a thousand times"
+        assert asyncio.get_running_loop().time() < 22
+
+    simulated(story())
+
+
+def test_who_came_later_waits_on_when_those_before_have_given_up():
+    async def story() -> None:
+        shelf = Shelf()
+        asked, opened_at = materials(shelf), 40.0
+        opening = shelf.open
+
+        async def open_late(secret_id: str, bound_to: str) -> bytes:
+            if asyncio.get_running_loop().time() < opened_at:
+                raise VaultError("no answer")
+            return await opening(secret_id, bound_to)
+
+        shelf.open = open_late  # type: ignore[method-assign]
+        first = asyncio.create_task(asked.login("key"))
+        await asyncio.sleep(15)
+        second = asyncio.create_task(asked.login("key"))
+        with pytest.raises(Unusable):
+            await first
+        assert ASK_FOR_S <= asyncio.get_running_loop().time() < ASK_FOR_S + 2
+        assert (await second).password == "password s1"
 
     simulated(story())

@@ -214,7 +214,12 @@ class World:
     @asynccontextmanager
     async def sweeping(self, lease_s: float = LEASE_S):
         ports = SweeperPorts(
-            sender=self.log.sender, reader=self.log.reader, inventory=self.read_model, clock=self.clock, sleep=asyncio.sleep
+            sender=self.log.sender,
+            records=self.log.records,
+            reader=self.log.reader,
+            inventory=self.read_model,
+            clock=self.clock,
+            sleep=asyncio.sleep,
         )
         runtime = SweeperRuntime(lease_s, ports)
         task = asyncio.create_task(runtime.run())

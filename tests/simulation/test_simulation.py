@@ -38,7 +38,7 @@ def test_no_invariant_is_broken_in_a_thousand_seeds() -> None:
     said = ran.stdout + ran.stderr
     assert ran.returncode == 0, said
     cuts = ("cut", "cut outwards", "cut inwards", "executor split from targets", "cut from read models")
-    for fault in ("kill", "pause", "executor stands still before it reports", *cuts):
+    for fault in ("kill", "pause", "executor stands still before it reports", "heartbeats refused", *cuts):
         assert re.search(rf"[1-9]\d* {fault}(,|$)", said, re.MULTILINE), f"never: {fault}\n{said}"
 
 

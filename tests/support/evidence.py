@@ -34,7 +34,7 @@ class Start:
 
 
 class Beat(NamedTuple):
-    """A heartbeat of an executor, when it reached the log (seconds of one clock that is right)."""
+    """A heartbeat of an executor, when it reached the log, which took or refused it (seconds of one clock that is right)."""
 
     executor: str
     at_s: float

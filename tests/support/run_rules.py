@@ -29,7 +29,8 @@ from tests.support.asked import first_commands
 from tests.support.evidence import Broken, Evidence, run_events
 
 LOST_AGAIN = 3
-"""How often an idempotent step is started again after its executor was lost, beyond its retries."""
+"""How often an idempotent step is started again after its executor was lost, and any whose executor stopped before anything of
+it was sent, beyond its retries."""
 
 
 def _definitions(evidence: Evidence) -> Mapping[tuple[str, int], JobDefinition]:
@@ -46,7 +47,8 @@ def _definitions(evidence: Evidence) -> Mapping[tuple[str, int], JobDefinition]:
 
 
 def attempts_are_as_the_job_says(evidence: Evidence) -> Broken:
-    """A step is tried again only when it failed and has retries left, or was lost and is idempotent; never after a success."""
+    """A step is tried again only when it failed and has retries left, was lost and is idempotent, or was never sent; never after
+    a success."""
     definitions = _definitions(evidence)
     steps: dict[str, Mapping[str, CommandStep | ScriptStep]] = {}
     ends: dict[tuple[str, str, str, int], StepFinished] = {}
@@ -67,7 +69,8 @@ def attempts_are_as_the_job_says(evidence: Evidence) -> Broken:
 def _may_follow(before: StepFinished | None, step: CommandStep | ScriptStep, attempt: int) -> bool:
     if before is None or before.state in ("succeeded", "cancelled"):
         return False
-    most = step.retries.max + (LOST_AGAIN if before.state == "lost" and step.idempotent else 0)
+    never_sent = before.state == "unreachable" and before.error is not None and before.error.code == "never_sent"
+    most = step.retries.max + (LOST_AGAIN if never_sent or (before.state == "lost" and step.idempotent) else 0)
     return attempt <= most + 1
 
 

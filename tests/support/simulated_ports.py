@@ -30,7 +30,7 @@ from schemas.outcome import Outcome
 from schemas.partitioning import shard_of
 from schemas.position import Partition, Position
 from schemas.run_output import OutputChunk
-from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, OUTCOMES
+from schemas.topics import COMMANDS_PEOPLE, COMMANDS_SYSTEM, EXECUTORS, OUTCOMES
 from schemas.vault import VaultError
 from schemas.wire import encode
 from tests.processors.fake_time import START
@@ -60,6 +60,7 @@ class Network:
     faults: Counter[str] = field(default_factory=Counter)
     beats: list[Beat] = field(default_factory=list)
     expiries: list[Expiry] = field(default_factory=list)
+    refuses: Fault | None = None
     looked: dict[Process, list[float]] = field(default_factory=lambda: defaultdict(list))
     _moods: dict[str, float] = field(default_factory=dict)
 
@@ -87,7 +88,7 @@ class Network:
         await asyncio.sleep(self.dice.uniform(0, 2.0 if slow else 0.004))
 
     def note_beats(self, records: Sequence[OutputChunk | Heartbeat]) -> None:
-        """Heartbeats have reached the log."""
+        """Heartbeats have reached the log, which takes or refuses them."""
         self.beats += [Beat(r.executor, self.loop.time(), r.leaving) for r in records if isinstance(r, Heartbeat)]
 
     def note_expiry(self, sweeper: Process, command: CommandEnvelope) -> None:
@@ -258,8 +259,10 @@ class Records:
         await self._network.leg()
         if self._process.mute:
             raise LogUnavailable("cut off")
-        end = await self._network.log.records.publish(partition, records)
         self._network.note_beats(records)
+        if self._network.refuses and partition.topic == EXECUTORS and self._network.refuses.bites():
+            raise LogUnavailable("too few replicas in sync")
+        end = await self._network.log.records.publish(partition, records)
         if self._process.deaf or self._network.happens("answer to a record lost", 0.02):
             raise ResultUnknown("no answer")
         return end

@@ -115,6 +115,7 @@ def _executor(place: Place, process: Process, number: int) -> Begun:
 def _sweeper(place: Place, process: Process, number: int) -> Begun:
     ports = SweeperPorts(
         sender=Sender(place.network, process),
+        records=Records(place.network, process),
         reader=Reader(place.network, process),
         inventory=Seen(place.network, process, place.reader),
         clock=SimulatedClock(place.loop, process),

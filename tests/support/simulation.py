@@ -148,6 +148,7 @@ class Simulation:
             self._cut: 3,
             self._split: 2,
             self._blind: 2,
+            self._refuse: 2,
             self._fence: 2,
             self._target_dies: 2,
             self._stop: 2,
@@ -201,6 +202,11 @@ class Simulation:
         process.blinded = self.network.fault("cut from read models")
         self.loop.later(self.dice.uniform(0.5, 8), setattr, process, "blinded", None)
 
+    def _refuse(self) -> None:
+        """The log goes on being read and takes no heartbeats: too few replicas in sync, a full disk."""
+        self.network.refuses = self.network.fault("heartbeats refused")
+        self.loop.later(self.dice.uniform(4, 20), setattr, self.network, "refuses", None)
+
     def _fence(self) -> None:
         owner = self.dice.choice([running for name, running in self.places.items() if name.startswith("owner")])
         owner.session_over(self.network.fault("owner fenced"))
@@ -231,6 +237,7 @@ class Simulation:
 
     def _heal(self) -> None:
         self.network.calm = True
+        self.network.refuses = None
         self.databases.down = None
         self.fleet.down.clear()
         self.fleet.split.clear()

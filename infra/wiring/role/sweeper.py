@@ -15,6 +15,7 @@ async def sweeper_role(house: House, told: Told, stop: asyncio.Event) -> None:
     inventory = SqlInventory(house.reader)
     ports = SweeperPorts(
         sender=house.log.sender,
+        records=house.log.records,
         reader=house.log.reader,
         inventory=inventory,
         clock=house.clock,

@@ -4,7 +4,12 @@ import asyncio
 
 import pytest
 
+from infra.deploy.services.kafka import kafka_cluster
+from infra.deploy.services.kafka_jars import kafka_jars
+from infra.deploy.services.native_process import ServiceUnavailable
+from infra.deploy.services.together import services_folder
 from tests.contracts.kafka_harness import KafkaHarness, kafka_settings
+from tests.support.services import missing, scratch_folder
 
 
 @pytest.fixture
@@ -15,3 +20,14 @@ async def log_on_kafka(kafka):
     yield harness
     await harness.close()
     await asyncio.sleep(0)
+
+
+@pytest.fixture
+def cluster():
+    """Three brokers, which the test may kill."""
+    try:
+        jars = kafka_jars(services_folder())
+    except ServiceUnavailable as absent:
+        missing("kafka", absent)
+    with scratch_folder() as folder, kafka_cluster(folder, jars, 3) as brokers:
+        yield brokers

@@ -6,10 +6,6 @@ from functools import partial
 
 import pytest
 
-from infra.deploy.services.kafka import kafka_cluster
-from infra.deploy.services.kafka_jars import kafka_jars
-from infra.deploy.services.native_process import ServiceUnavailable
-from infra.deploy.services.together import services_folder
 from infra.kafka.topics import apply
 from schemas.log import LogUnavailable
 from tests.commands.owning import sound_events
@@ -17,21 +13,10 @@ from tests.contracts.kafka.owner_process import supervised
 from tests.contracts.kafka.writing import Writing
 from tests.contracts.kafka_harness import KafkaHarness, kafka_settings
 from tests.support.eventually import eventually_async
-from tests.support.services import missing, scratch_folder
 
 pytestmark = [pytest.mark.services, pytest.mark.faults]
 
 PATIENCE_S = 90.0
-
-
-@pytest.fixture
-def cluster():
-    try:
-        jars = kafka_jars(services_folder())
-    except ServiceUnavailable as absent:
-        missing("kafka", absent)
-    with scratch_folder() as folder, kafka_cluster(folder, jars, 3) as brokers:
-        yield brokers
 
 
 @pytest.mark.timeout(900)

@@ -105,13 +105,23 @@ class QuickConnection:
         many = len(sets) > 1
         known, extracted = self._look_up(statement, tuple(sets[0]), many)
         bound = [known.bound(extracted, values) for values in sets]
-        text, cursor = bound[0][0], self._engine.raw.cursor()
-        try:
+        with self._cursor(bound[0][0]) as cursor:
             if many:
-                cursor.executemany(text, [values for _, values in bound])
+                cursor.executemany(bound[0][0], [values for _, values in bound])
             else:
-                cursor.execute(text, bound[0][1])
+                cursor.execute(*bound[0])
             return Rows(known.columns, known.converted(cursor.fetchall()), cursor.rowcount)
+
+    def exec_driver_sql(self, text: str, values: tuple[Any, ...]) -> None:
+        """One statement that is text already."""
+        with self._cursor(text) as cursor:
+            cursor.execute(text, values)
+
+    @contextmanager
+    def _cursor(self, text: str) -> Iterator[sqlite3.Cursor]:
+        cursor = self._engine.raw.cursor()
+        try:
+            yield cursor
         except sqlite3.Error as error:
             raise DBAPIError.instance(text, None, error, sqlite3.Error, dialect=self.dialect) from error  # type: ignore[arg-type]
         finally:

@@ -22,14 +22,18 @@ from infra.deploy.services.together import running
 from infra.kafka.topics import apply
 from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
+from infra.wiring.console import Console
 from infra.wiring.first_administrator import PASSWORD_FILE
 from infra.wiring.misconfigured import WrongSetting
 from infra.wiring.settings import Settings, settings_given, unknown_settings
+from infra.wiring.supervise import stop_signals
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
 ROLE_AGAIN_WITHIN_S, SERVICE_AGAIN_WITHIN_S = 5.0, 30.0
 """So long waits at most who ends again and again."""
 STOP_WITHIN_S = 25.0
+
+_say = Console().say
 
 
 def cluster() -> None:
@@ -67,7 +71,7 @@ def _look_at_port(own: Settings) -> None:
 
 def _run(folder: Path, own: Settings) -> None:
     stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, lambda received, frame: stopping.append(received))
     _say(f"starting services in {folder}")
     with running(folder, _say) as services:
@@ -197,7 +201,3 @@ def stop_all(roles: Collection[RoleProcess]) -> None:
     deadline = time.monotonic() + STOP_WITHIN_S
     for role in roles:
         role.await_end(max(0.1, deadline - time.monotonic()))
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api import conditions, contract, problem_details, sight
+from api.anybody import Anybody
 from api.awaited import Awaited
 from api.call import Call, Caller, Services
 from api.caller_address import counted_as
@@ -54,9 +55,9 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
     failures = sign_in_failures(settings.audit_window_s)
     denied = denied_commands(settings.audit_window_s)
-    personal = PersonalData(given.vault)
+    personal, anybody = PersonalData(given.vault), Anybody(models, settings.first_user_s)
     services = Services(
-        given, models, freshness, waiting, metrics, streams, Awaited(), check, hashing, failures, denied, personal
+        given, models, freshness, waiting, metrics, streams, Awaited(), check, hashing, failures, denied, personal, anybody
     )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)

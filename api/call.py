@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.anybody import Anybody
 from api.awaited import Awaited
 from api.counted import Counted, DeniedWrite
 from api.freshness import Freshness
@@ -42,6 +43,7 @@ class Services:
     sign_in_failures: Counted[str]
     denied_commands: Counted[DeniedWrite]
     personal_data: PersonalData
+    anybody: Anybody
 
 
 @dataclass(frozen=True, slots=True)

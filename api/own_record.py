@@ -37,15 +37,15 @@ def write_by(call: Call, stream: str, caller: Caller) -> Write:
     return Write(replace(call, caller=caller), stream, key, False, said, None)
 
 
-async def recorded(write: Write, command: Any, late: str = "sessions_unavailable") -> Accepted:
+async def recorded(write: Write, command: Any) -> Accepted:
     """Append what `command` causes: the stream's version then, and which events these are.
 
-    Raises `Rejection` when it is none of that, or another `Problem`: `late` when it is not known to be recorded in time.
+    Raises `Rejection` when it is none of that, or another `Problem`: `result_unknown` when it is not decided in time.
     """
     try:
         return await outcome_of(write, command)
     except Pending:
-        raise Problem(late, "it could not be recorded in time") from None
+        raise Problem("result_unknown", "it was not decided in time whether this is recorded; it may still be") from None
 
 
 async def record_in_force(call: Call, user: str, command: Any) -> None:

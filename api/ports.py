@@ -48,11 +48,13 @@ class ApiSettings:
     """The API's bounds, and whom it believes. Times in seconds, sizes in bytes.
 
     `max_arriving` is how much all bodies that are on their way may hold together, `max_slow_bodies` how many of one address may
-    take longer than `slow_after_s`. Waiting are those requests for which the read models must come further than they are.
+    take longer than `slow_after_s`. On a new installation a sign-in waits `first_user_s` for the first
+    user. Waiting are those requests for which the read models must come further than they are.
     """
 
     outcome_wait_s: float = 5.0
     freshness_wait_s: float = 5.0
+    first_user_s: float = 15.0
     receive_s: float = 30.0
     read_s: float = 10.0
     max_body: int = 1_048_576

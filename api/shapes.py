@@ -225,7 +225,7 @@ KEYS = Shape(
 )
 LIVE = Shape("Live", {"status": "live"})
 HEALTH = Shape("Health", {
-    "status": "ok", "checks": Named({"log": "ok", "read_models": "ok"}, ""),
+    "status": "ok", "checks": Named({"log": "ok", "read_models": "ok", "users": "ok"}, ""),
     "stopped_projections": [{"projection": "targets", "stopped_at": Maybe("targets/2/25")}],
     "unserved_shards": [{"shard": 2, "stopped_at": Maybe("targets/2/25"), "reason": "not_an_event"}],
     "warnings": ["not durable against broker loss: the log has 1 replica, 3 survive one"],

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from api.problem_details import Problem
 from domain.rejection import FieldError
 from schemas.strict_json import NotStrict, loads
-from schemas.text import unstorable
+from schemas.text import refusal
 
 _READ_AS_UTF_8 = frozenset({None, "utf-8", "utf8", "us-ascii"})
 
@@ -67,6 +67,6 @@ def parsed(raw: bytes) -> Body:
         raise Problem("malformed_json", str(error)) from None
     if not isinstance(plain, dict):
         raise Problem("validation_failed", "the body must be a JSON object", (FieldError("", "must be an object"),))
-    if errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain)):
-        raise Problem("unstorable_text", "; ".join(f"{e.field}: {e.message}" for e in errors), errors)
+    if refused := refusal(plain):
+        raise Problem(refused.code, refused.message, refused.errors)
     return Body(raw, plain)

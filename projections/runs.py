@@ -20,6 +20,7 @@ from domain.run.messages import (
     StepFinished,
     StepStarted,
 )
+from domain.run.why_ended import why_ended
 from projections.bulk import Key, Row
 from projections.fact import Fact
 from projections.own_rows import OwnRows
@@ -98,8 +99,9 @@ def _advanced(row: Row, event: RunPlanned | RunStarted | RunFinished, time: str)
             return {"total": total, "state": "planned" if part == parts else row["state"]}
         case RunStarted():
             return {"state": "running", "started_at": time}
-        case RunFinished(state, targets, error):
-            failure = plain(Failure, error) if error else None
+        case RunFinished(state, targets):
+            why = why_ended(event, row["ending"], row["cancelled_by"])
+            failure = plain(Failure, why) if why else None
             return {"state": state, "counts": dict(targets), "error": failure, "finished_at": time}
 
 
@@ -110,4 +112,4 @@ def _step_finished(row: Row, event: StepFinished) -> dict[str, Any]:
     return {"counts": counts, "output_end": max(row["output_end"], event.output_end or 0)}
 
 
-RUNS = Projection("runs", ("runs",), (RowPerStream(runs, _own, _fold),), revision=2)
+RUNS = Projection("runs", ("runs",), (RowPerStream(runs, _own, _fold),), revision=3)

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, SchemaSerializer
 
 from domain.rejection import FieldError, Invalid
-from schemas.text import unstorable
+from schemas.text import refusal
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def closed_adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def to_json(value: object) -> bytes:
-    """The JSON object of a command's or event's dataclass. Raises `Invalid` for text that cannot be stored."""
+    """The JSON object of a command's or event's dataclass. Raises `Invalid` for text and numbers that cannot be stored."""
     writer = closed_adapter(type(value)).serializer
     try:
         written: bytes = writer.to_json(value)
@@ -76,8 +76,8 @@ def _looks_unstorable(written: bytes) -> bool:
 
 def _refuse_unstorable(value: object, writer: SchemaSerializer) -> None:
     plain = writer.to_python(value)
-    if errors := tuple(FieldError(path, reason) for path, reason in unstorable(plain)):
-        raise Invalid(*errors, code="unstorable_text")
+    if refused := refusal(plain):
+        raise refused
 
 
 def from_json(kind: type[T], payload: bytes) -> T:

@@ -73,6 +73,7 @@ def _form(call: Call, raw: bytes) -> dict[str, str]:
 
 async def _proved(call: Call, name: str, password: str) -> str | None:
     """The id of the password of a user who may sign in, if this is it."""
+    await call.services.anybody.awaited()
     try:
         await call.services.freshness.log_end([USER])  # a user made or changed a moment ago is known as such
     except (Problem, LogError) as error:

@@ -27,7 +27,8 @@ async def live(call: Call) -> Response:
 
 
 async def ready(call: Call) -> Response:
-    """Whether requests can be answered: 503 when the log or the database cannot be reached or the server is stopping.
+    """Whether requests can be answered: 503 when the log or the database cannot be reached, there is no user yet or the server is
+    stopping.
 
     A stopped projection, or a shard that its owner cannot serve, makes the answer `degraded`, with where it stopped: everything
     else goes on. Of shards a server tells whose owner is in the same process; in a cluster the probe of each owner does.
@@ -51,6 +52,7 @@ async def _health(call: Call) -> dict[str, Any]:
         checks["log"] = "unavailable"
     try:
         statuses = await call.models.ask(lambda connection: status(connection, ends, call.given.clock.now()))
+        checks["users"] = "ok" if await call.services.anybody.is_there() else "unavailable"
     except Problem:
         checks["read_models"] = "unavailable"
     if statuses == [] and checks["read_models"] == "ok":

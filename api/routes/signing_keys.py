@@ -23,8 +23,6 @@ from schemas.http import closed
 from schemas.http.auth import NewSigningKey
 from schemas.http.run import NoBody
 
-_LATE = "result_unknown"
-
 
 def _shown(call: Call, key: SigningKey) -> dict[str, Any]:
     now = call.given.clock.now()
@@ -47,7 +45,7 @@ async def add(call: Call) -> Response:
     await signing_keys.check_room(given.vault)
     new = signing_keys.made(given.ids, given.clock.now(), at_once=asked.signs_at_once)
     signs_from = datetime.fromtimestamp(new.key.signs_from, UTC)
-    await recorded(write_by(call, KEYS, call.signed_in), AddSigningKey(new.key.kid, signs_from), _LATE)
+    await recorded(write_by(call, KEYS, call.signed_in), AddSigningKey(new.key.kid, signs_from))
     await signing_keys.publish(given.vault, new)
     await signing_keys.refresh(given.tokens, given.vault)
     return json_answer(_shown(call, new.key), 201)
@@ -60,7 +58,7 @@ async def retire(call: Call) -> Response:
     closed.read(NoBody, body.raw, body.plain)
     kid, given = call.path("kid"), call.given
     gone, others = await signing_keys.retirable(given.vault, kid, given.clock.now())
-    await recorded(write_by(call, KEYS, call.signed_in), RetireSigningKey(kid, others), _LATE)
+    await recorded(write_by(call, KEYS, call.signed_in), RetireSigningKey(kid, others))
     await signing_keys.retire(given.vault, gone)
     given.tokens.drop(kid)  # at once, also where the vault fails by now
     await signing_keys.refresh(given.tokens, given.vault)

@@ -3,9 +3,11 @@
 import getpass
 import os
 import signal
-import socket
+import ssl
 import time
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from shlex import quote
 from subprocess import Popen, TimeoutExpired
@@ -22,14 +24,19 @@ from infra.deploy.services.together import running
 from infra.kafka.topics import apply
 from infra.telemetry.serving import CannotListen, bound
 from infra.wiring.composition import kafka_settings
+from infra.wiring.console import Console
 from infra.wiring.first_administrator import PASSWORD_FILE
 from infra.wiring.misconfigured import WrongSetting
 from infra.wiring.settings import Settings, settings_given, unknown_settings
+from infra.wiring.supervise import stop_signals
 
 ROLES = ("commands", "projections", "executor", "sweeper", "api")
 ROLE_AGAIN_WITHIN_S, SERVICE_AGAIN_WITHIN_S = 5.0, 30.0
 """So long waits at most who ends again and again."""
 STOP_WITHIN_S = 25.0
+_ANSWERS_WITHIN_S = 2.0
+
+_say = Console().say
 
 
 def cluster() -> None:
@@ -67,7 +74,7 @@ def _look_at_port(own: Settings) -> None:
 
 def _run(folder: Path, own: Settings) -> None:
     stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, lambda received, frame: stopping.append(received))
     _say(f"starting services in {folder}")
     with running(folder, _say) as services:
@@ -143,12 +150,25 @@ def how_to_register(sshd: NativeService) -> tuple[str, str]:
 
 
 def _answers(own: Settings) -> bool:
+    """Does the API take requests, and is there somebody who could sign in?"""
     host, port = own.listen_address
+    asked = HTTPConnection(host, port, timeout=_ANSWERS_WITHIN_S)
+    if own.tls:
+        asked = HTTPSConnection(host, port, timeout=_ANSWERS_WITHIN_S, context=_of_our_own())
     try:
-        socket.create_connection((host, port), timeout=1).close()
-    except OSError:
+        asked.request("GET", "/health/ready")
+        return asked.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
         return False
-    return True
+    finally:
+        asked.close()
+
+
+def _of_our_own() -> ssl.SSLContext:
+    """Whatever its certificate says: it is for the names that others call us by."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class RoleProcess:
@@ -197,7 +217,3 @@ def stop_all(roles: Collection[RoleProcess]) -> None:
     deadline = time.monotonic() + STOP_WITHIN_S
     for role in roles:
         role.await_end(max(0.1, deadline - time.monotonic()))
-
-
-def _say(message: str) -> None:
-    typer.echo(message, err=True)

@@ -5,7 +5,10 @@ import sys
 
 import structlog
 
-from infra.telemetry.seldom import Seldom
+from infra.telemetry.seldom import Seldom, but_for_numbers, to_the_letter
+
+_SELDOM = {"aiokafka": but_for_numbers, "infra.kafka": to_the_letter, "commands.owner": to_the_letter}
+"""Who says the same many times a second while a broker is away, and which of it is the same."""
 
 
 def set_up_logs(level: str, role: str) -> None:
@@ -27,7 +30,8 @@ def set_up_logs(level: str, role: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    handler.addFilter(Seldom("aiokafka", handler.handle))  # at the handler: a logger's filter sees nothing of those below it
+    for loggers, alike in _SELDOM.items():  # at the handler: a logger's filter sees nothing of those below it
+        handler.addFilter(Seldom(loggers, alike, handler.handle))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

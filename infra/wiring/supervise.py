@@ -103,7 +103,13 @@ async def until_stopped(work: Awaitable[Any], stop: asyncio.Event) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """What ends this process in order: Ctrl-C, being told to, the end of its terminal unless it is to outlive that (nohup)."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM) if outlives else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop.set)

@@ -40,6 +40,7 @@ from domain.run.messages import (
 from domain.run.progress import conclusion, startable
 from domain.run.state import Active, Final, Folding, Requested, RunState, Unknown, fold, position_of
 from domain.run.step_failure import NEVER_SENT
+from domain.run.why_ended import STEP_OVER_TIME
 from processors.executor.actions import Action, FindTargets, KillSteps, ReadHistory, Send, StartStep
 from processors.executor.plan_parts import parts_of
 from processors.processor import Cause, Now, caused_by, system_command
@@ -278,7 +279,7 @@ class HeldRun:
             return
         del self.running[end.target]
         if end.state == "cancelled" and self._over_time:
-            end = replace(end, state="timed_out")
+            end = replace(end, state="timed_out", error=STEP_OVER_TIME)
         elif end.state == "cancelled" and self._grace_over and not self._is_ending():
             end = replace(end, state="lost", error=STOPPED)
         if epoch in (self.epoch, self.late):
@@ -531,7 +532,8 @@ class HeldRun:
         ]
         if self._is_ending():
             unbegun: StepEndState = "timed_out" if self._over_time else "cancelled"
-            self.ended += [StepEnd(s.step, s.target, s.attempt, unbegun) for s in self._unconfirmed]
+            why = STEP_OVER_TIME if self._over_time else None
+            self.ended += [StepEnd(s.step, s.target, s.attempt, unbegun, error=why) for s in self._unconfirmed]
             self._unconfirmed = []
         elif self._stopping:
             self.ended += [_never_sent(start) for start in self._unconfirmed]

@@ -78,6 +78,7 @@ async def test_jobs_credentials_and_runs_have_a_past_too(server: Server):
     assert (await server.get(f"/runs/{run}?as_of=1")).json()["state"] == "requested"
     now = (await server.get(f"/runs/{run}")).json()
     assert (now["cancelled_by"], now["cancel_reason"]) == ("admin", "too late")
+    assert now["error"] == {"code": "cancelled", "message": "cancelled by admin"}
     assert now["state"] == "cancelled" and (await server.get(f"/runs/{run}?as_of={now['version']}")).json() == now
 
 

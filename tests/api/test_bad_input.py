@@ -103,6 +103,18 @@ async def test_what_is_wrong_is_422_naming_the_field_and_repeating_nothing(serve
         assert "hunter2" not in answer.text and "telepathy" not in answer.text, f"{label} is repeated"
 
 
+async def test_a_number_too_large_to_be_kept_is_told_as_a_number_with_its_field_and_bound(server):
+    said = json.dumps(job()).removesuffix("}")
+    for number, bound in (("1e400", "not a finite number"), (str(2**53 + 1), "beyond 2^53"), ("9" * 5000, "beyond 2^53")):
+        answer = await server.send("POST", "/jobs", content=f'{said}, "timeout_s": {number}}}'.encode(), headers=JSON)
+        told = answer.json()
+        assert (answer.status_code, told["code"], len(told["errors"])) == (422, "validation_failed", 1), answer.text
+        assert told["errors"][0]["field"] == "timeout_s" and bound in told["errors"][0]["message"]
+    both = await server.post("/targets", target(title="a\x00b", connection={"port": 2**60}))
+    assert both.json()["code"] == "unstorable_text"
+    assert {error["field"] for error in both.json()["errors"]} == {"title", "connection.port"}
+
+
 async def test_a_placeholder_that_may_not_stand_where_it_does_is_told_with_its_line_and_a_code(server):
     answer = await server.post("/jobs", job(run="echo\ncat <<EOF\n# $(( {{ target.name }} * 2 ))\nEOF"))
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")

@@ -273,3 +273,13 @@ async def test_a_target_is_checked_on_demand(server: Server):
     assert answers[0].status_code == 200 and answers[0].json() == answers[1].json() and answers[0].json()["check"]
     history = (await server.get("/targets/web-01/history", headers={"Ops-Min-Version": "target/web-01@2"})).json()["items"]
     assert history[-1]["payload"] == {"check": answers[0].json()["check"]}
+
+
+async def test_while_nobody_decides_signing_in_and_out_say_so_and_blame_nothing_else(server: Server):
+    async def undecided(*_):
+        return None
+
+    server.log.outcomes.wait = undecided
+    for answer in (await server.sign_in(), await server.post("/auth/logout", {})):
+        assert (answer.status_code, answer.json()["code"]) == (503, "result_unknown"), answer.text
+        assert "decided" in answer.json()["detail"] and answer.headers["retry-after"]

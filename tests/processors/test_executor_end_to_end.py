@@ -207,6 +207,8 @@ def test_a_run_over_its_time_ends_timed_out_with_its_steps():
             run = await world.request()
             end = await world.finished(run)
             assert (end.state, end.targets) == ("timed_out", {"timed_out": 2, "skipped": 1})
+            steps = of(StepFinished, await world.of(run))
+            assert [step.error and step.error.code for step in steps] == ["run_timed_out", "run_timed_out"]
             assert not world.fleet.running
             assert world.clock.monotonic() < 70
 

@@ -29,6 +29,7 @@ from domain.run.messages import (
     StepStarted,
 )
 from domain.run.step_failure import NEVER_SENT
+from domain.run.why_ended import STEP_OVER_TIME
 from domain.target import SshConnection
 from processors.executor.actions import (
     Answered,
@@ -390,4 +391,4 @@ def test_a_run_whose_time_is_over_kills_its_steps_and_says_so():
     assert story.tell(Woke()) == [KillSteps(RUN_ID), ReportRun(ME, 1, (), timed_out=True)]
     story.accepted(1)
     (report,) = story.tell(StepDone(RUN_ID, 1, StepEnd("say", "web-0", 1, "cancelled")))
-    assert report.entries == (StepEnd("say", "web-0", 1, "timed_out"),)
+    assert report.entries == (StepEnd("say", "web-0", 1, "timed_out", error=STEP_OVER_TIME),)

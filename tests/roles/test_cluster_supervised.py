@@ -96,8 +96,7 @@ def test_killed_services_are_started_again_where_they_were_and_a_killed_supervis
     cluster: Cluster,
 ) -> None:
     with cluster.runs() as supervisor:
-        eventually(lambda: (cluster.installation.home / "admin-password").exists(), within=120)
-        cluster.installation.log_in()
+        cluster.installation.log_in()  # at once
         cluster.registers_its_sshd()
         before, ports = cluster.pids(), cluster.ports()
         assert before.keys() == {*SERVICES, *ROLES}

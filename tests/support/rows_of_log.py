@@ -20,6 +20,7 @@ from domain.role import RoleRemoved
 from domain.run.messages import (
     RunCancelRequested,
     RunFinished,
+    RunLost,
     RunPlanned,
     RunRequested,
     RunStarted,
@@ -213,13 +214,29 @@ def _came_to(stream: _Stream) -> Row:
         "executor": last.claim.executor,
         "total": len(last.order if isinstance(last, Active) else last.planned),
         "counts": dict(finished.targets if finished else done),
-        "error": asdict(finished.error) if finished and finished.error else None,
+        "error": _why_ended(stream, finished, last) if finished else None,
         "started_at": _time_of(stream.timed(RunStarted)),
         "finished_at": _time_of(stream.timed(RunFinished)),
         "output_end": max((e.output_end or 0 for e in events if isinstance(e, StepFinished)), default=0),
         "version": len(events),
         "offset": stream.recorded[-1].position.offset,
     }
+
+
+def _why_ended(stream: _Stream, finished: RunFinished, last: Requested | Active) -> Row | None:
+    """As it says itself, or by what happened to it, or by what its state forbade."""
+    if finished.error:
+        return asdict(finished.error)
+    if cancelled_by := _cancel(stream)["cancelled_by"]:
+        return {"code": "cancelled", "message": f"cancelled by {cancelled_by}"}
+    if stream.last(RunTimeExceeded):
+        return {"code": "run_timed_out", "message": "the run was over its job's timeout_s"}
+    if stream.last(RunLost):
+        return {"code": "executor_lost", "message": "the executor was lost, and the job says that its runs are lost with it"}
+    if isinstance(last, Active) and last.too_many_failures and last.begun < len(last.order):
+        message = "more targets failed than the job's max_failures allows; no further one was begun"
+        return {"code": "max_failures", "message": message}
+    return None
 
 
 def _cancel(stream: _Stream) -> Row:

@@ -111,15 +111,17 @@ class Owner:
         """Serve until `stop` is set, then save, leave the log in order and close the stores.
 
         Raises `StateStoreInUse` when it is not the only one under its name, `StateStoreLost` when it has no place for a shard's
-        state: another owner may.
+        state, `RecoveryHangs` when a recovery does not end: another owner may.
         """
         try:
             while not stop.is_set():
                 await self._turn()
             await self._leave_in_order()
         finally:
-            await self._forget_all()
-            await self._ports.log.close()
+            try:
+                await self._forget_all()
+            finally:
+                await self._ports.log.close()
 
     async def _turn(self) -> None:
         try:
@@ -184,9 +186,11 @@ class Owner:
         await self._shards.pop(shard).store.close()
 
     async def _forget_all(self) -> None:
-        await self._taking_over.forget_all()
-        for shard in list(self._shards):
-            await self._forget(shard)
+        try:
+            await self._taking_over.forget_all()
+        finally:
+            for shard in list(self._shards):
+                await self._forget(shard)
 
     async def _discard_all(self) -> None:
         for owned in self._shards.values():

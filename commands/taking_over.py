@@ -21,6 +21,15 @@ from schemas.unserved import UnservedShard
 
 _log = logging.getLogger(__name__)
 
+UNREADABLE_AGAIN_S = 1.0
+"""After which time a shard of which the log could not be read is tried again; others come first meanwhile."""
+ENDS_WITHIN_S = 60.0
+"""So long recoveries may take to end once they were told to."""
+
+
+class RecoveryHangs(Exception):
+    """A recovery that was told to end does not: another one of its shard must not begin in this process."""
+
 
 @dataclass(slots=True)
 class Owned:
@@ -46,12 +55,13 @@ class Pace:
 
 @dataclass(slots=True)
 class _Coming:
-    """A shard to be recovered: `due` is when next, `since` when it was first tried, in `monotonic` seconds."""
+    """A shard to be recovered: `due` is when next, `since` when it was first tried, `began` when last, in `monotonic` seconds."""
 
     tenure: int
     since: float
     due: float
     stop: Event
+    began: float = 0
     attempt: Task[Owned | None] | None = None
     failure: RecoveryFailed | None = None
 
@@ -74,9 +84,14 @@ class TakingOver:
 
     @property
     def unserved(self) -> Sequence[UnservedShard]:
-        """Those that could not be recovered when it was tried last."""
+        """Those that could not be recovered when it was tried last, or whose recovery does not end in its time."""
         by_shard = sorted(self._coming.items(), key=itemgetter(0))
-        return [UnservedShard(shard, one.failure.reason, one.failure.at) for shard, one in by_shard if one.failure is not None]
+        failed = [(shard, one.failure or self._hanging(one)) for shard, one in by_shard]
+        return [UnservedShard(shard, failure.reason, failure.at) for shard, failure in failed if failure is not None]
+
+    def _hanging(self, one: _Coming) -> RecoveryFailed | None:
+        hangs = one.attempt is not None and self._monotonic() - one.began > 2 * self._pace.within_s
+        return RecoveryFailed("not_read_in_time", "the recovery does not end", None) if hangs else None
 
     @property
     def is_at_work(self) -> bool:
@@ -85,8 +100,7 @@ class TakingOver:
 
     async def follow(self, tenures: Mapping[int, int]) -> None:
         """These are owned and not served: forget all others, and begin with those whose time it is."""
-        for shard in [shard for shard, one in self._coming.items() if tenures.get(shard) != one.tenure]:
-            await self._forget(shard)
+        await self._forget([shard for shard, one in self._coming.items() if tenures.get(shard) != one.tenure])
         now = self._monotonic()
         for shard, tenure in tenures.items():
             self._coming.setdefault(shard, _Coming(tenure, now, now, Event()))
@@ -94,7 +108,7 @@ class TakingOver:
         idle = sorted((one.due, shard) for shard, one in self._coming.items() if one.attempt is None and one.due <= now)
         for _, shard in idle[: max(0, self._pace.at_once - at_work)]:
             one = self._coming[shard]
-            one.attempt = create_task(self._recovered(shard, one))
+            one.began, one.attempt = now, create_task(self._recovered(shard, one))
 
     async def wait(self, within_s: float) -> None:
         """Until one of the recoveries that are under way ends, at most so long."""
@@ -104,8 +118,8 @@ class TakingOver:
     def arrived(self) -> Mapping[int, Owned]:
         """What is to be served from now on.
 
-        Raises what ended a recovery and is no matter of its shard alone: `StateStoreFailed`, `StateStoreLost`, `LogUnavailable`,
-        and whatever should not be. What has arrived besides is told by the next call.
+        Raises what ended a recovery and is no matter of its shard alone: `StateStoreFailed`, `StateStoreLost`, whatever should
+        not be. What has arrived besides is told by the next call.
         """
         for shard, one in self._coming.items():
             if one.attempt is not None and one.attempt.done():
@@ -123,18 +137,23 @@ class TakingOver:
 
     async def forget_all(self) -> None:
         """No shard is owned any more."""
-        for shard in list(self._coming):
-            await self._forget(shard)
+        await self._forget(list(self._coming))
 
-    async def _forget(self, shard: int) -> None:
-        """A recovery that is under way is asked to end, not cancelled: what its store's thread is at would outlive it."""
-        one = self._coming[shard]
-        one.stop.set()
-        if one.attempt is not None:
-            await wait([one.attempt])
-        del self._coming[shard]
-        if one.attempt is not None and one.attempt.exception() is None and (owned := one.attempt.result()) is not None:
-            await owned.store.close()
+    async def _forget(self, shards: Sequence[int]) -> None:
+        """Recoveries that are under way are asked to end, not cancelled: what their stores' thread is at would outlive them.
+
+        Raises `RecoveryHangs`.
+        """
+        going = [self._coming.pop(shard) for shard in shards]
+        for one in going:
+            one.stop.set()
+        attempts = [one.attempt for one in going if one.attempt is not None]
+        ended, hanging = await wait(attempts, timeout=ENDS_WITHIN_S) if attempts else (set(), set())
+        for attempt in ended:
+            if attempt.exception() is None and (owned := attempt.result()) is not None:
+                await owned.store.close()
+        if hanging:
+            raise RecoveryHangs(f"{len(hanging)} recoveries did not end within {ENDS_WITHIN_S:g} s of being told to")
 
     async def _recovered(self, shard: int, one: _Coming) -> Owned | None:
         store = await self._stores.open(shard)
@@ -162,7 +181,10 @@ class TakingOver:
         now = self._monotonic()
         if isinstance(failure, LogUnavailable):
             if one.failure is None and now - one.since <= self._pace.within_s:
-                raise failure
+                _log.warning("the log cannot be read yet: %s", failure)
+                self._counters.unavailable += 1
+                one.due = now + UNREADABLE_AGAIN_S
+                return
             failure = one.failure or RecoveryFailed("log_unavailable", str(failure), None)
         if isinstance(failure, RecoveryFailed):
             one.due = now + self._pace.again_s

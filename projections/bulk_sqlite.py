@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Dialect, FromClause, Select, Table, func, select
+from sqlalchemy import Connection, Dialect, FromClause, LargeBinary, Numeric, Select, Table, func, select
 from sqlalchemy.sql.dml import Insert
 
 Convert = Callable[[Any], Any]
@@ -34,6 +34,8 @@ def _way(connection: Connection) -> _Way:
 @lru_cache(maxsize=256)
 def _readers(table: Table, way: _Way) -> Sequence[tuple[str, Convert | None]]:
     """Each column's name, and what makes a value of what SQLite keeps of it."""
+    if unfit := [column.name for column in table.columns if isinstance(column.type, Numeric | LargeBinary)]:
+        raise TypeError(f"{table.name}: SQLite's JSON does not keep every bit of {', '.join(unfit)}")
     kinds = [(column.name, column.type.dialect_impl(way.dialect)) for column in table.columns]
     return [(name, kind.result_processor(way.dialect, None)) for name, kind in kinds]
 

@@ -14,6 +14,8 @@ from schemas.position import Partition, Position
 
 MOST_RECORDS = 2_000
 """How many records are kept altogether; each is at most `MOST_KEPT_BYTES` long."""
+MOST_AT_ONCE = 200
+"""How many are handed out with one read: they are decoded in the event loop, where others wait."""
 
 
 class Newest:
@@ -25,34 +27,32 @@ class Newest:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._rows: dict[Partition, deque[Row]] = {}
-        self._order: deque[Partition] = deque()
+        self._order: deque[tuple[Partition, int]] = deque()
 
     def committed(self, next_ids: Mapping[Partition, int], rows: Sequence[tuple[Partition, Row]]) -> None:
         """These rows are committed, and their partitions end at `next_ids` now."""
         for partition, row in rows:
             kept = self._rows.get(partition)
             if kept is None or (kept and kept[-1][0] + 1 != row[0]) or len(row[2]) > MOST_KEPT_BYTES:
-                kept = self._forget(partition)
+                kept = self._rows[partition] = deque()
             if len(row[2]) <= MOST_KEPT_BYTES:
                 kept.append(row)
-                self._order.append(partition)
+                self._order.append((partition, row[0]))
         for partition, next_id in next_ids.items():
             kept = self._rows.get(partition)
             if kept and kept[-1][0] + 1 != next_id:  # what a commit in doubt had written was never told
-                self._forget(partition)
+                kept.clear()
         while len(self._order) > MOST_RECORDS:
-            if oldest := self._rows[self._order.popleft()]:
-                oldest.popleft()
-
-    def _forget(self, partition: Partition) -> deque[Row]:
-        """Begin anew; those that were kept leave the order, or others would be dropped in their place."""
-        if self._rows.get(partition):
-            self._order = deque(each for each in self._order if each != partition)
-        fresh = self._rows[partition] = deque[Row]()
-        return fresh
+            partition, oldest = self._order.popleft()
+            kept = self._rows[partition]
+            if kept and kept[0][0] == oldest:  # else its partition began anew since
+                kept.popleft()
 
     def read_on(self, stretches: Sequence[Stretch], limit: int) -> Sequence[Recorded] | None:
-        """Up to `limit` records of these stretches, one after the other, as `reading.read_on`; None unless all begin here."""
+        """Up to `limit` records of these stretches, one after the other, as `reading.read_on`, and no more than `MOST_AT_ONCE`;
+        None unless all begin here.
+        """
+        limit = min(limit, MOST_AT_ONCE)
         starts = [(stretch, self._start(stretch)) for stretch in stretches]
         if any(start is None for _, start in starts):
             return None

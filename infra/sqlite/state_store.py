@@ -85,7 +85,7 @@ class SqliteStateStore:
 
     def _connect(self) -> sqlite3.Connection:
         self._file.touch(mode=0o600)
-        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=1)
+        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False, timeout=1, cached_statements=256)
         self._connection = connection
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-2000"):
             connection.execute(f"PRAGMA {pragma}").fetchall()

@@ -67,7 +67,7 @@ class GulpPacketizer(Packetizer):
 
     def _wait_in_the_kernel(self, timeout: float) -> None:
         """Python asks the socket whether it is ready before each call; where the kernel bounds the call itself, that is saved."""
-        bound = struct.pack("ll", int(timeout), 0)
+        bound = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._sock.setsockopt(socket.SOL_SOCKET, option, bound)
         self._sock.settimeout(None)

@@ -36,6 +36,10 @@ def to_the_letter(message: str) -> str:
     return message
 
 
+_Same = tuple[str, str, str, int]
+"""A logger's name, a message, the error that came with it, and how bad it is."""
+
+
 @dataclass(slots=True)
 class _Said:
     at: float
@@ -61,8 +65,8 @@ class Seldom(logging.Filter):
         """`loggers` is the first part of their names; `alike` is the same for messages that are; `say` takes records of ours."""
         super().__init__(loggers)
         self._alike, self._say, self._clock, self._later = alike, say, clock, later
-        self._lock = threading.Lock()
-        self._said: dict[tuple[str, str, str], _Said] = {}
+        self._lock = threading.RLock()  # a destructor that runs just here may log
+        self._said: dict[_Same, _Said] = {}
         self._looks = False
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -70,15 +74,15 @@ class Seldom(logging.Filter):
         if not super().filter(record):
             return True
         now, error = self._clock(), record.exc_info[1] if record.exc_info else None
-        same = record.name, self._alike(record.getMessage()), repr(error)
+        same = record.name, self._alike(record.getMessage()), repr(error), record.levelno
         with self._lock:
             passes = self._passes(same, record, now)
             begins, self._looks = bool(self._said) and not self._looks, bool(self._said)
         if begins:
-            self._later(LOOK_EVERY_S, self._look)
+            self._look_later()
         return passes
 
-    def _passes(self, same: tuple[str, str, str], record: logging.LogRecord, now: float) -> bool:
+    def _passes(self, same: _Same, record: logging.LogRecord, now: float) -> bool:
         known = self._said.get(same)
         if known is None:
             if len(self._said) < _MOST_KEPT:
@@ -102,11 +106,21 @@ class Seldom(logging.Filter):
                 del self._said[same]
             self._looks = bool(self._said)
             goes_on = self._looks
-        for (name, message, _), said in over.items():
-            if said.left_out:
-                self._say(_no_longer(name, message, said.left_out))
-        if goes_on:
+        try:
+            for (name, message, *_), said in over.items():
+                if said.left_out:
+                    self._say(_no_longer(name, message, said.left_out))
+        finally:
+            if goes_on:
+                self._look_later()
+
+    def _look_later(self) -> None:
+        """Where no thread can be started, whoever logs must not be told: the next record tries again."""
+        try:
             self._later(LOOK_EVERY_S, self._look)
+        except RuntimeError:
+            with self._lock:
+                self._looks = False
 
 
 def _is_over(said: _Said, now: float) -> bool:

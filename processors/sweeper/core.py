@@ -24,7 +24,8 @@ ROLE = "sweeper"
 
 SILENT_LEASES, SHOWN_LEASES = 0.4, 0.5
 """After which share of a lease a silence gives cause for writes of our own (an executor speaks five times a lease), and for how
-long those must have been taken before it counts. Both together are less than a lease: the silence of the dead ends no later."""
+long those must have been taken before it counts. Both together are less than a lease: with one of ten seconds or more the silence
+of the dead ends hardly later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 
 from commands.owner import Bounds
 from commands.state_store import Mark
+from commands.taking_over import ENDS_WITHIN_S, RecoveryHangs
 from infra.memory.log import MemoryLog
 from infra.memory.state_store import MemoryStateStores
 from infra.memory.storage import Fate
@@ -230,17 +231,17 @@ def test_an_owner_that_stops_while_it_tries_again_ends_at_once(log, stores):
 
 
 class Unanswered:
-    """A log's reader whose brokers do not say where one shard ends."""
+    """A log's reader whose brokers do not say where some shards end."""
 
-    def __init__(self, log):
-        self._reader, self.reader = log.reader, self
+    def __init__(self, log, shards=(BAD,)):
+        self._reader, self.reader, self._shards = log.reader, self, shards
         self.answers = False
 
     def __getattr__(self, name):
         return getattr(self._reader, name)
 
     async def ends(self, partitions):
-        if not self.answers and any(partition.shard == BAD for partition in partitions):
+        if not self.answers and any(partition.shard in self._shards for partition in partitions):
             raise LogUnavailable("the leader of a partition is away")
         return await self._reader.ends(partitions)
 
@@ -256,5 +257,39 @@ def test_a_shard_that_cannot_be_read_is_tried_at_once_for_a_while_then_told_and_
         broken.answers = True
         assert codes(await told(log, register_target(NAMES[BAD]), within=2 * AGAIN_S)) == ["accepted"]
         await run.stop()
+
+    simulated(story())
+
+
+def test_more_shards_that_cannot_be_read_than_are_recovered_at_once_hold_up_no_other():
+    async def story():
+        log, away = MemoryLog(16), range(BOUNDS.recoveries_at_once + 4)
+        run = Running(owner_with(log.owned_shards("one"), Unanswered(log, away), MemoryStateStores(), BOUNDS))
+        names = {shard_of(f"target/t-{number}", 16): f"t-{number}" for number in range(200)}
+        good = [name for shard, name in sorted(names.items()) if shard not in away]
+        assert codes(await told(log, *[register_target(name) for name in good], within=10)) == ["accepted"] * len(good)
+        await run.stop()
+
+    simulated(story())
+
+
+class Hanging(Unanswered):
+    """A log's reader that never says where one shard ends."""
+
+    async def ends(self, partitions):
+        if any(partition.shard in self._shards for partition in partitions):
+            await asyncio.Event().wait()
+        return await self._reader.ends(partitions)
+
+
+def test_a_recovery_that_hangs_is_told_and_whoever_waits_for_its_end_does_not_wait_for_ever(log, stores):
+    async def story():
+        run = Running(owner_with(log.owned_shards("one"), Hanging(log), stores, BOUNDS))
+        await all_others_are_served(log)
+        await until(lambda: run.owner.unserved)
+        assert list(run.owner.unserved) == [UnservedShard(BAD, "not_read_in_time", None)]
+        run._stop.set()
+        with pytest.raises(RecoveryHangs):
+            await asyncio.wait_for(run.task, 2 * ENDS_WITHIN_S)
 
     simulated(story())

@@ -1,11 +1,12 @@
 """What was written last is read from memory, and only what is in the file."""
 
 from random import Random
+from time import process_time
 
 import pytest
 
 from infra.sqlite.layout import Layout
-from infra.sqlite.newest import MOST_RECORDS, Newest
+from infra.sqlite.newest import MOST_AT_ONCE, MOST_RECORDS, Newest
 from infra.sqlite.reading import MOST_KEPT_BYTES, Stretch
 from schemas.position import Partition
 from schemas.topics import BY_NAME
@@ -82,7 +83,7 @@ def test_however_it_is_filled_it_keeps_so_many_records_and_each_partition_withou
         commit(newest, row(partition, ends[partition], length=MOST_KEPT_BYTES if random.random() < 0.001 else 0))
         ends[partition] += 1
     kept = {partition: [made[0] - LAYOUT.first_id(partition) for made in rows] for partition, rows in newest._rows.items()}
-    assert sum(len(each) for each in kept.values()) == len(newest._order) <= MOST_RECORDS
+    assert 0 < sum(len(each) for each in kept.values()) <= len(newest._order) <= MOST_RECORDS
     for partition, found in kept.items():
         assert found == list(range(ends[partition] - len(found), ends[partition]))
 
@@ -102,3 +103,19 @@ async def test_readers_of_what_was_just_written_do_not_go_to_the_file(tmp_path):
     finally:
         del log._pool.run
         await harness.close()
+
+
+def test_a_group_of_many_large_records_costs_no_more_than_its_rows():
+    newest, rows = Newest(LAYOUT), []
+    for offset in range(MOST_RECORDS):
+        rows += [row(B, offset), row(A, offset, length=MOST_KEPT_BYTES if offset % 2 else 0)]
+    began = process_time()
+    commit(newest, *rows)
+    assert process_time() - began < 1
+    assert offsets(newest, (A, MOST_RECORDS - 1, MOST_RECORDS)) is None
+
+
+def test_one_read_hands_out_a_bounded_number():
+    newest = Newest(LAYOUT)
+    commit(newest, *[row(A, offset) for offset in range(MOST_AT_ONCE + 10)])
+    assert len(offsets(newest, (A, 0, MOST_AT_ONCE + 10))) == MOST_AT_ONCE

@@ -135,3 +135,34 @@ def test_a_role_s_log_holds_it_so(capsys: pytest.CaptureFixture[str]) -> None:
     for once in ("Failed fetch messages from 1: NodeNotReadyError", WAITS, "log unavailable: no broker"):
         assert events.count(once) == 1
     assert events.count("each of these is wanted") == 50
+
+
+def test_where_no_thread_can_be_started_whoever_logs_is_not_told_and_the_next_record_tries_again() -> None:
+    tried = []
+
+    def no_thread(after_s: float, call: Callable[[], None]) -> None:
+        tried.append(after_s)
+        raise RuntimeError("can't start new thread")
+
+    seldom = Seldom("aiokafka", to_the_letter, lambda record: None, lambda: 0.0, no_thread)
+    record = logging.makeLogRecord({"name": FETCHER.name, "msg": WAITS})
+    assert [seldom.filter(record), seldom.filter(record)] == [True, False]
+    assert len(tried) == 2
+
+
+def test_the_same_text_said_as_something_worse_is_not_left_out() -> None:
+    said = Said(alike=to_the_letter)
+    levels = (logging.INFO, logging.ERROR, logging.ERROR)
+    records = [logging.makeLogRecord({"name": FETCHER.name, "msg": WAITS, "levelno": level}) for level in levels]
+    assert [said.seldom.filter(record) for record in records] == [True, True, False]
+
+
+def test_looking_goes_on_where_what_is_over_could_not_be_said() -> None:
+    said = Said()
+    said.seldom._say = None  # whatever it raises
+    for _ in range(3):
+        said.passes(WAITS)
+    said.passes("another thing")
+    with pytest.raises(TypeError):
+        said.waits(EVERY_S + 2 * LOOK_EVERY_S)
+    assert said.looks == 1 or not said.seldom._looks

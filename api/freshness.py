@@ -14,7 +14,7 @@ from projections.position import has_reached, version_applied
 from schemas.log import EventReader
 from schemas.position import Partition, Position
 from schemas.topics import EVENT_TOPIC
-from schemas.wakeups import RECENT_EVENTS, Wakeups
+from schemas.wakeups import RECENT_CHANGES, Wakeups
 
 MAIN: Mapping[str, str] = {
     TARGET: "targets", CREDENTIAL: "credentials", USER: "users", ROLE: "roles", JOB: "jobs", RUN: "runs", KEY: "events",
@@ -89,7 +89,7 @@ class Freshness:
         pause = _FIRST_PAUSE_S
         try:
             with waiting:
-                async with asyncio.timeout(self._within_s), self._wakeups.listen(RECENT_EVENTS) as waiter:
+                async with asyncio.timeout(self._within_s), self._wakeups.listen(RECENT_CHANGES) as waiter:
                     while not await self._models.ask(condition):
                         await waiter.wait(pause)
                         pause = min(_LONGEST_PAUSE_S, pause * 2)

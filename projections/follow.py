@@ -25,7 +25,7 @@ from projections.rebuild import begin_rebuild, give_up, note_progress, put_in_pl
 from schemas.log import EventReader, Feed, LogError, LogTruncated
 from schemas.position import Partition
 from schemas.run_output import OutputChunk
-from schemas.wakeups import RECENT_EVENTS, Wakeups
+from schemas.wakeups import RECENT_CHANGES, RECENT_EVENTS, Wakeups
 
 BATCH = 500
 """At most so many records go into one transaction of the front."""
@@ -75,6 +75,11 @@ class Follower:
                 await asyncio.sleep(_PAUSE_AFTER_LOG_ERROR_S)
             finally:
                 await session.close()
+
+
+def _has_events(facts: Sequence[Fact]) -> bool:
+    """Whether there is anything but output."""
+    return any(not isinstance(fact.body, OutputChunk) for fact in facts)
 
 
 def _stop_all(connection: Connection, projections: Sequence[Projection], reason: str) -> None:
@@ -132,7 +137,7 @@ class _Session:
         assert self._feed is not None
         wait = 0.0 if self._behind else _IDLE_WAIT_S
         facts = await self._facts(self._feed, BATCH, wait)
-        if facts and all(isinstance(fact.body, OutputChunk) for fact in facts):
+        if facts and not _has_events(facts):
             await asyncio.sleep(_OUTPUT_WAITS_S)
             facts += await self._facts(self._feed, BATCH, 0.0)
         after = dict(self._feed.positions)
@@ -151,7 +156,8 @@ class _Session:
     async def _tell(self, facts: Sequence[Fact]) -> None:
         streams = {fact.stream for fact in facts if fact.stream is not None}
         if streams:
-            await self._wakeups.wake([*sorted(streams), RECENT_EVENTS])
+            recent = [RECENT_EVENTS, RECENT_CHANGES] if _has_events(facts) else [RECENT_CHANGES]
+            await self._wakeups.wake([*sorted(streams), *recent])
 
     async def _step_one_behind(self) -> None:
         self._turns += 1

@@ -9,6 +9,9 @@ from typing import Protocol
 RECENT_EVENTS = "events"
 """The topic of hints that any event was projected."""
 
+RECENT_CHANGES = "changes"
+"""The topic of hints that anything was projected, output of runs included."""
+
 
 class Waiter(Protocol):
     """One who waits for hints."""
@@ -22,7 +25,7 @@ class Wakeups(Protocol):
     """Carries hints from the projections to live readers."""
 
     async def wake(self, topics: Iterable[str]) -> None:
-        """Hint that there is something new under each of these topics (streams such as `run/…`, or `events`). Never raises."""
+        """Hint that there is something new under each of these topics (`run/…`, `events`, `changes`). Never raises."""
         ...
 
     def listen(self, topic: str) -> AbstractAsyncContextManager[Waiter]:

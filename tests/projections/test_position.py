@@ -15,7 +15,7 @@ from infra.sql.read_store import SqlReadStore
 from projections.follow import Follower
 from projections.position import has_reached, version_applied
 from schemas.position import Partition
-from schemas.wakeups import RECENT_EVENTS
+from schemas.wakeups import RECENT_CHANGES, RECENT_EVENTS
 from schemas.wire import encode
 from tests.projections.histories import History, Writer, random_history
 from tests.projections.tables_seen import Database, Heard, following, project
@@ -76,16 +76,24 @@ async def test_status_says_how_far_behind_a_projection_is(history: History, data
     assert status["users"].lag_seconds > 0 and status["runs"].lag_seconds == 0
 
 
-async def test_readers_are_told_after_the_commit_which_streams_changed(history: History, database: Database) -> None:
+async def test_readers_are_told_after_the_commit_which_streams_changed(database: Database) -> None:
+    history = random_history(Random(1), 200)
+    assert history.output
     log, heard = MemoryLog(1), Heard()
     writer = Writer(log)
     store = SqlReadStore(database.writer)
     follower = asyncio.create_task(Follower(log.reader, store, heard).run())
-    writer.write(history.interleaved(Random(1)))
     writer.write_output(history.output)
 
+    async def output_told() -> bool:
+        return RECENT_CHANGES in heard.topics
+
+    await eventually_async(output_told)
+    assert RECENT_EVENTS not in heard.topics, "who follows events need not look for output"
+    writer.write(history.interleaved(Random(1)))
+
     async def told() -> bool:
-        return set(heard.topics) == {*history.streams, RECENT_EVENTS}
+        return set(heard.topics) == {*history.streams, RECENT_EVENTS, RECENT_CHANGES}
 
     await eventually_async(told)
     assert database.reached(log)

@@ -44,14 +44,15 @@ def payload(step: Invocation) -> Payload:
         raise ValueError("a step's mark is one plain word")
     in_variable = is_variable(step.shell, step.script.encode("utf-8", "surrogateescape"))
     needed, reader, start = bootstrap(step.shell, in_variable)
-    script = f"{'export _ops_t' if in_variable else '_ops_s'}={quoted(step.script)}"
-    lines = [f"export {name}={quoted(value)}" for name, value in step.environment.items()]
-    lines += [f"export OPS_STEP_MARK={quoted(step.mark + ':')}", f"_ops_b={quoted(start)}", script]
+    values = {**step.environment, "_ops_t": step.script} if in_variable else step.environment
+    lines = [" ".join(["export", *(f"{name}={quoted(value)}" for name, value in values.items())])] if values else []
+    lines += [f"_ops_b={quoted(start)}"] if start is not None else []
+    lines += [] if in_variable else [f"_ops_s={quoted(step.script)}"]
     body = "\n".join([*lines, "_ops_k=1"]).encode("utf-8", "surrogateescape")
-    mark = step.mark.encode()
-    if len(body) > SMALL or mark in body.split(b"\n"):
-        return Payload(b"%s %s %s %d\n%s" % (mark, needed.encode(), reader.encode(), len(body), body))
-    return Payload(b"%s %s %s 0\n%s\n%s\n" % (mark, needed.encode(), reader.encode(), body, mark))
+    head = f"{step.mark} {needed} {reader}".encode()
+    if len(body) > SMALL or b"." in body.split(b"\n"):
+        return Payload(b"%s %d\n%s" % (head, len(body), body))
+    return Payload(b"%s 0\n%s\n.\n" % (head, body))
 
 
 def quoted(value: str) -> str:

@@ -24,14 +24,14 @@ from processors.executor.connector import Shell
 
 GREETING = b"ops-step "
 
-_LEAD = 'kill -0 -$$ 2>/dev/null || exec setsid /bin/sh -c "$0"; eval "$0"'
+_LEAD = 'kill -0 -$$ 2>/dev/null || exec setsid /bin/sh -c "$0" sh "$1"; eval "$0"'
 """A server that makes no session for a command (OpenSSH does) gets one made: there is no group of our own number then."""
 
 _STEP = (
-    "_ops_n=${IFS#??}; _ops_p=; _ops_k=; _ops_s=; "
+    "_ops_n=${IFS#??}; _ops_p=; _ops_k=; _ops_s=; _ops_b=$1; "
     "read -r _ops_m _ops_e _ops_r _ops_z || exit 125; "
     'command -v "$_ops_e" >/dev/null 2>&1 || exit 127; '
-    'if [ "$_ops_z" = 0 ]; then while IFS= read -r _ops_l && [ "$_ops_l" != "$_ops_m" ]; '
+    'if [ "$_ops_z" = 0 ]; then while IFS= read -r _ops_l && [ "$_ops_l" != . ]; '
     "do _ops_p=$_ops_p$_ops_l$_ops_n; done; "
     'else _ops_p=$(head -c "$_ops_z"); fi; '
     "exec 9<&0 </dev/null; "
@@ -39,7 +39,7 @@ _STEP = (
     '{ trap "" USR1; read -r _ops_x <&9; kill -0 $$ || exit 0; '
     "kill -s USR1 $$; kill -s TERM 0; sleep 2; kill -s KILL 0; } >/dev/null 2>&1 & "
     "_ops_w=$!; "
-    'eval "$_ops_p"; [ "$_ops_k" = 1 ] || exit 125; '
+    'eval "$_ops_p"; [ "$_ops_k" = 1 ] || exit 125; export OPS_STEP_MARK=$_ops_m:; '
     'trap : HUP INT QUIT ABRT TERM USR2 ALRM PIPE; [ -z "$_ops_d" ] || exit 125; '
     "exec 8>&2 2>/dev/null; "
     'if [ -z "$_ops_s" ]; then "$_ops_r" -c "$_ops_b" step $$ $_ops_w 9<&-; '
@@ -73,14 +73,17 @@ _CONFIRM = (
     "if kill -0 -$g 2>/dev/null; then echo ops-alive; else echo ops-gone; fi; fi"
 )
 
-RUN_STEP = f"exec /bin/sh -c '{_LEAD}' '{_STEP}'"
-"""Reads `mark, interpreter needed, interpreter of the bootstrap, size` on one line, then the payload."""
 
 CONFIRM_GONE = f"exec /bin/sh -c '{_CONFIRM}'"
 """Reads `mark group watcher` on one line; kills what is left after 2 s, says `ops-gone` or, after 5 s, `ops-alive`."""
 
 _GREET = 'exec 2>&8 8>&-;echo ops-step "$OPS_STEP_MARK" "$1" "$2"'
 _EVAL = f'{_GREET};set -- "$_ops_t";unset _ops_t;eval "shift;$1"'
+
+RUN_STEP = f"exec /bin/sh -c '{_LEAD}' '{_STEP}' '{_EVAL}'"
+"""Reads `mark, interpreter needed, interpreter of the bootstrap, size` on one line, then the payload: so many bytes, or lines up
+to a dot. The bootstrap of a short shell script is known here, since a byte that is read costs more than one that stands here."""
+
 _CAT = "_ops_t=$(cat)||exit 126;exec </dev/null"
 _PYTHON = (
     "import os,sys\n"
@@ -101,11 +104,13 @@ def is_variable(shell: Shell, script: bytes) -> bool:
     return shell in ("sh", "bash") and len(script) <= SMALL
 
 
-def bootstrap(shell: Shell, in_variable: bool) -> tuple[str, str, str]:
-    """The program a shell needs, the program that reads the bootstrap, the bootstrap: its greeting goes to stdout."""
+def bootstrap(shell: Shell, in_variable: bool) -> tuple[str, str, str | None]:
+    """The program a shell needs, the program that reads the bootstrap, the bootstrap: its greeting goes to stdout. None for the
+    one that the target knows.
+    """
     match shell:
         case "sh" | "bash":
-            return shell, shell, _EVAL if in_variable else f"{_CAT};{_EVAL}"
+            return shell, shell, None if in_variable else f"{_CAT};{_EVAL}"
         case "python":
             return "python3", "sh", f"{_GREET};exec python3 -c '{_PYTHON}'"
         case "powershell":

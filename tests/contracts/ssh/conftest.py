@@ -11,7 +11,7 @@ import pytest
 from infra.ssh.connector import SshConnector
 from infra.ssh.remote import SMALL
 from infra.ssh.settings import SshSettings
-from processors.executor.connector import Ending, Invocation
+from processors.executor.connector import Cancellation, Ending, Invocation
 from tests.contracts.ssh.server import SSHD, Server
 
 _MARKS = itertools.count(1)
@@ -115,7 +115,7 @@ class Step:
 
     task: asyncio.Task
     sink: Recorder
-    cancelled: asyncio.Event
+    cancelled: Cancellation
     mark: str
 
     async def ending(self) -> Ending:
@@ -130,7 +130,7 @@ async def begin(server, connector):
 
     def start(step, *, server=None, connector=None, login=None, endpoint=None):
         where = server or default_server
-        sink, cancelled = Recorder(), asyncio.Event()
+        sink, cancelled = Recorder(), Cancellation()
         run = (connector or default_connector).run(endpoint or where.endpoint(), login or where.login(), step, sink, cancelled)
         tasks.append(asyncio.ensure_future(run))
         return Step(tasks[-1], sink, cancelled, step.mark)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from processors.executor.connector import Exited, Unreachable
+from processors.executor.connector import Cancellation, Exited, Unreachable
 from tests.contracts.ssh.conftest import invocation
 
 HELLO = b"SSH-2.0-Hostile\r\n"
@@ -146,7 +146,7 @@ async def test_output_without_end_is_drained_until_the_time_is_over_in_little_me
         taken += len(data)
 
     step = invocation("cat /dev/zero & cat /dev/zero >&2", timeout_s=2.0)
-    await connector.run(server.endpoint(), server.login(), step, count, asyncio.Event())
+    await connector.run(server.endpoint(), server.login(), step, count, Cancellation())
     assert taken > 20_000_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 50_000, "kilobytes"
 

@@ -118,13 +118,12 @@ async def test_a_script_of_a_megabyte_arrives_whole(run, shell):
     assert hashlib.sha256(sink.stdout).digest() == hashlib.sha256(body.encode()).digest()
 
 
-async def test_a_script_that_ends_in_a_here_document_or_holds_its_own_mark_runs(run):
-    step = invocation("cat <<E\nlast\nE")
-    assert (await run(step))[1].stdout == b"last\n"
-    step = invocation(f"cat <<E\n{step.mark}x\nE\necho done", mark_line="x")
-    script = f"cat <<E\n{step.mark}\nE\necho done"
-    object.__setattr__(step, "script", script)
-    assert (await run(step))[1].stdout == f"{step.mark}\ndone\n".encode()
+@pytest.mark.parametrize("line", [".", " .", ". ", "last"])
+async def test_a_script_that_ends_in_a_here_document_or_holds_what_ends_a_payload_runs(run, line):
+    said = f"{line}\n".encode()
+    assert (await run(invocation(f"cat <<E\n{line}\nE")))[1].stdout == said
+    assert (await run(invocation(f"cat <<E\n{line}\nE\necho done")))[1].stdout == said + b"done\n"
+    assert (await run(invocation('echo "$OPS_A"', OPS_A=f"\n{line}\n")))[1].stdout == b"\n" + said + b"\n"
 
 
 @pytest.mark.parametrize(

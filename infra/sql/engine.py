@@ -108,7 +108,8 @@ def _keep_from_others(file: Path) -> None:
 
 
 def _prepare_writer(connection: Any, record: Any) -> None:
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # temp_store: a statement that writes many rows keeps in memory, and not in a file of its own, how it would be undone
+    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {setting}").close()
 
 

@@ -18,7 +18,7 @@ from infra.telemetry.serving import bound
 from infra.vaults.kv_vault import BadVaultAddress
 from infra.vaults.master_key import BadMasterKey
 from infra.wiring.addresses import address
-from infra.wiring.beforehand import make_adapters
+from infra.wiring.beforehand import import_what_streams, make_adapters
 from infra.wiring.composition import DatabaseUnavailable, House, VaultLost, house
 from infra.wiring.console import Console
 from infra.wiring.garbage import look_seldom
@@ -99,6 +99,8 @@ def start(name: str) -> None:
     for one in _chosen(name):
         _module(one)
     make_adapters()
+    if "api" in _chosen(name):
+        import_what_streams()
     look_seldom()  # after all that is there for good
     try:
         asyncio.run(_run(name, settings))

@@ -3,17 +3,24 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
 
 from infra.ssh.opening import Opened, Opener, told_of
 from infra.ssh.pool import Pool, key_of
 from infra.ssh.settings import SshSettings
 from infra.ssh.step import Machinery, StepRun, Stopper
-from infra.ssh.threads import Threads
-from processors.executor.connector import Ending, Endpoint, Invocation, Killed, Login, OutputSink, Reached, Unreachable
+from infra.ssh.threads import Threads, Work
+from processors.executor.connector import (
+    Cancellation,
+    Ending,
+    Endpoint,
+    Invocation,
+    Killed,
+    Login,
+    OutputSink,
+    Reached,
+    Unreachable,
+)
 
-_T = TypeVar("_T")
 _CLOSES_WITHIN_S = 3.0
 
 
@@ -37,31 +44,31 @@ class SshConnector:
         """How many connections the pool holds."""
         return self._machinery.pool.size
 
-    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
+    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: Cancellation) -> Ending:
         """Run one step. Raises `Unreachable` if nothing was started, ValueError for a name or mark that must not be sent."""
         if cancelled.is_set():
             return Killed("cancelled")
         stopper = Stopper()
         work = self._submitted(StepRun(self._machinery, endpoint, login, step, sink, stopper).to_its_end)
-        future = asyncio.wrap_future(work)
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        watch = asyncio.ensure_future(cancelled.wait())
-        either: list[asyncio.Future[Any]] = [future, watch]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+
+        def stop() -> None:
             # what still connects has sent nothing and will not: nobody has to wait for a silent target to be given up
-            if not future.done() and (stopper.stop() or work.cancel()):
-                return Killed("cancelled")
-            return await asyncio.shield(future)
-        finally:
-            # reached by a cancelled task too: the step must not outlive the call that asked for it
-            stopper.stop()
-            work.cancel()
-            watch.cancel()
+            if (stopper.stop() or work.cancel()) and not work.result.done():
+                work.result.set_result(Killed("cancelled"))
+
+        with cancelled.calls(stop):
+            try:
+                ending: Ending = await work.result
+            finally:
+                # reached by a cancelled task too: the step must not outlive the call that asked for it
+                stopper.stop()
+                work.cancel()
+        return ending
 
     async def check(self, endpoint: Endpoint, login: Login) -> Reached:
         """Connect and log in afresh, run nothing. Raises `Unreachable`."""
-        return await asyncio.wrap_future(self._submitted(lambda: self._reached(endpoint, login)))
+        reached: Reached = await self._submitted(lambda: self._reached(endpoint, login)).result
+        return reached
 
     async def close(self) -> None:
         """End every step, connection and thread, within a few seconds."""
@@ -72,7 +79,7 @@ class SshConnector:
         self._machinery.pool.close()
         self._threads.close(_CLOSES_WITHIN_S)
 
-    def _submitted(self, work: Callable[[], _T]) -> Future[_T]:
+    def _submitted(self, work: Callable[[], object]) -> Work:
         if self._closed:
             raise Unreachable("connect_failed", "the connector is closed")
         return self._threads.submit(work)

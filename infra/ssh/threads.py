@@ -1,38 +1,71 @@
-"""Where does blocking work run? In a bounded number of daemon threads, started on demand, that never hold the process up."""
+"""Where does blocking work run? In a bounded number of daemon threads, started on demand, that never hold the process up.
 
+The way back into the event loop is taken once for all whose work has ended meanwhile: each way costs a system call and a turn of
+the loop, and of a hundred steps many end within a moment.
+"""
+
+import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
-_T = TypeVar("_T")
-_Job = Callable[[], None]
+
+class Work:
+    """One piece of work in line or under way; `result` is a future of the event loop that submitted it."""
+
+    def __init__(self, do: Callable[[], object], result: "asyncio.Future[Any]") -> None:
+        self.result = result
+        self._do = do
+        self._lock = threading.Lock()
+        self._begun = self._cancelled = False
+
+    def cancel(self) -> bool:
+        """Whether it will never begin; False once it has."""
+        with self._lock:
+            self._cancelled = not self._begun
+            return self._cancelled
+
+    def done(self) -> Callable[[], None] | None:
+        """Do it, unless it is cancelled; gives what the event loop has to call then."""
+        with self._lock:
+            if self._cancelled:
+                return None
+            self._begun = True
+        try:
+            return partial(self._bring, self._do(), None)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the result
+            return partial(self._bring, None, error)
+
+    def _bring(self, value: object, error: BaseException | None) -> None:
+        if self.result.done():
+            return  # nobody waits any more
+        if error is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(value)
 
 
 class Threads:
-    """At most `most` threads; work beyond that waits in line. `close` lets each thread end after the work it is at."""
+    """At most `most` threads; work beyond that waits in line. `close` lets each thread end after the work it is at.
+
+    Belongs to one event loop.
+    """
 
     def __init__(self, most: int, name: str) -> None:
         self._most = most
         self._name = name
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        self._ended: list[Callable[[], None]] = []
 
-    def submit(self, work: Callable[[], _T]) -> "Future[_T]":
-        """Run `work` as soon as a thread is free. The future can be cancelled as long as it has not begun."""
-        future: Future[_T] = Future()
-
-        def job() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the future
-                future.set_exception(error)
-
+    def submit(self, do: Callable[[], object]) -> Work:
+        """Run `do` as soon as a thread is free. It can be cancelled as long as it has not begun."""
+        work = Work(do, asyncio.get_running_loop().create_future())
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
@@ -42,8 +75,8 @@ class Threads:
                 thread.start()
             else:
                 self._idle -= 1
-            self._jobs.put(job)
-        return future
+            self._jobs.put(work)
+        return work
 
     def close(self, within_s: float) -> None:
         """Tell every thread to end and wait for them, no longer than `within_s` in all."""
@@ -57,10 +90,26 @@ class Threads:
 
     def _work(self) -> None:
         while True:
-            job = self._jobs.get()
-            if job is None:
+            work = self._jobs.get()
+            if work is None:
                 return
-            job()
-            del job
+            told = work.done()
+            if told is not None:
+                self._tell(work.result.get_loop(), told)
+            del work, told
             with self._lock:
                 self._idle += 1
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> None:
+        with self._lock:
+            self._ended.append(told)
+            if len(self._ended) > 1:
+                return  # somebody's way into the loop has not been gone to its end yet
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._tell_all)
+
+    def _tell_all(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for told in ended:
+            told()

@@ -7,7 +7,8 @@ Unconfirmed            it was started, and what became of it is not known: the s
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +18,35 @@ OutputSink = Callable[[StreamName, bytes], None]
 """Takes what a step writes, in the order it was read. Called from one thread at a time; returns at once; never raises."""
 
 Shell = Literal["sh", "bash", "python", "powershell"]
+
+
+class Cancellation(asyncio.Event):
+    """Asks a step to end, once it is set.
+
+    Who does something else meanwhile can be called instead of having a task wait for it: a thousand steps would need a thousand
+    tasks that come to nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[Callable[[], object]] = []
+
+    def set(self) -> None:
+        """Ask for the end, and call who wants to be called."""
+        super().set()
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    @contextmanager
+    def calls(self, call: Callable[[], object]) -> Iterator[None]:
+        """Within the block `call` is called when it is set. Not when it is set already: ask before."""
+        self._calls.append(call)
+        try:
+            yield
+        finally:
+            if call in self._calls:
+                self._calls.remove(call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +135,7 @@ class Reached:
 class Connector(Protocol):
     """Runs steps on targets; pools connections; every call ends within its stated bound, whatever the target does."""
 
-    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: asyncio.Event) -> Ending:
+    async def run(self, endpoint: Endpoint, login: Login, step: Invocation, sink: OutputSink, cancelled: Cancellation) -> Ending:
         """Run one step to its end, or kill it when `cancelled` is set or its time is over. Raises `Unreachable`."""
         ...
 

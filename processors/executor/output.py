@@ -199,7 +199,7 @@ class OutputPublisher:
         self._count_lock = threading.Lock()
         self._unpublished = 0
         self._wake_lock = threading.Lock()
-        self._woken: set[StepOutput] = set()
+        self._woken: dict[StepOutput, None] = {}
 
     def open(self, attempt: Attempt, forms: Forms, cap: int = CAP_BYTES) -> StepOutput:
         """A place for one attempt's output; called in the event loop. The clock is also read in the threads that write."""
@@ -217,20 +217,20 @@ class OutputPublisher:
             self._unpublished += characters
 
     def wake(self, output: StepOutput) -> None:
-        """There is something to publish; from any thread."""
+        """There is something to publish; from any thread. All who say so before the loop gets to it go one way there."""
         with self._wake_lock:
-            if output in self._woken:
-                return
-            self._woken.add(output)
+            is_first = not self._woken
+            self._woken[output] = None
         assert self._loop
-        with suppress(RuntimeError):  # the loop is closed: the process ends, and with it everybody who could publish
-            self._loop.call_soon_threadsafe(self._awake, output)
+        if is_first:
+            with suppress(RuntimeError):  # the loop is closed: the process ends, and with it everybody who could publish
+                self._loop.call_soon_threadsafe(self._awake)
 
-    def _awake(self, output: StepOutput) -> None:
+    def _awake(self) -> None:
         with self._wake_lock:
-            self._woken.discard(output)
-        lane = self._lane(output)
-        lane.waiting[output] = None
+            woken, self._woken = self._woken, {}
+        for output in woken:
+            self._lane(output).waiting[output] = None
 
     def _lane(self, output: StepOutput) -> _Lane:
         shard = shard_of(output.shard_key, self._shards)

@@ -42,7 +42,7 @@ from processors.executor.actions import (
     WaitedForFinal,
     Woke,
 )
-from processors.executor.connector import Connector
+from processors.executor.connector import Cancellation, Connector
 from processors.executor.core import ExecutorCore, Limits
 from processors.executor.held_run import NOT_KNOWN, Terms
 from processors.executor.inventory import Inventory, InventoryUnavailable
@@ -112,7 +112,7 @@ class ExecutorRuntime:
         self._ways = Ways(ports.connector, self._materials, self._publisher, ports.clock.monotonic, ports.crashed)
         self._inputs: asyncio.Queue[tuple[Input, asyncio.Future[None] | None]] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a simulated stop is the same every time
-        self._cancelled: dict[str, dict[str, asyncio.Event]] = {}
+        self._cancelled: dict[str, dict[str, Cancellation]] = {}
         self._stop = asyncio.Event()
         self._turned_at = ports.clock.monotonic()
         self._sweeping = GettingOn("unfinished runs have not been looked for in time", "the read models", ports.clock.monotonic)
@@ -165,6 +165,8 @@ class ExecutorRuntime:
                     taken.set_result(None)
 
     async def _next(self) -> tuple[Input, asyncio.Future[None] | None]:
+        if not self._inputs.empty():
+            return self._inputs.get_nowait()
         wake_at = self._core.wake_at()
         heartbeat_s = self.settings.lease_s / 5
         wait = heartbeat_s if wake_at is None else min(heartbeat_s, wake_at - self._ports.clock.monotonic())
@@ -183,7 +185,7 @@ class ExecutorRuntime:
                 for cancelled in self._cancelled.get(run, {}).values():
                     cancelled.set()
             case StartStep():
-                cancelled = self._cancelled.setdefault(action.run, {})[action.start.target] = asyncio.Event()
+                cancelled = self._cancelled.setdefault(action.run, {})[action.start.target] = Cancellation()
                 self._spawn(self._step(action, cancelled))
             case ForgetRun(run):
                 self._materials.forget(run)
@@ -262,7 +264,7 @@ class ExecutorRuntime:
             except InventoryUnavailable:
                 await self._ports.sleep(1.0)
 
-    async def _step(self, action: StartStep, cancelled: asyncio.Event) -> None:
+    async def _step(self, action: StartStep, cancelled: Cancellation) -> None:
         try:
             end = await run_step(action, cancelled, self._ways)
         except HeldBack:

@@ -8,7 +8,18 @@ from typing import Any, TypeVar
 
 from domain.run.messages import Failure, PlannedTarget, StepEnd, StepEndState
 from processors.executor.actions import StartStep
-from processors.executor.connector import Connector, Ending, Endpoint, Exited, Invocation, Killed, Login, Unconfirmed, Unreachable
+from processors.executor.connector import (
+    Cancellation,
+    Connector,
+    Ending,
+    Endpoint,
+    Exited,
+    Invocation,
+    Killed,
+    Login,
+    Unconfirmed,
+    Unreachable,
+)
 from processors.executor.environment import LabelMissing, rendered
 from processors.executor.masking import MASK
 from processors.executor.materials import Materials, Opened, Unusable
@@ -37,7 +48,7 @@ class Ways:
     crashed: Crashed
 
 
-async def run_step(order: StartStep, cancelled: asyncio.Event, ways: Ways) -> StepEnd:
+async def run_step(order: StartStep, cancelled: Cancellation, ways: Ways) -> StepEnd:
     """Run one step to its end; its output is published when this returns. Raises `HeldBack` when it was not started."""
     try:
         opened, login = await _unless(cancelled, _materials(order, ways))
@@ -61,22 +72,28 @@ async def _materials(order: StartStep, ways: Ways) -> tuple[Opened, Login]:
     return opened, await ways.materials.login(order.target.connection.credential)
 
 
-async def _unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` brings. Raises `HeldBack` as soon as the step is to be ended meanwhile."""
-    doing, waiting = asyncio.create_task(work), asyncio.create_task(cancelled.wait())
-    try:
-        await asyncio.wait([doing, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if cancelled.is_set():
-            raise HeldBack
-        return await doing
-    finally:
-        doing.cancel()
-        waiting.cancel()
-        await asyncio.gather(doing, waiting, return_exceptions=True)
+async def _unless(cancelled: Cancellation, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` brings. Raises `HeldBack` as soon as the step is to be ended meanwhile.
+
+    It is this task that works and is interrupted, in the way of `asyncio.timeout`: another task a step costs more than the rest.
+    """
+    if cancelled.is_set():
+        work.close()
+        raise HeldBack
+    task = asyncio.current_task()
+    assert task is not None
+    others = task.cancelling()
+    with cancelled.calls(task.cancel):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not cancelled.is_set() or task.uncancel() > others:
+                raise
+            raise HeldBack from None
 
 
 async def _watched(
-    order: StartStep, ways: Ways, login: Login, invocation: Invocation, output: StepOutput, cancelled: asyncio.Event
+    order: StartStep, ways: Ways, login: Login, invocation: Invocation, output: StepOutput, cancelled: Cancellation
 ) -> StepEnd:
     try:
         ending = await ways.connector.run(endpoint_of(order.target), login, invocation, output.write, cancelled)

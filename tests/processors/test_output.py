@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,6 +119,23 @@ def test_an_ended_step_does_not_wait_for_the_next_time_to_publish():
         assert asyncio.get_running_loop().time() < 0.05
 
     simulated(story())
+
+
+async def test_many_threads_that_have_written_go_one_way_into_the_loop(monkeypatch: pytest.MonkeyPatch):
+    records, ways = Records(), list[object]()
+    publishes = publisher(records, clock=Stopped())
+    outputs = [publishes.open(replace(ATTEMPT, target=f"web-{number:02}"), Forms([])) for number in range(20)]
+    loop = asyncio.get_running_loop()
+    into = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: (ways.append(call), into(*call)))
+    threads = [threading.Thread(target=output.write, args=("stdout", b"ok\n")) for output in outputs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()  # the loop stands still meanwhile
+    assert len(ways) == 1
+    await asyncio.gather(*(output.finish() for output in outputs))
+    assert sorted(chunk.target for chunk in records.chunks) == [f"web-{number:02}" for number in range(20)]
 
 
 def test_a_step_that_wrote_nothing_has_no_output_end():

@@ -162,8 +162,10 @@ class TakingOver:
             work = Recovery(self._reader, self._counters, self._monotonic, deadline, one.stop, self._pace.cached_streams)
             state = await recover(shard, store, work)
         except StateStoreFailed:
-            await store.discard()
-            await store.close()
+            try:
+                await store.discard()
+            finally:
+                await store.close()
             raise
         except BaseException:
             await store.close()

@@ -4,7 +4,7 @@ Secrets are opened here and nowhere else; they live as long as the run is held, 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
@@ -84,7 +84,7 @@ class Materials:
         """
         task = self._runs.get(run)
         if task is None or (task.done() and not _succeeded(task)):
-            task = self._runs[run] = asyncio.create_task(self._open(run, request))
+            task = self._runs[run] = _shared(self._open(run, request))
         return await asyncio.shield(task)
 
     async def login(self, credential: str) -> Login:
@@ -95,7 +95,7 @@ class Materials:
         """
         task = self._to_look_up.get(credential)
         if task is None:
-            task = self._to_look_up[credential] = asyncio.create_task(self._log_in(credential))
+            task = self._to_look_up[credential] = _shared(self._log_in(credential))
         return await asyncio.shield(task)
 
     def forms(self, run: str, opened: Opened, login: Login) -> Forms:
@@ -149,7 +149,7 @@ class Materials:
         while True:
             task: asyncio.Task[T] | None = self._to_ask.get(about)
             if task is None:
-                task = self._to_ask[about] = asyncio.create_task(self._ask_once(about, ask))
+                task = self._to_ask[about] = _shared(self._ask_once(about, ask))
             try:
                 return await asyncio.shield(task)
             except (InventoryUnavailable, VaultError):
@@ -195,6 +195,13 @@ class Materials:
         bound_to = bound_to_credential(entry.name, entry.revision)
         clear = await self._secret(entry.secret, bound_to, f"credential {entry.name}", ASK_FOR_S)
         return _login(entry, fingerprint, clear)
+
+
+def _shared(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task for all who want its result. When all of them have gone meanwhile nobody needs to be told that it failed."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 def _succeeded(task: asyncio.Task[T]) -> bool:

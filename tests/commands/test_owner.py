@@ -289,6 +289,29 @@ async def test_a_save_that_fails_loses_nothing(log, stores):
     assert len(await sound_events(log)) == 5
 
 
+async def test_a_store_that_can_neither_be_read_nor_thrown_away_is_closed_all_the_same(log):
+    closed = []
+
+    class Broken(MemoryStateStores):
+        async def open(self, shard):
+            store = await super().open(shard)
+
+            async def fails(*_):
+                raise StateStoreFailed("read-only file system")
+
+            async def close():
+                closed.append(shard)
+
+            store.mark = store.discard = fails
+            store.close = close
+            return store
+
+    run = Running(owner_of(log, Broken()))
+    with pytest.raises(StateStoreLost):
+        await asyncio.wait_for(run.task, 20)
+    assert set(closed) == set(range(log.shards))
+
+
 class Unopenable(MemoryStateStores):
     """Those of one shard cannot be opened, not even begun anew, so many times in a row."""
 

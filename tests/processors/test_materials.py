@@ -1,6 +1,7 @@
 """What opens a target is looked up when it is needed: a rotated or revoked credential never opens one afterwards."""
 
 import asyncio
+import gc
 import json
 from typing import Any
 
@@ -71,6 +72,28 @@ def test_who_asks_after_a_look_up_has_begun_gets_one_of_his_own():
         shelf.revision = 2
         assert (await asked.login("key")).fingerprint == "key@2"
         await asyncio.gather(first, return_exceptions=True)
+
+    simulated(story())
+
+
+def test_a_look_up_that_fails_when_nobody_waits_for_it_any_more_is_no_error_of_the_server_s():
+    class Away(Shelf):
+        async def credential(self, name: str) -> CredentialEntry | None:
+            await super().credential(name)
+            raise ValueError("the look-up has a bug")
+
+    async def story() -> None:
+        told: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        shelf = Away()
+        step = asyncio.create_task(materials(shelf).login("key"))
+        await asyncio.sleep(0.005)
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+        del step  # its traceback holds what it waited for
+        await asyncio.sleep(1)
+        gc.collect()
+        assert shelf.looks == 1 and told == []
 
     simulated(story())
 

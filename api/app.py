@@ -36,6 +36,7 @@ from api.routes.all import TABLE
 from api.routes.route import Route
 from api.streams import StreamCount
 from api.waiting import Waiting
+from api.waiting_shards import WaitingShards
 from domain.rejection import FieldError
 
 _HASHES_AT_ONCE = 2
@@ -55,9 +56,10 @@ def create_app(given: ApiDependencies) -> ASGIApp:
     hashing, check = asyncio.Semaphore(_HASHES_AT_ONCE), LogCheck(given.reader)
     failures = sign_in_failures(settings.audit_window_s)
     denied = denied_commands(settings.audit_window_s)
-    personal, anybody = PersonalData(given.vault), Anybody(models, settings.first_user_s)
+    personal, anybody, awaited = PersonalData(given.vault), Anybody(models, settings.first_user_s), Awaited()
+    shards = WaitingShards(given.outcomes, given.reader.shards, given.clock.monotonic)
     services = Services(
-        given, models, freshness, waiting, metrics, streams, Awaited(), check, hashing, failures, denied, personal, anybody
+        given, models, freshness, waiting, metrics, streams, awaited, shards, check, hashing, failures, denied, personal, anybody
     )
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     problem_details.install(app)

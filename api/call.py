@@ -22,6 +22,7 @@ from api.problem_details import Problem
 from api.read_models import ReadModels
 from api.streams import StreamCount
 from api.waiting import Waiting
+from api.waiting_shards import WaitingShards
 from domain.access import Decision, Grant, Object, decide, is_unlimited, may, permissions_of
 from domain.identity import USER, kind_of, stream_of
 from schemas.actor import Actor
@@ -38,6 +39,7 @@ class Services:
     metrics: Metrics
     streams: StreamCount
     awaited: Awaited
+    waiting_shards: WaitingShards
     log_check: LogCheck
     hashing: asyncio.Semaphore
     sign_in_failures: Counted[str]

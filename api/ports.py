@@ -30,6 +30,10 @@ class Clock(Protocol):
         """The time, UTC."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
 
 class Ids(Protocol):
     """Makes what nobody can guess or repeat."""

@@ -228,6 +228,7 @@ HEALTH = Shape("Health", {
     "status": "ok", "checks": Named({"log": "ok", "read_models": "ok", "users": "ok"}, ""),
     "stopped_projections": [{"projection": "targets", "stopped_at": Maybe("targets/2/25")}],
     "unserved_shards": [{"shard": 2, "stopped_at": Maybe("targets/2/25"), "reason": "not_an_event"}],
+    "waiting_shards": [{"shard": 2, "waiting_s": 34.2}],
     "warnings": ["not durable against broker loss: the log has 1 replica, 3 survive one"],
 })  # fmt: skip
 

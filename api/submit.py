@@ -103,7 +103,8 @@ def accepted_answer(write: Write, said: Said, accepted: Accepted, command_id: UU
 async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
     """Send the command and wait. Raises `Rejection`, `Pending` or another `Problem`."""
     call, envelope = write.call, _envelope(write, command, attempt)
-    name, counted = envelope.type, call.services.metrics.commands
+    name, counted, shards = envelope.type, call.services.metrics.commands, call.services.waiting_shards
+    began = call.given.clock.monotonic()
     try:
         await call.given.sender.send(envelope)
     except RecordTooLarge:
@@ -118,12 +119,15 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
     if not write.waits:
         counted.labels(name, "not awaited").inc()
         call.services.awaited.add(envelope.command_id, envelope.actor.name)
+        shards.not_heard(envelope)
         raise Pending(envelope.command_id)
     outcome = await _heard(write, envelope.command_id)
     if outcome is None:
         counted.labels(name, "pending").inc()
         call.services.awaited.add(envelope.command_id, envelope.actor.name)
+        shards.not_heard(envelope)
         raise Pending(envelope.command_id)
+    shards.heard(envelope, began)
     result = result_for(envelope, outcome)
     counted.labels(name, "accepted" if isinstance(result, Accepted) else "rejected").inc()
     if isinstance(result, Rejected):

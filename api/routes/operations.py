@@ -31,7 +31,8 @@ async def ready(call: Call) -> Response:
     stopping.
 
     A stopped projection, or a shard that its owner cannot serve, makes the answer `degraded`, with where it stopped: everything
-    else goes on. Of shards a server tells whose owner is in the same process; in a cluster the probe of each owner does.
+    else goes on. Why a shard is unserved a server tells whose owner is in the same process; in a cluster the probe of each owner
+    does. So does a shard where commands wait that this server sent: its owner cannot serve it, or no owner lives.
     """
     body = await _health(call)
     return json_answer(body, 503 if body["status"] in ("unavailable", "stopping") else 200)
@@ -59,7 +60,8 @@ async def _health(call: Call) -> dict[str, Any]:
         checks["read_models"] = "unavailable"  # no projection has begun yet
     stopped = [{"projection": s.name, "stopped_at": s.stopped_at} for s in statuses if s.state == "stopped"]
     unserved = [one.shown() for one in call.given.unserved()]
-    said = "degraded" if stopped or unserved else "ok"
+    waiting = await call.services.waiting_shards.told()
+    said = "degraded" if stopped or unserved or waiting else "ok"
     if "unavailable" in checks.values():
         said = "unavailable"
     return {
@@ -67,6 +69,7 @@ async def _health(call: Call) -> dict[str, Any]:
         "checks": checks,
         "stopped_projections": stopped,
         "unserved_shards": unserved,
+        "waiting_shards": waiting,
         "warnings": list(call.given.settings.warnings),
     }
 

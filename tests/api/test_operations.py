@@ -3,13 +3,14 @@
 import asyncio
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import update
 
 from api.app import create_app
 from api.first_start import generated_password, has_users, make_first_administrator
+from api.waiting_shards import TOLD_AFTER_S
 from domain.identity import KEYS
 from domain.key import RecordMasterKey
 from infra.memory.log import MemoryLog
@@ -92,12 +93,17 @@ async def test_writes_to_a_shard_that_cannot_be_served_are_answered_202_others_g
         assert answer.status_code == 202, answer.text
         where = answer.headers["location"].removeprefix("/api/v1")
         assert (await server.get(where)).json()["state"] == "unknown"
+        assert (await server.get("/health")).json()["waiting_shards"] == [], "not yet for long"
+        server.clock.ahead += timedelta(seconds=TOLD_AFTER_S)
+        (waits,) = (await server.get("/health")).json()["waiting_shards"]
+        assert waits["shard"] == bad and TOLD_AFTER_S <= waits["waiting_s"] < 2 * TOLD_AFTER_S + 60
         server.log.storage._entries[Partition("jobs", bad)][at].record = None  # a broker is put back as it was
         server.log.fence("one")
         async with asyncio.timeout(60):
             while (await server.get(where)).json()["state"] != "accepted":
                 await asyncio.sleep(0.02)
-        assert (await server.get("/health")).json()["unserved_shards"] == []
+        healed = (await server.get("/health")).json()
+        assert (healed["unserved_shards"], healed["waiting_shards"]) == ([], [])
 
 
 async def test_health_tells_what_the_log_would_not_survive(tmp_path: Path):

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.waiting_shards import TOLD_AFTER_S
 from infra.deploy.services.native_process import NativeService
 from tests.roles.fleet import Fleet, Load, all_final, caught_up, nothing_doubled, nothing_lost, versions_are_gapless
 from tests.roles.harness import Installation
@@ -89,6 +90,29 @@ def test_without_kafka_writes_are_answered_503_queries_go_on_and_all_comes_back(
     eventually(lambda: recovered(installation) and not installation.unready(), within=RECOVERS_WITHIN_S)
     assert "opsconductor_log_undecided_seconds" in installation.metrics("projections")
     assert "opsconductor_threads" in installation.metrics("executor-1")
+
+
+def test_without_any_owner_writes_wait_and_health_tells_where(house: tuple[Installation, Rest, Fleet]) -> None:
+    installation, rest, _ = house
+    owners = ("commands-1", "commands-2")
+
+    def health() -> Any:
+        return httpx2.get(f"{installation.url}/health", timeout=20, trust_env=False).json()
+
+    for name in owners:
+        installation.stop(name)
+    try:
+        waits = rest.ask("POST", "/jobs/trace/runs", {})
+        assert waits.status_code == 202, waits.text
+        assert health()["status"] == "ok", "not yet for long"
+        (told,) = eventually(lambda: health()["waiting_shards"], within=30)
+        assert told["waiting_s"] >= TOLD_AFTER_S and health()["status"] == "degraded"
+        assert installation.answers_ready(), "whoever reads is answered"
+    finally:
+        installation.start(*owners)
+    where = waits.headers["location"].removeprefix("/api/v1")
+    eventually(lambda: rest.ask("GET", where).json()["state"] == "accepted", within=RECOVERS_WITHIN_S)
+    eventually(lambda: health()["status"] == "ok" and not installation.unready(), within=RECOVERS_WITHIN_S)
 
 
 def test_without_postgres_requests_are_answered_503_and_all_comes_back(

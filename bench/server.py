@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from infra.deploy.services.native_process import free_port
 
 _START_WITHIN_S = 60.0
+_RUN_WITHIN_S = 300.0
 _PROGRAM = str(Path(sys.executable).with_name("opsconductor"))
 _NO_RATE_LIMITS = {"OPSCONDUCTOR_RATE_ACCOUNT_READS": "0", "OPSCONDUCTOR_RATE_ACCOUNT_WRITES": "0"}
 
@@ -60,21 +61,34 @@ class Server:
         Who asks again and again instead takes a fifth of the processor time that the run itself needs.
         """
         self._kept = None  # the server closes what has been idle for a while
-        finished = self._finished()
+        events = self._finished_runs()
         run = self.call("POST", f"/api/v1/jobs/{job}/runs", {})["run_id"]
-        event = next(event for event in finished if event["stream"] == f"run/{run}")
+        event = self._finish_of(run, events)
         self._kept = None  # it may have been closed again meanwhile
         version = {"Ops-Min-Version": f"{event['stream']}@{event['version']}"}
         read: dict[str, Any] = self.call("GET", f"/api/v1/runs/{run}", headers=version)
         return read
 
-    def _finished(self) -> Iterator[dict[str, Any]]:
-        """Every run that finishes from now on, as its event."""
+    def _finished_runs(self) -> http.client.HTTPResponse:
+        """The stream of every run that finishes from now on."""
         if self._events is None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             connection.request("GET", "/api/v1/events/stream?type=RunFinished", headers={"Authorization": f"Bearer {self.token}"})
-            self._events = connection.getresponse()
-        return (json.loads(line[6:]) for line in self._events if line.startswith(b"data: "))
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise CallFailed(f"GET /api/v1/events/stream: {answer.status}")
+            self._events = answer
+        return self._events
+
+    def _finish_of(self, run: str, events: http.client.HTTPResponse) -> dict[str, Any]:
+        until = time.monotonic() + _RUN_WITHIN_S
+        for line in events:  # an idle stream says from time to time that it lives
+            if line.startswith(b"data: ") and (event := json.loads(line[6:]))["stream"] == f"run/{run}":
+                found: dict[str, Any] = event
+                return found
+            if time.monotonic() > until:
+                raise CallFailed(f"run {run} did not finish within {_RUN_WITHIN_S:g} s")
+        raise CallFailed(f"the event stream ended before run {run}")
 
     def cpu_s(self) -> float:
         """The processor time the server has used so far."""

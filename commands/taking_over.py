@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 UNREADABLE_AGAIN_S = 1.0
 """After which time a shard of which the log could not be read is tried again; others come first meanwhile."""
-ENDS_WITHIN_S = 60.0
-"""So long recoveries may take to end once they were told to."""
+ENDS_WITHIN_S = 15.0
+"""So long recoveries may take to end once they were told to: less than their process has to stop."""
 
 
 class RecoveryHangs(Exception):
@@ -104,7 +104,7 @@ class TakingOver:
         now = self._monotonic()
         for shard, tenure in tenures.items():
             self._coming.setdefault(shard, _Coming(tenure, now, now, Event()))
-        at_work = sum(one.attempt is not None for one in self._coming.values())
+        at_work = sum(one.attempt is not None and not self._hanging(one) for one in self._coming.values())
         idle = sorted((one.due, shard) for shard, one in self._coming.items() if one.attempt is None and one.due <= now)
         for _, shard in idle[: max(0, self._pace.at_once - at_work)]:
             one = self._coming[shard]
@@ -144,11 +144,13 @@ class TakingOver:
 
         Raises `RecoveryHangs`.
         """
-        going = [self._coming.pop(shard) for shard in shards]
+        going = [self._coming[shard] for shard in shards]
         for one in going:
             one.stop.set()
         attempts = [one.attempt for one in going if one.attempt is not None]
         ended, hanging = await wait(attempts, timeout=ENDS_WITHIN_S) if attempts else (set(), set())
+        for shard in shards:  # not before: whoever is cancelled while he waits calls this once more
+            del self._coming[shard]
         for attempt in ended:
             if attempt.exception() is None and (owned := attempt.result()) is not None:
                 await owned.store.close()

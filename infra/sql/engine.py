@@ -108,8 +108,7 @@ def _keep_from_others(file: Path) -> None:
 
 
 def _prepare_writer(connection: Any, record: Any) -> None:
-    # temp_store: a statement that writes many rows keeps in memory, and not in a file of its own, how it would be undone
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {setting}").close()
 
 

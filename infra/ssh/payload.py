@@ -38,10 +38,15 @@ class Payload:
 
 
 def payload(step: Invocation) -> Payload:
-    """The bytes that the target's `RUN_STEP` reads. Raises `NameRefused`, or ValueError for a mark that is no plain word."""
+    """The bytes that the target's `RUN_STEP` reads.
+
+    Raises `NameRefused`, or ValueError for a mark that is no plain word, or for NUL.
+    """
     checked_names(step.environment)
     if not _MARK.fullmatch(step.mark):
         raise ValueError("a step's mark is one plain word")
+    if any("\0" in value for value in (step.script, *step.environment.values())):
+        raise ValueError("no shell takes NUL")
     in_variable = is_variable(step.shell, step.script.encode("utf-8", "surrogateescape"))
     needed, reader, start = bootstrap(step.shell, in_variable)
     values = {**step.environment, "_ops_t": step.script} if in_variable else step.environment

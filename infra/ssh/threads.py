@@ -18,7 +18,7 @@ class Work:
 
     def __init__(self, do: Callable[[], object], result: "asyncio.Future[Any]") -> None:
         self.result = result
-        self._do = do
+        self._work = do
         self._lock = threading.Lock()
         self._begun = self._cancelled = False
 
@@ -28,14 +28,16 @@ class Work:
             self._cancelled = not self._begun
             return self._cancelled
 
-    def done(self) -> Callable[[], None] | None:
+    def do(self) -> Callable[[], None] | None:
         """Do it, unless it is cancelled; gives what the event loop has to call then."""
         with self._lock:
             if self._cancelled:
                 return None
             self._begun = True
         try:
-            return partial(self._bring, self._do(), None)
+            return partial(self._bring, self._work(), None)
+        except StopIteration as error:  # no future takes one
+            return partial(self._bring, None, RuntimeError(f"work raised {error!r}"))
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the result
             return partial(self._bring, None, error)
 
@@ -93,7 +95,7 @@ class Threads:
             work = self._jobs.get()
             if work is None:
                 return
-            told = work.done()
+            told = work.do()
             if told is not None:
                 self._tell(work.result.get_loop(), told)
             del work, told

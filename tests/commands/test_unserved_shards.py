@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from commands.counters import Counters
 from commands.owner import Bounds
 from commands.state_store import Mark
-from commands.taking_over import ENDS_WITHIN_S, RecoveryHangs
+from commands.taking_over import ENDS_WITHIN_S, Pace, RecoveryHangs, TakingOver
 from infra.memory.log import MemoryLog
 from infra.memory.state_store import MemoryStateStores
 from infra.memory.storage import Fate
@@ -280,6 +281,35 @@ class Hanging(Unanswered):
         if any(partition.shard in self._shards for partition in partitions):
             await asyncio.Event().wait()
         return await self._reader.ends(partitions)
+
+
+def test_recoveries_that_hang_hold_up_no_other_for_ever_and_all_are_told():
+    async def story():
+        log, hanging = MemoryLog(16), range(BOUNDS.recoveries_at_once + 4)
+        run = Running(owner_with(log.owned_shards("one"), Hanging(log, hanging), MemoryStateStores(), BOUNDS))
+        names = {shard_of(f"target/t-{number}", 16): f"t-{number}" for number in range(200)}
+        good = [name for shard, name in sorted(names.items()) if shard not in hanging]
+        assert codes(await told(log, *[register_target(name) for name in good], within=1_000)) == ["accepted"] * len(good)
+        await until(lambda: len(run.owner.unserved) == len(hanging), 1_000)
+        run._stop.set()
+        with pytest.raises(RecoveryHangs):
+            await asyncio.wait_for(run.task, 2 * ENDS_WITHIN_S)
+
+    simulated(story())
+
+
+def test_who_was_cancelled_while_he_waited_for_a_recovery_to_end_can_wait_for_it_once_more(log, stores):
+    async def story():
+        pace = Pace(within_s=100, again_s=AGAIN_S, at_once=8, without_store=3, cached_streams=10)
+        taking_over = TakingOver(Hanging(log), stores, asyncio.get_running_loop().time, pace, Counters())
+        await taking_over.follow({BAD: 1})
+        await asyncio.sleep(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(taking_over.forget_all(), 1)
+        with pytest.raises(RecoveryHangs):
+            await taking_over.forget_all()
+
+    simulated(story())
 
 
 def test_a_recovery_that_hangs_is_told_and_whoever_waits_for_its_end_does_not_wait_for_ever(log, stores):

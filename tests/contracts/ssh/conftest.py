@@ -15,6 +15,7 @@ from processors.executor.connector import Cancellation, Ending, Invocation
 from tests.contracts.ssh.server import SSHD, Server
 
 _MARKS = itertools.count(1)
+_US = os.getpid()  # other test processes look for their marks on the same machine
 
 PADDING = "\n# " + "x" * SMALL
 """Makes a shell script so long that it goes by a pipe: its interpreter is another process than the leader then."""
@@ -106,7 +107,7 @@ class Recorder:
 
 
 def invocation(script: str, shell: str = "sh", timeout_s: float = 60.0, **environment: str) -> Invocation:
-    return Invocation(shell=shell, script=script, environment=environment, timeout_s=timeout_s, mark=f"run.{next(_MARKS)}-1")
+    return Invocation(shell=shell, script=script, environment=environment, timeout_s=timeout_s, mark=f"run{_US}.{next(_MARKS)}-1")
 
 
 @dataclass

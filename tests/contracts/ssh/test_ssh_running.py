@@ -260,3 +260,9 @@ async def test_a_server_that_makes_no_session_gets_one_made(begin, own_server, p
     step.cancelled.set()
     assert await step.ending() == Killed("cancelled")
     assert b"survived" in step.sink.stdout
+
+
+@pytest.mark.parametrize("step", [invocation("echo ok\n.\0\necho no"), invocation("echo $A", A=".\0")], ids=["script", "value"])
+async def test_nul_which_a_shell_would_drop_is_never_sent(run, step):
+    with pytest.raises(ValueError, match="NUL"):
+        await run(step)

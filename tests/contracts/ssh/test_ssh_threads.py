@@ -20,6 +20,8 @@ async def test_what_work_gives_and_what_it_raises_comes_to_who_waits(threads):
     assert await threads.submit(lambda: 1).result == 1
     with pytest.raises(ZeroDivisionError):
         await threads.submit(lambda: 1 // 0).result
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(threads.submit(lambda: next(iter(()))).result, 30)
 
 
 async def test_work_that_ends_while_the_loop_is_busy_comes_back_in_one_way(threads, monkeypatch):
@@ -29,7 +31,7 @@ async def test_work_that_ends_while_the_loop_is_busy_comes_back_in_one_way(threa
     works = [threads.submit(ended.release) for _ in range(40)]
     for _ in works:
         assert ended.acquire(timeout=30)
-    eventually(lambda: len(threads._ended) == len(works))
+    eventually(lambda: ways and len(threads._ended) == len(works))
     assert len(ways) == 1
     await asyncio.gather(*(work.result for work in works))
 

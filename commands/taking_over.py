@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 
 UNREADABLE_AGAIN_S = 1.0
 """After which time a shard of which the log could not be read is tried again; others come first meanwhile."""
-ENDS_WITHIN_S = 15.0
-"""So long recoveries may take to end once they were told to: less than their process has to stop."""
+ENDS_WITHIN_S = 60.0
+"""So long recoveries may take to end once they were told to."""
 
 
 class RecoveryHangs(Exception):

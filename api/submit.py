@@ -127,7 +127,7 @@ async def outcome_of(write: Write, command: Any, attempt: int = 1) -> Accepted:
         call.services.awaited.add(envelope.command_id, envelope.actor.name)
         shards.not_heard(envelope)
         raise Pending(envelope.command_id)
-    shards.heard(envelope, began)
+    shards.heard(envelope, outcome, began)
     result = result_for(envelope, outcome)
     counted.labels(name, "accepted" if isinstance(result, Accepted) else "rejected").inc()
     if isinstance(result, Rejected):

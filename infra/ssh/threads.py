@@ -36,8 +36,8 @@ class Work:
             self._begun = True
         try:
             return partial(self._bring, self._work(), None)
-        except StopIteration as error:  # no future takes one
-            return partial(self._bring, None, RuntimeError(f"work raised {error!r}"))
+        except StopIteration:  # no future takes one
+            return partial(self._bring, None, RuntimeError("work raised StopIteration"))
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the result
             return partial(self._bring, None, error)
 

@@ -262,13 +262,19 @@ def test_a_shard_that_cannot_be_read_is_tried_at_once_for_a_while_then_told_and_
     simulated(story())
 
 
+async def all_are_served_but_too_many(reader, within):
+    """More shards are away than are recovered at once; gives the owner and those shards."""
+    log, away = MemoryLog(16), range(BOUNDS.recoveries_at_once + 4)
+    run = Running(owner_with(log.owned_shards("one"), reader(log, away), MemoryStateStores(), BOUNDS))
+    names = {shard_of(f"target/t-{number}", 16): f"t-{number}" for number in range(200)}
+    good = [name for shard, name in sorted(names.items()) if shard not in away]
+    assert codes(await told(log, *[register_target(name) for name in good], within=within)) == ["accepted"] * len(good)
+    return run, away
+
+
 def test_more_shards_that_cannot_be_read_than_are_recovered_at_once_hold_up_no_other():
     async def story():
-        log, away = MemoryLog(16), range(BOUNDS.recoveries_at_once + 4)
-        run = Running(owner_with(log.owned_shards("one"), Unanswered(log, away), MemoryStateStores(), BOUNDS))
-        names = {shard_of(f"target/t-{number}", 16): f"t-{number}" for number in range(200)}
-        good = [name for shard, name in sorted(names.items()) if shard not in away]
-        assert codes(await told(log, *[register_target(name) for name in good], within=10)) == ["accepted"] * len(good)
+        run, _ = await all_are_served_but_too_many(Unanswered, within=10)
         await run.stop()
 
     simulated(story())
@@ -285,11 +291,7 @@ class Hanging(Unanswered):
 
 def test_recoveries_that_hang_hold_up_no_other_for_ever_and_all_are_told():
     async def story():
-        log, hanging = MemoryLog(16), range(BOUNDS.recoveries_at_once + 4)
-        run = Running(owner_with(log.owned_shards("one"), Hanging(log, hanging), MemoryStateStores(), BOUNDS))
-        names = {shard_of(f"target/t-{number}", 16): f"t-{number}" for number in range(200)}
-        good = [name for shard, name in sorted(names.items()) if shard not in hanging]
-        assert codes(await told(log, *[register_target(name) for name in good], within=1_000)) == ["accepted"] * len(good)
+        run, hanging = await all_are_served_but_too_many(Hanging, within=1_000)
         await until(lambda: len(run.owner.unserved) == len(hanging), 1_000)
         run._stop.set()
         with pytest.raises(RecoveryHangs):
